@@ -9,13 +9,14 @@ from dataclasses import field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import yaml
 from pydantic import BeforeValidator, Field, JsonValue, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as checked
 
 from ..configs.errors import ConfigError
+from ..configs.loading.documents import Place, parse
 from .request import STRICT, Endpoint, Request, ToolCall
 
 FaultKind = Literal[
@@ -332,20 +333,12 @@ def _is_a_union_tag(part: str | int) -> bool:
 
 
 def _line_of(text: str, where: Sequence[str | int]) -> int | None:
-    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = parse(text, Place("flag", "scenario"))
     if node is None:
         return None
-    line: int = node.start_mark.line + 1
     for part in where:
-        child = None
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == str(part):
-                    child, line = value, key.start_mark.line + 1
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            child = node.value[part]
-            line = child.start_mark.line + 1
-        if child is None:
+        try:
+            node = node.value[part]
+        except (IndexError, KeyError, TypeError):
             break
-        node = child
-    return line
+    return node.place.line
