@@ -26,6 +26,7 @@ __all__ = [
     "StepScores",
     "apgr",
     "bootstrap",
+    "bootstraps",
     "pair_scores",
     "step_tier",
 ]
@@ -419,6 +420,18 @@ def bootstrap(
         seed: Of the resampling.
         groups: Draw whole groups of rows (0..n) instead of single ones.
     """
+    return bootstraps(lambda weights: [figure(weights)], size, draws=draws, seed=seed, groups=groups)[0]
+
+
+def bootstraps(
+    figures: Callable[[Floats], Sequence[float]],
+    size: int,
+    *,
+    draws: int = 400,
+    seed: int = 0,
+    groups: Ints | None = None,
+) -> list[Interval]:
+    """Several figures over the same weighted rows, each with its 95 % percentile interval; arguments as `bootstrap`."""
     random = np.random.default_rng(seed)
     place = np.arange(size) if groups is None else groups
     count = int(place.max()) + 1
@@ -426,6 +439,6 @@ def bootstrap(
     for _ in range(draws):
         drawn = np.bincount(random.integers(0, count, count), minlength=count).astype(float)[place]
         if drawn.sum() > 0:
-            found.append(figure(drawn))
-    low, high = np.nanpercentile(found, [2.5, 97.5])
-    return Interval(figure(np.ones(size)), float(low), float(high))
+            found.append(figures(drawn))
+    ends = np.nanpercentile(found, [2.5, 97.5], axis=0)
+    return [Interval(*map(float, each)) for each in zip(figures(np.ones(size)), *ends, strict=True)]
