@@ -249,20 +249,20 @@ class _Query:
     """The questions to one ledger about what a report covers."""
 
     def __init__(self, since: float | None, run: str | None, tag: str | None) -> None:
-        self._since, self._run, self._tag = since, run, tag
+        self._values = {"since": since, "run": run, "tag": tag}
 
     def groups(self, connection: Connection) -> Iterator[_Group]:
         """The calls by all that the report tells apart at once, so that they are read but once."""
         common = "model, tier, agent, failure, flagship"
         query = f"SELECT {common}, {_SUMS} FROM calls WHERE {self._where()} GROUP BY {common}"  # noqa: S608 - our own words
-        for found in connection.execute(query, self._values()):
+        for found in connection.execute(query, self._values):
             yield _Group(*(*found[:5], _sums(found[5:])))
 
     def tags(self, connection: Connection) -> Iterator[tuple[str, _Sums]]:
         """The calls by the tags of their run."""
         source = "calls JOIN runs ON runs.id = calls.run, json_each(runs.tags)"
         query = f"SELECT json_each.value, {_SUMS} FROM {source} WHERE {self._where()} GROUP BY 1"  # noqa: S608 - our own words
-        for tag, *found in connection.execute(query, self._values()):
+        for tag, *found in connection.execute(query, self._values):
             yield tag, _sums(tuple(found))
 
     def runs(self, connection: Connection) -> dict[str, int]:
@@ -270,54 +270,51 @@ class _Query:
         query = (
             f"SELECT status, count(*) FROM runs WHERE {self._where('started', 'id')} GROUP BY status ORDER BY status"  # noqa: S608 - our own words
         )
-        return dict(connection.execute(query, self._values()))
+        return dict(connection.execute(query, self._values))
 
     def decisions(self, connection: Connection) -> tuple[int, int]:
         """The number of decisions, and of those that took more than one call."""
         where = self._where()
-        every = connection.execute(f"SELECT count(*) FROM decisions WHERE {where}", self._values())  # noqa: S608 - our own words
+        every = connection.execute(f"SELECT count(*) FROM decisions WHERE {where}", self._values)  # noqa: S608 - our own words
         query = f"SELECT count(DISTINCT decision) FROM calls WHERE attempt > 1 AND {where}"  # noqa: S608 - our own words
-        return every.fetchone()[0], connection.execute(query, self._values()).fetchone()[0]
+        return every.fetchone()[0], connection.execute(query, self._values).fetchone()[0]
 
     def percentiles(self, connection: Connection, column: str) -> Percentiles | None:
         """Percentiles of a column over the usable answers that have it."""
         source = f"FROM calls WHERE failure IS NULL AND {_DONE} AND {column} IS NOT NULL AND {self._where()}"
-        (count,) = connection.execute(f"SELECT count(*) {source}", self._values()).fetchone()
+        (count,) = connection.execute(f"SELECT count(*) {source}", self._values).fetchone()
         if not count:
             return None
         # Rounded up in whole numbers: 95 * count / 100 is not exact in floating point.
         ranks = {f"p{percent}": -(-count * percent // 100) for percent in (50, 95, 99)}
         numbered = f"SELECT {column} AS value, row_number() OVER (ORDER BY {column}) AS place {source}"
         query = f"SELECT place, value FROM ({numbered}) WHERE place IN (:p50, :p95, :p99)"  # noqa: S608 - our own words
-        found = dict(connection.execute(query, {**self._values(), **ranks}).fetchall())
+        found = dict(connection.execute(query, {**self._values, **ranks}).fetchall())
         return Percentiles(count, *(found[rank] for rank in ranks.values()))
 
     def open_handoffs(self, connection: Connection) -> int:
         """The number of handoffs that are not done, by what was last recorded of each."""
         latest = "seq IN (SELECT max(seq) FROM handoffs GROUP BY id)"
         query = f"SELECT count(*) FROM handoffs WHERE {latest} AND done = 0 AND {self._where()}"  # noqa: S608 - our own words
-        count: int = connection.execute(query, self._values()).fetchone()[0]
+        count: int = connection.execute(query, self._values).fetchone()[0]
         return count
 
     def last(self, connection: Connection, limit: int) -> tuple[DecisionRow, ...]:
         """The latest decisions, the newest first."""
         query = f"SELECT {DECISIONS.names} FROM decisions WHERE {self._where()} ORDER BY seq DESC LIMIT :limit"  # noqa: S608 - our own words
-        found = connection.execute(query, {**self._values(), "limit": limit})
+        found = connection.execute(query, {**self._values, "limit": limit})
         return tuple([DECISIONS.decode(values) for values in found])
 
     def _where(self, at: str = "at", run: str = "run") -> str:
         parts = ["TRUE"]
-        if self._since is not None:
+        if self._values["since"] is not None:
             parts.append(f"{at} >= :since")
-        if self._run is not None:
+        if self._values["run"] is not None:
             parts.append(f"{run} = :run")
-        if self._tag is not None:
+        if self._values["tag"] is not None:
             tagged = "SELECT r.id FROM runs AS r, json_each(r.tags) AS t WHERE t.value = :tag"
             parts.append(f"{run} IN ({tagged})")
         return " AND ".join(parts)
-
-    def _values(self) -> dict[str, float | str | None]:
-        return {"since": self._since, "run": self._run, "tag": self._tag}
 
 
 def _added(sums: Iterable[_Sums]) -> _Sums:

@@ -5,13 +5,10 @@ Shapes from platform.openai.com/docs/api-reference/responses and .../responses-s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ..base import (
     BadRequest,
-    Headroom,
-    Manner,
     Refused,
     Reply,
     Stream,
@@ -30,13 +27,10 @@ from .openai import PAIRS, OpenAIWire, openai_failure, read_arguments, read_choi
 _OVERFLOW = "Your input exceeds the context window of this model. Please adjust your input and try again."
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-_OPENAI = OpenAIWire()
 
 
-class ResponsesWire:
-    """The Responses API's wire format."""
-
-    manner: Manner = "error"
+class ResponsesWire(OpenAIWire):
+    """The Responses API's wire format; models and headers are those of Chat Completions."""
 
     def parse(self, vendor: str, endpoint: Endpoint, model: str, body: Json, *, stream: bool) -> Request:
         """Read a response request."""
@@ -97,14 +91,6 @@ class ResponsesWire:
         event = {"type": "error", "code": error["code"] or error["type"], "message": error["message"],
                  "param": error["param"], "sequence_number": 0}  # fmt: skip
         return sse(event, "error")
-
-    def models(self, names: Sequence[str]) -> Json:
-        """List models."""
-        return _OPENAI.models(names)
-
-    def headers(self, number: int, headroom: Headroom) -> dict[str, str]:
-        """Write the same headers as Chat Completions."""
-        return _OPENAI.headers(number, headroom)
 
 
 class _Events:
