@@ -28,19 +28,14 @@ __all__ = [
     "translate",
 ]
 
-_HOME = {
-    "BACKENDS": ".registry",
-    "Backend": ".base",
-    "BackendError": ".base",
-    "Endpoint": ".base",
-    "ErrorTable": ".errors.translate",
-    "Reply": ".replies.reply",
-    "ScriptedBackend": ".scripted",
-    "ScriptedChatModel": ".scripted",
-    "get": ".registry",
-    "read_reply": ".replies.read",
-    "translate": ".errors.translate",
+_NAMES = {
+    "base": ("Backend", "BackendError", "Endpoint"),
+    "errors.translate": ("ErrorTable", "translate"),
+    "registry": ("BACKENDS", "get"),
+    "replies.read": ("read_reply",),
+    "replies.reply": ("Reply",),
+    "scripted": ("ScriptedBackend", "ScriptedChatModel"),
 }
 
 # LangChain costs a fifth of a second to import, the SDKs a whole one, so nothing is loaded before it is named.
-__getattr__, __dir__ = lazily(__name__, _HOME)
+__getattr__, __dir__ = lazily(__name__, _NAMES)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-__all__ = ["EFFORTS", "NOTHING", "SAMPLING", "Choice", "Said", "Vocabulary", "Wanted"]
+__all__ = ["EFFORTS", "NOTHING", "SAMPLING", "Choice", "Said", "Vocabulary", "Wanted", "unrenamed"]
 
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 """How much a model is to think before it answers, least first."""
@@ -175,6 +175,11 @@ class Vocabulary:
 
     def _shapes(self, shape: Any) -> bool:
         return self.json_object or not isinstance(shape, Mapping) or shape.get("type") != "json_object"
+
+
+def unrenamed(*names: str, **others: str) -> Mapping[str, str]:
+    """Options that the client calls by their standard names, and ``others`` by the client's keywords for them."""
+    return MappingProxyType({**{name: name for name in names}, **others})
 
 
 def _nearest(wanted: str, levels: Sequence[str]) -> str | None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeAlias
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, UsageMetadata
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, PrivateAttr
@@ -19,6 +17,7 @@ from pydantic import ConfigDict, Field, PrivateAttr
 from ..configs.errors import ConfigError
 from ..configs.words import FailureKind
 from .base import Backend, BackendError, Endpoint
+from .chat import OwnChatModel
 from .errors.translate import ErrorTable, translate
 from .http.meter import Meter
 
@@ -30,7 +29,7 @@ Said: TypeAlias = str | AIMessage | Exception | Callable[[list[BaseMessage]], "s
 _CHARACTERS_PER_TOKEN = 4
 
 
-class ScriptedChatModel(BaseChatModel):
+class ScriptedChatModel(OwnChatModel):
     """Answers from a script.
 
     Args:
@@ -77,50 +76,7 @@ class ScriptedChatModel(BaseChatModel):
         choice = {} if tool_choice is None else {"tool_choice": tool_choice}
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **choice, **kwargs)
 
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=self._say(messages, stop))])
-
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        for piece in _pieces(self._say(messages, stop)):
-            chunk = ChatGenerationChunk(message=piece)
-            if run_manager:
-                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
-
-    async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return self._generate(messages, stop)
-
-    async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        for chunk in self._stream(messages, stop):
-            if run_manager:
-                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
-
-    def _say(self, messages: list[BaseMessage], stop: list[str] | None) -> AIMessage:
+    def _reply(self, messages: list[BaseMessage], stop: list[str] | None, options: Mapping[str, Any]) -> AIMessage:
         with self._lock:
             self._asked.append(list(messages))
             said = self._line()
@@ -139,6 +95,29 @@ class ScriptedChatModel(BaseChatModel):
         }
         message.usage_metadata = message.usage_metadata or _usage(messages, message)
         return message
+
+    async def _areply(
+        self, messages: list[BaseMessage], stop: list[str] | None, options: Mapping[str, Any]
+    ) -> AIMessage:
+        return self._reply(messages, stop, options)
+
+    def _pieces(self, reply: AIMessage) -> Iterator[AIMessageChunk]:
+        if isinstance(reply.content, str):
+            pieces: list[Any] = re.findall(r"\S+\s*|\s+", reply.content)
+        else:
+            pieces = [[{"index": number, **_as_block(block)}] for number, block in enumerate(reply.content)]
+        for piece in pieces:
+            yield AIMessageChunk(content=piece, id=reply.id)
+        yield AIMessageChunk(
+            content="",
+            id=reply.id,
+            additional_kwargs=reply.additional_kwargs,
+            response_metadata=reply.response_metadata,
+            tool_calls=reply.tool_calls,
+            invalid_tool_calls=reply.invalid_tool_calls,
+            usage_metadata=reply.usage_metadata,
+            chunk_position="last",
+        )
 
     def _line(self) -> Any:
         if not isinstance(self.replies, Sequence):
@@ -189,29 +168,10 @@ class ScriptedBackend(Backend):
 _ERRORS = ErrorTable(classes={})
 
 
-def _usage(messages: list[BaseMessage], reply: AIMessage) -> UsageMetadata:
+def _usage(messages: Sequence[BaseMessage], reply: AIMessage) -> UsageMetadata:
     asked = sum(len(message.text) for message in messages) // _CHARACTERS_PER_TOKEN + 1
     said = (len(reply.text) + len(str(reply.tool_calls or ""))) // _CHARACTERS_PER_TOKEN + 1
     return UsageMetadata(input_tokens=asked, output_tokens=said, total_tokens=asked + said)
-
-
-def _pieces(message: AIMessage) -> Iterator[AIMessageChunk]:
-    if isinstance(message.content, str):
-        pieces: list[Any] = re.findall(r"\S+\s*|\s+", message.content)
-    else:
-        pieces = [[{"index": number, **_as_block(block)}] for number, block in enumerate(message.content)]
-    for piece in pieces:
-        yield AIMessageChunk(content=piece, id=message.id)
-    yield AIMessageChunk(
-        content="",
-        id=message.id,
-        additional_kwargs=message.additional_kwargs,
-        response_metadata=message.response_metadata,
-        tool_calls=message.tool_calls,
-        invalid_tool_calls=message.invalid_tool_calls,
-        usage_metadata=message.usage_metadata,
-        chunk_position="last",
-    )
 
 
 def _as_block(block: Any) -> Mapping[str, Any]:

@@ -41,7 +41,7 @@ __all__ = [
     "render_evidence",
 ]
 
-_MODULES = {
+_NAMES = {
     "catalog": ("ModelCard", "TokenPrices", "Usage"),
     "errors": ("ConfigError", "PointsmanError"),
     "evidence": ("Evidence", "literal", "parse_evidence", "render_evidence"),
@@ -57,6 +57,5 @@ _MODULES = {
     ),
     "words": ("Effect", "FailureKind", "Risk", "StepKind", "Tier", "Trust"),
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
 
-__getattr__, __dir__ = lazily(__name__, _HOME)
+__getattr__, __dir__ = lazily(__name__, _NAMES)

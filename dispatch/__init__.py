@@ -16,15 +16,14 @@ if TYPE_CHECKING:
     from .model import RoutedChatModel as RoutedChatModel
     from .request import ModelRequest as ModelRequest
 
-_HOMES = {
-    "AllFailed": "errors",
-    "Batches": "batch.batches",
-    "Dispatcher": "dispatcher",
-    "Ensemble": "ensemble.ensemble",
-    "ModelRequest": "request",
-    "NoCandidate": "errors",
-    "RoutedChatModel": "model",
-    "RoutedDecisionModel": "decisions.model",
+_NAMES = {
+    "batch.batches": ("Batches",),
+    "decisions.model": ("RoutedDecisionModel",),
+    "dispatcher": ("Dispatcher",),
+    "ensemble.ensemble": ("Ensemble",),
+    "errors": ("AllFailed", "NoCandidate"),
+    "model": ("RoutedChatModel",),
+    "request": ("ModelRequest",),
 }
 
 __all__ = [
@@ -38,4 +37,4 @@ __all__ = [
     "RoutedDecisionModel",
 ]
 
-__getattr__, __dir__ = lazily(__name__, _HOMES)
+__getattr__, __dir__ = lazily(__name__, _NAMES)

@@ -26,6 +26,7 @@ __all__ = [
     "StepScores",
     "apgr",
     "bootstrap",
+    "bootstraps",
     "pair_scores",
     "step_tier",
 ]
@@ -208,24 +209,23 @@ class StepBench:
 
     def interval(self, tiers: Sequence[int] | Ints, *, draws: int = 400, seed: int = 0) -> Interval:
         """The mean of the four scores, with an interval from drawing whole trajectories."""
-        random = np.random.default_rng(seed)
-        count = len(self._paths)
-        found = self._by_path(tiers)
-        means = [self._summed(found, random.integers(0, count, count)).mean for _ in range(draws)]
-        return Interval(self.score(tiers).mean, *map(float, np.percentile(means, [2.5, 97.5])))
+        return self._drawn([(self._by_path(tiers), 1)], draws, seed)
 
     def gain(
         self, tiers: Sequence[int] | Ints, other: Sequence[int] | Ints, *, draws: int = 1000, seed: int = 0
     ) -> Interval:
         """How much better the mean of the four scores is than another prediction's, drawing whole trajectories."""
-        random = np.random.default_rng(seed)
-        count = len(self._paths)
-        ours, others = self._by_path(tiers), self._by_path(other)
-        gains = []
-        for _ in range(draws):
-            paths = random.integers(0, count, count)
-            gains.append(self._summed(ours, paths).mean - self._summed(others, paths).mean)
-        return Interval(self.score(tiers).mean - self.score(other).mean, *map(float, np.percentile(gains, [2.5, 97.5])))
+        return self._drawn([(self._by_path(tiers), 1), (self._by_path(other), -1)], draws, seed)
+
+    def _drawn(self, found: Sequence[tuple[Floats, int]], draws: int, seed: int) -> Interval:
+        """The sum of means, each with its sign, over all trajectories and its interval over drawn ones."""
+        random, count = np.random.default_rng(seed), len(self._paths)
+
+        def figure(paths: slice | Ints) -> float:
+            return sum(sign * self._summed(by_path, paths).mean for by_path, sign in found)
+
+        figures = [figure(random.integers(0, count, count)) for _ in range(draws)]
+        return Interval(figure(slice(None)), *map(float, np.percentile(figures, [2.5, 97.5])))
 
     def baselines(self, train: Ints, test: Ints) -> dict[str, Ints]:
         """Predictions for the rows ``test`` that need no model, fitted on the rows ``train``.
@@ -420,6 +420,18 @@ def bootstrap(
         seed: Of the resampling.
         groups: Draw whole groups of rows (0..n) instead of single ones.
     """
+    return bootstraps(lambda weights: [figure(weights)], size, draws=draws, seed=seed, groups=groups)[0]
+
+
+def bootstraps(
+    figures: Callable[[Floats], Sequence[float]],
+    size: int,
+    *,
+    draws: int = 400,
+    seed: int = 0,
+    groups: Ints | None = None,
+) -> list[Interval]:
+    """Several figures over the same weighted rows, each with its 95 % percentile interval; arguments as `bootstrap`."""
     random = np.random.default_rng(seed)
     place = np.arange(size) if groups is None else groups
     count = int(place.max()) + 1
@@ -427,6 +439,6 @@ def bootstrap(
     for _ in range(draws):
         drawn = np.bincount(random.integers(0, count, count), minlength=count).astype(float)[place]
         if drawn.sum() > 0:
-            found.append(figure(drawn))
-    low, high = np.nanpercentile(found, [2.5, 97.5])
-    return Interval(figure(np.ones(size)), float(low), float(high))
+            found.append(figures(drawn))
+    ends = np.nanpercentile(found, [2.5, 97.5], axis=0)
+    return [Interval(*map(float, each)) for each in zip(figures(np.ones(size)), *ends, strict=True)]

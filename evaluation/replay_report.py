@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -243,13 +243,6 @@ _Key = tuple[str, "str | None", "str | None", tuple[str, ...], tuple[str, ...]]
 """Task, recorded and new first choice, rules gained and lost."""
 
 
-@dataclass(slots=True)
-class _Group:
-    decisions: int
-    why: str
-    example: str
-
-
 @dataclass
 class Tally:
     """Everything that is added up, of a size that does not depend on the number of decisions."""
@@ -262,7 +255,7 @@ class Tally:
     outcomes: Counter[str] = field(default_factory=Counter)
     left_out: Counter[str] = field(default_factory=Counter)
     choices: Counter[tuple[str, str]] = field(default_factory=Counter)
-    groups: dict[_Key, _Group] = field(default_factory=dict)
+    changes: dict[_Key, Change] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.cost, self.latency = _Sums(self.draws), _Sums(self.draws)
@@ -297,7 +290,8 @@ class Tally:
         if found.new_model is not None:
             self.choices[found.task, found.new_model] += 1
         key = (found.task, found.model, found.new_model, found.gained, found.lost)
-        self.groups.setdefault(key, _Group(0, found.why, found.decision)).decisions += 1
+        known = self.changes.get(key) or Change(*key, 0, found.why, found.decision)
+        self.changes[key] = replace(known, decisions=known.decisions + 1)
 
     def report(
         self, policy: Policy, seen: Seen, query: Recorded, resampled: Literal["runs", "decisions"]
@@ -311,7 +305,6 @@ class Tally:
             resampled: What the weights were drawn for.
         """
         some = self.read > self.skipped
-        groups = sorted(self.groups.items(), key=lambda pair: -pair[1].decisions)
         return ReplayReport(
             policy_hash=policy.policy_hash,
             decisions=self.read,
@@ -328,7 +321,7 @@ class Tally:
             floor=self._shift("floor") if some else None,
             below_floor=self.below_floor,
             choices=self._choices(seen, query),
-            changes=tuple(_change(key, group) for key, group in groups),
+            changes=tuple(sorted(self.changes.values(), key=lambda change: -change.decisions)),
             resampled=resampled,
             notes=tuple(_notes(policy, self.cost.count, self.unmeasured)),
         )
@@ -348,11 +341,6 @@ class Tally:
             failed, mean = (float(known.failed[0]), float(known.mean[0])) if known else (None, None)
             made.append(Choice(task, model, decisions, calls, calls >= FEWEST_CALLS, failed, mean, p50, p95))
         return tuple(made)
-
-
-def _change(key: _Key, group: _Group) -> Change:
-    task, model, new_model, gained, lost = key
-    return Change(task, model, new_model, gained, lost, group.decisions, group.why, group.example)
 
 
 def _tier_shares(tiers: Mapping[str, _Sums]) -> Iterator[TierShare]:

@@ -20,7 +20,7 @@ from ..routing.request import RouteRequest
 from ..routing.scorers.complexity import Scorer
 from ..routing.scorers.learned import Embed, Learned, RouterFile
 from . import train_router
-from .metrics import AGENT_TIERS, Interval, PairScores, StepBench, apgr, bootstrap, pair_scores
+from .metrics import AGENT_TIERS, Interval, StepBench, apgr, bootstrap, bootstraps, pair_scores
 from .train_router import PromptSet, grouped_folds, instance
 
 __all__ = [
@@ -305,32 +305,14 @@ def _by_category(data: PromptSet, inside: Ints) -> Floats:
 
 
 def _prompt_score(data: PromptSet, name: str, score: Floats, groups: Ints) -> PromptScore:
-    # Every figure is drawn with the same weights, so each resample is scored once.
-    known: dict[int, PairScores | None] = {}
-
-    def scored(weights: Floats) -> PairScores | None:
-        key = hash(weights.tobytes())
-        if key not in known:
-            try:
-                known[key] = pair_scores(data.strong, data.weak, score, weights=weights)
-            except ConfigError:
-                # A resample in which both models are equally good has no gap to recover.
-                known[key] = None
-        return known[key]
-
-    def interval(name: str) -> Interval:
-        def figure(weights: Floats) -> float:
-            found = scored(weights)
-            return float("nan") if found is None else float(getattr(found, name))
-
-        return bootstrap(figure, len(data), draws=_DRAWS, seed=_SEED, groups=groups)
+    def figures(weights: Floats) -> list[float]:
+        try:
+            found = pair_scores(data.strong, data.weak, score, weights=weights)
+        except ConfigError:
+            # A resample in which both models are equally good has no gap to recover.
+            return [float("nan")] * 4
+        return [found.apgr, found.cpt50, found.cpt80, found.aiq]
 
     plain = pair_scores(data.strong, data.weak, score)
-    return PromptScore(
-        name,
-        interval("apgr"),
-        interval("cpt50"),
-        interval("cpt80"),
-        interval("aiq"),
-        plain.quality if name != "best-fixed" else plain.best_fixed,
-    )
+    gap, half, most, mean = bootstraps(figures, len(data), draws=_DRAWS, seed=_SEED, groups=groups)
+    return PromptScore(name, gap, half, most, mean, plain.quality if name != "best-fixed" else plain.best_fixed)

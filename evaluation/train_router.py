@@ -15,7 +15,7 @@ import numpy as np
 from ..configs.errors import ConfigError
 from ..routing.features.signals import SIGNALS, signals
 from ..routing.request import RouteRequest
-from ..routing.scorers.learned import Embed, Learned, RouterFile, choose
+from ..routing.scorers.learned import Embed, Learned, RouterFile, chances_of, choose
 from .metrics import AGENT_TIERS, StepBench, apgr, bootstrap
 
 if TYPE_CHECKING:
@@ -205,14 +205,6 @@ def _fit_steps(points: Floats, targets: Ints, penalty: float) -> dict[str, NDArr
     }
 
 
-def _chances(arrays: Mapping[str, NDArray[Any]], points: Floats) -> Floats:
-    logits = ((points - arrays["mean"]) / arrays["scale"]) @ arrays["weights"].T + arrays["bias"]
-    above = np.minimum.accumulate(1 / (1 + np.exp(-np.clip(logits, -30, 30))), axis=1)
-    full = np.hstack([np.ones((len(points), 1)), above, np.zeros((len(points), 1))])
-    chances: Floats = full[:, :-1] - full[:, 1:]
-    return chances
-
-
 def _choose_steps(bench: StepBench, points: Floats, seed: int) -> tuple[float, float]:
     """Penalty and margin by the score that counts, on trajectories left out."""
     scores: dict[tuple[float, float], float] = {}
@@ -220,7 +212,8 @@ def _choose_steps(bench: StepBench, points: Floats, seed: int) -> tuple[float, f
         for repeat in range(_REPEATS):
             chances = np.zeros((len(bench), 4))
             for inside, outside in grouped_folds(bench.groups, seed + repeat):
-                chances[outside] = _chances(_fit_steps(points[inside], bench.targets[inside], penalty), points[outside])
+                fitted = _fit_steps(points[inside], bench.targets[inside], penalty)
+                chances[outside] = chances_of(fitted, (points[outside] - fitted["mean"]) / fitted["scale"])
             for margin in _MARGINS:
                 tiers = [choose(chance, margin) for chance in chances]
                 key = (penalty, margin)

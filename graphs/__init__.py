@@ -20,19 +20,9 @@ if TYPE_CHECKING:
     from .workflow import Answers as Answers
     from .workflow import Workflow as Workflow
 
-_HOMES = {
-    "Answers": "workflow",
-    "Began": "events",
-    "Called": "events",
-    "Event": "events",
-    "Finished": "events",
-    "Noted": "events",
-    "Retracted": "events",
-    "Stepped": "events",
-    "Token": "events",
-    "Using": "events",
-    "Waiting": "events",
-    "Workflow": "workflow",
+_NAMES = {
+    "events": ("Began", "Called", "Event", "Finished", "Noted", "Retracted", "Stepped", "Token", "Using", "Waiting"),
+    "workflow": ("Answers", "Workflow"),
 }
 
 __all__ = [
@@ -50,4 +40,4 @@ __all__ = [
     "Workflow",
 ]
 
-__getattr__, __dir__ = lazily(__name__, _HOMES)
+__getattr__, __dir__ = lazily(__name__, _NAMES)

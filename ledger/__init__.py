@@ -29,20 +29,14 @@ __all__ = [
     "dollars",
 ]
 
-_HOME = {
-    "Break": ".storage.chain",
-    "BudgetExceeded": ".budgets.budgets",
-    "Budgets": ".budgets.budgets",
-    "CallRow": ".rows",
-    "DecisionRow": ".rows",
-    "EffectRow": ".rows",
-    "HandoffRow": ".rows",
-    "Ledger": ".ledger",
-    "PriceBook": ".prices",
-    "Report": ".report",
-    "RunRow": ".rows",
-    "dollars": ".prices",
+_NAMES = {
+    "budgets.budgets": ("BudgetExceeded", "Budgets"),
+    "ledger": ("Ledger",),
+    "prices": ("PriceBook", "dollars"),
+    "report": ("Report",),
+    "rows": ("CallRow", "DecisionRow", "EffectRow", "HandoffRow", "RunRow"),
+    "storage.chain": ("Break",),
 }
 
 # SQLite and the price table are loaded by those who use them; naming a row type must not pay for either.
-__getattr__, __dir__ = lazily(__name__, _HOME)
+__getattr__, __dir__ = lazily(__name__, _NAMES)

@@ -181,16 +181,8 @@ class BatchBook:
             f"SELECT {names} FROM batch_asks WHERE batch = ? AND (? IS NULL OR part = ?) "  # noqa: S608 - our own words
             "AND (? IS NULL OR state = ?) ORDER BY place"
         )
-        found = [AskRow(*row) for row in self._file.read(query, batch, part, part, state, state)]
-        return [
-            replace(
-                row,
-                facts=self._open(row.facts),
-                ask=self._open(row.ask) if row.ask else "",
-                reply=None if row.reply is None else self._open(row.reply),
-            )
-            for row in found
-        ]
+        found = self._file.read(query, batch, part, part, state, state)
+        return [_changed(AskRow(*row), self._open) for row in found]
 
     def update(self, part: PartRow) -> None:
         """Write down how a part stands."""
@@ -272,13 +264,7 @@ class BatchBook:
         connection.execute("UPDATE batches SET holder = ?, held = ? WHERE id = ?", (this_process(), time.time(), batch))
 
     def _closed(self, row: _Kept) -> _Kept:
-        return replace(
-            row,
-            facts=None if row.facts is None else self._close(row.facts),
-            ask=self._close(row.ask) if row.ask else "",
-            reply=None if row.reply is None else self._close(row.reply),
-            error=None if row.error is None else redact(row.error),
-        )
+        return replace(_changed(row, self._close), error=None if row.error is None else redact(row.error))
 
     def _batches(self, rest: str, *values: str) -> list[BatchRow]:
         counts = ", ".join(
@@ -287,6 +273,16 @@ class BatchBook:
         )
         query = f"SELECT id, at, ended, {counts} FROM batches {rest}"  # noqa: S608 - our own words
         return [BatchRow(*row) for row in self._file.read(query, *values)]
+
+
+def _changed(row: _Kept, change: Callable[[str], str]) -> _Kept:
+    """A row with what must come back as it was closed, or opened again."""
+    return replace(
+        row,
+        facts=None if row.facts is None else change(row.facts),
+        ask=change(row.ask) if row.ask else "",
+        reply=None if row.reply is None else change(row.reply),
+    )
 
 
 def _gone(holder: str, since: float) -> bool:

@@ -53,7 +53,7 @@ class Leases:
         # On the disk: after a crash of the machine the token must not count down.
         with self._writer.access.changing(durable=True) as connection:
             row = claim(_found(connection, run))
-            _write(connection, row)
+            connection.execute(LEASES.replacing, LEASES.encode(row))
         self._writer.fences.hold(run, row.token)
         return row
 
@@ -127,8 +127,3 @@ def _found(connection: Connection, run: str) -> LeaseRow | None:
     query = f"SELECT {LEASES.names} FROM leases WHERE run = ?"  # noqa: S608 - our own words
     found = connection.execute(query, (run,)).fetchone()
     return None if found is None else LEASES.decode(found)
-
-
-def _write(connection: Connection, row: LeaseRow) -> None:
-    marks = ", ".join("?" * len(LEASES.columns))
-    connection.execute(f"REPLACE INTO leases ({LEASES.names}) VALUES ({marks})", LEASES.encode(row))  # noqa: S608 - our own names

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
-from functools import reduce
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .prices import PICODOLLARS
 from .rows import ROUTER, DecisionRow
@@ -161,7 +160,7 @@ def report(
     with ledger.reading() as connection:
         groups = list(query.groups(connection))
         total = _added(group.sums for group in groups)
-        calls = total.calls
+        calls = total["calls"]
         decisions, escalated = query.decisions(connection)
         return Report(
             since=since,
@@ -170,8 +169,8 @@ def report(
             runs=query.runs(connection),
             decisions=decisions,
             escalated=escalated,
-            totals=total.totals(),
-            error_rate=total.failed / calls if calls else 0.0,
+            totals=_totals(total),
+            error_rate=total["failed"] / calls if calls else 0.0,
             models=_shares(((group.model, group.sums) for group in groups), calls),
             tiers=_shares(((group.tier, group.sums) for group in groups), calls),
             agents=_shares(((group.agent, group.sums) for group in groups), calls),
@@ -185,42 +184,8 @@ def report(
         )
 
 
-class _Sums(NamedTuple):
-    """Sums over a group of calls, money in picodollars."""
-
-    calls: int = 0
-    failed: int = 0
-    retries: int = 0
-    input: int = 0
-    output: int = 0
-    cache_read: int = 0
-    cache_write: int = 0
-    unpriced: int = 0
-    compared: int = 0
-    left_out: int = 0
-    cost: int = 0
-    flagship_cost: int = 0
-    compared_cost: int = 0
-    wasted: int = 0
-    router: int = 0
-
-    def plus(self, other: _Sums) -> _Sums:
-        """Both groups together."""
-        return _Sums(*map(sum, zip(self, other, strict=True)))
-
-    def totals(self) -> Totals:
-        """What of it is reported for every group."""
-        return Totals(
-            calls=self.calls,
-            failed=self.failed,
-            retries=self.retries,
-            input=self.input,
-            output=self.output,
-            cache_read=self.cache_read,
-            cache_write=self.cache_write,
-            cost=_usd(self.cost),
-            unpriced=self.unpriced,
-        )
+_Sums = Counter[str]
+"""Sums over a group of calls by name, money in picodollars."""
 
 
 class _Group(NamedTuple):
@@ -234,30 +199,35 @@ class _Group(NamedTuple):
     sums: _Sums
 
 
-_BOTH_KNOWN = "cost IS NOT NULL AND flagship_cost IS NOT NULL"
 # The flagship would have been asked to do the step, and not to judge it.
 _DONE = f"agent <> '{ROUTER}'"
-_COUNTED = (
-    "count(*)",
-    "sum(failure IS NOT NULL)",
-    "sum(attempt > 1)",
-    *(f"sum({kind})" for kind in ("input", "output", "cache_read", "cache_write")),
-    f"sum({UNPRICED})",
-    f"sum(failure IS NULL AND {_DONE} AND {_BOTH_KNOWN})",
-    f"sum(failure IS NULL AND {_DONE} AND NOT ({_BOTH_KNOWN}))",
-)
-_MONEY = (
-    ("cost", "TRUE"),
-    ("flagship_cost", f"failure IS NULL AND {_DONE} AND {_BOTH_KNOWN}"),
-    ("cost", f"failure IS NULL AND {_DONE} AND {_BOTH_KNOWN}"),
-    ("cost", f"failure IS NOT NULL AND {_DONE}"),
-    ("cost", f"NOT {_DONE}"),
-)
-# In the order of `_Sums`, each amount of money as its two parts.
+_BOTH_KNOWN = "cost IS NOT NULL AND flagship_cost IS NOT NULL"
+_COMPARED = f"failure IS NULL AND {_DONE} AND {_BOTH_KNOWN}"
+_COUNTED = {
+    "calls": "count(*)",
+    "failed": "sum(failure IS NOT NULL)",
+    "retries": "sum(attempt > 1)",
+    **{kind: f"sum({kind})" for kind in ("input", "output", "cache_read", "cache_write")},
+    "unpriced": f"sum({UNPRICED})",
+    "compared": f"sum({_COMPARED})",
+    "left_out": f"sum(failure IS NULL AND {_DONE} AND NOT ({_BOTH_KNOWN}))",
+}
+_MONEY = {
+    "cost": ("cost", "TRUE"),
+    "flagship_cost": ("flagship_cost", _COMPARED),
+    "compared_cost": ("cost", _COMPARED),
+    "wasted": ("cost", f"failure IS NOT NULL AND {_DONE}"),
+    "router": ("cost", f"NOT {_DONE}"),
+}
+# Each amount of money as its two parts.
 _SUMS = ", ".join(
     (
-        *_COUNTED,
-        *(f"sum({what} {part} {HALF}) FILTER (WHERE {where})" for what, where in _MONEY for part in ("/", "%")),
+        *_COUNTED.values(),
+        *(
+            f"sum({what} {part} {HALF}) FILTER (WHERE {where})"
+            for what, where in _MONEY.values()
+            for part in ("/", "%")
+        ),
     )
 )
 
@@ -265,27 +235,34 @@ _SUMS = ", ".join(
 def _sums(found: tuple[int | None, ...]) -> _Sums:
     values = [value or 0 for value in found]
     counted, parts = values[: len(_COUNTED)], values[len(_COUNTED) :]
-    return _Sums(*counted, *(high * HALF + low for high, low in zip(parts[::2], parts[1::2], strict=True)))
+    money = (high * HALF + low for high, low in zip(parts[::2], parts[1::2], strict=True))
+    return Counter(dict(zip((*_COUNTED, *_MONEY), (*counted, *money), strict=True)))
+
+
+def _totals(sums: _Sums) -> Totals:
+    """What of a group's sums is reported for every group."""
+    told: dict[str, Any] = {field.name: sums[field.name] for field in fields(Totals)}
+    return Totals(**{**told, "cost": _usd(sums["cost"])})
 
 
 class _Query:
     """The questions to one ledger about what a report covers."""
 
     def __init__(self, since: float | None, run: str | None, tag: str | None) -> None:
-        self._since, self._run, self._tag = since, run, tag
+        self._values = {"since": since, "run": run, "tag": tag}
 
     def groups(self, connection: Connection) -> Iterator[_Group]:
         """The calls by all that the report tells apart at once, so that they are read but once."""
         common = "model, tier, agent, failure, flagship"
         query = f"SELECT {common}, {_SUMS} FROM calls WHERE {self._where()} GROUP BY {common}"  # noqa: S608 - our own words
-        for found in connection.execute(query, self._values()):
+        for found in connection.execute(query, self._values):
             yield _Group(*(*found[:5], _sums(found[5:])))
 
     def tags(self, connection: Connection) -> Iterator[tuple[str, _Sums]]:
         """The calls by the tags of their run."""
         source = "calls JOIN runs ON runs.id = calls.run, json_each(runs.tags)"
         query = f"SELECT json_each.value, {_SUMS} FROM {source} WHERE {self._where()} GROUP BY 1"  # noqa: S608 - our own words
-        for tag, *found in connection.execute(query, self._values()):
+        for tag, *found in connection.execute(query, self._values):
             yield tag, _sums(tuple(found))
 
     def runs(self, connection: Connection) -> dict[str, int]:
@@ -293,65 +270,62 @@ class _Query:
         query = (
             f"SELECT status, count(*) FROM runs WHERE {self._where('started', 'id')} GROUP BY status ORDER BY status"  # noqa: S608 - our own words
         )
-        return dict(connection.execute(query, self._values()))
+        return dict(connection.execute(query, self._values))
 
     def decisions(self, connection: Connection) -> tuple[int, int]:
         """The number of decisions, and of those that took more than one call."""
         where = self._where()
-        every = connection.execute(f"SELECT count(*) FROM decisions WHERE {where}", self._values())  # noqa: S608 - our own words
+        every = connection.execute(f"SELECT count(*) FROM decisions WHERE {where}", self._values)  # noqa: S608 - our own words
         query = f"SELECT count(DISTINCT decision) FROM calls WHERE attempt > 1 AND {where}"  # noqa: S608 - our own words
-        return every.fetchone()[0], connection.execute(query, self._values()).fetchone()[0]
+        return every.fetchone()[0], connection.execute(query, self._values).fetchone()[0]
 
     def percentiles(self, connection: Connection, column: str) -> Percentiles | None:
         """Percentiles of a column over the usable answers that have it."""
         source = f"FROM calls WHERE failure IS NULL AND {_DONE} AND {column} IS NOT NULL AND {self._where()}"
-        (count,) = connection.execute(f"SELECT count(*) {source}", self._values()).fetchone()
+        (count,) = connection.execute(f"SELECT count(*) {source}", self._values).fetchone()
         if not count:
             return None
         # Rounded up in whole numbers: 95 * count / 100 is not exact in floating point.
         ranks = {f"p{percent}": -(-count * percent // 100) for percent in (50, 95, 99)}
         numbered = f"SELECT {column} AS value, row_number() OVER (ORDER BY {column}) AS place {source}"
         query = f"SELECT place, value FROM ({numbered}) WHERE place IN (:p50, :p95, :p99)"  # noqa: S608 - our own words
-        found = dict(connection.execute(query, {**self._values(), **ranks}).fetchall())
+        found = dict(connection.execute(query, {**self._values, **ranks}).fetchall())
         return Percentiles(count, *(found[rank] for rank in ranks.values()))
 
     def open_handoffs(self, connection: Connection) -> int:
         """The number of handoffs that are not done, by what was last recorded of each."""
         latest = "seq IN (SELECT max(seq) FROM handoffs GROUP BY id)"
         query = f"SELECT count(*) FROM handoffs WHERE {latest} AND done = 0 AND {self._where()}"  # noqa: S608 - our own words
-        count: int = connection.execute(query, self._values()).fetchone()[0]
+        count: int = connection.execute(query, self._values).fetchone()[0]
         return count
 
     def last(self, connection: Connection, limit: int) -> tuple[DecisionRow, ...]:
         """The latest decisions, the newest first."""
         query = f"SELECT {DECISIONS.names} FROM decisions WHERE {self._where()} ORDER BY seq DESC LIMIT :limit"  # noqa: S608 - our own words
-        found = connection.execute(query, {**self._values(), "limit": limit})
+        found = connection.execute(query, {**self._values, "limit": limit})
         return tuple([DECISIONS.decode(values) for values in found])
 
     def _where(self, at: str = "at", run: str = "run") -> str:
         parts = ["TRUE"]
-        if self._since is not None:
+        if self._values["since"] is not None:
             parts.append(f"{at} >= :since")
-        if self._run is not None:
+        if self._values["run"] is not None:
             parts.append(f"{run} = :run")
-        if self._tag is not None:
+        if self._values["tag"] is not None:
             tagged = "SELECT r.id FROM runs AS r, json_each(r.tags) AS t WHERE t.value = :tag"
             parts.append(f"{run} IN ({tagged})")
         return " AND ".join(parts)
 
-    def _values(self) -> dict[str, float | str | None]:
-        return {"since": self._since, "run": self._run, "tag": self._tag}
-
 
 def _added(sums: Iterable[_Sums]) -> _Sums:
-    return reduce(_Sums.plus, sums, _Sums())
+    return sum(sums, Counter())
 
 
 def _shares(groups: Iterable[tuple[str, _Sums]], calls: int) -> tuple[Share, ...]:
     added: dict[str, _Sums] = {}
     for name, sums in groups:
-        added[name] = added.get(name, _Sums()).plus(sums)
-    shares = [Share(name, sums.calls / calls, sums.totals()) for name, sums in added.items()]
+        added.setdefault(name, Counter()).update(sums)
+    shares = [Share(name, sums["calls"] / calls, _totals(sums)) for name, sums in added.items()]
     return tuple(sorted(shares, key=lambda share: (-share.totals.calls, share.name)))
 
 
@@ -359,24 +333,24 @@ def _failures(groups: Iterable[_Group]) -> tuple[Failures, ...]:
     counted: Counter[tuple[str, str]] = Counter()
     for group in groups:
         if group.failure is not None:
-            counted[group.model, group.failure] += group.sums.calls
+            counted[group.model, group.failure] += group.sums["calls"]
     found = [Failures(model, kind, calls) for (model, kind), calls in counted.items()]
     return tuple(sorted(found, key=lambda failures: (-failures.calls, failures.model, failures.kind)))
 
 
 def _savings(groups: Sequence[_Group]) -> Savings | None:
     total = _added(group.sums for group in groups)
-    if not total.compared:
+    if not total["compared"]:
         return None
     return Savings(
-        flagship=tuple(sorted({group.flagship for group in groups if group.sums.compared and group.flagship})),
-        compared=total.compared,
-        left_out=total.left_out,
-        flagship_cost=_usd(total.flagship_cost),
-        cost=_usd(total.compared_cost),
-        wasted=_usd(total.wasted),
-        router=_usd(total.router),
-        saved=_usd(total.flagship_cost - total.compared_cost - total.wasted - total.router),
+        flagship=tuple(sorted({group.flagship for group in groups if group.sums["compared"] and group.flagship})),
+        compared=total["compared"],
+        left_out=total["left_out"],
+        flagship_cost=_usd(total["flagship_cost"]),
+        cost=_usd(total["compared_cost"]),
+        wasted=_usd(total["wasted"]),
+        router=_usd(total["router"]),
+        saved=_usd(total["flagship_cost"] - total["compared_cost"] - total["wasted"] - total["router"]),
     )
 
 

@@ -30,22 +30,13 @@ __all__ = [
     "window_in",
 ]
 
-_HOME = {
-    "Embedder": ".base",
-    "Note": ".base",
-    "Parts": ".base",
-    "Provenance": ".base",
-    "Ranking": ".base",
-    "Recalled": ".base",
-    "Reranker": ".base",
-    "Version": ".base",
-    "Chunk": ".chunking",
-    "load_folder": ".chunking",
-    "split_document": ".chunking",
-    "HashingEmbedder": ".hashing",
-    "window_in": ".search.times",
-    "ChromaStore": ".store",
+_NAMES = {
+    "base": ("Embedder", "Note", "Parts", "Provenance", "Ranking", "Recalled", "Reranker", "Version"),
+    "chunking": ("Chunk", "load_folder", "split_document"),
+    "hashing": ("HashingEmbedder",),
+    "search.times": ("window_in",),
+    "store": ("ChromaStore",),
 }
 
 # Chroma and LangGraph cost over a second to import, so nothing is loaded before it is named.
-__getattr__, __dir__ = lazily(__name__, _HOME)
+__getattr__, __dir__ = lazily(__name__, _NAMES)

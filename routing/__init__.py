@@ -11,40 +11,24 @@ from typing import TYPE_CHECKING
 from ..configs.process.lazy import lazily
 
 if TYPE_CHECKING:
-    from .decision import Decision as Decision
-    from .decision import Rejection as Rejection
-    from .decision import RuleHit as RuleHit
-    from .evidence import Finding as Finding
-    from .explain import decision_dict as decision_dict
-    from .explain import replay as replay
-    from .features.features import Features as Features
-    from .features.features import extract as extract
-    from .features.features import features_dict as features_dict
-    from .features.features import from_dict as from_dict
-    from .policy.policy import Policy as Policy
-    from .policy.rules import floor as floor
-    from .policy.rules import step_risk as step_risk
-    from .request import RouteRequest as RouteRequest
-    from .request import RoutingContext as RoutingContext
-    from .scorers.complexity import Scorer as Scorer
+    from .decision import Decision, Rejection, RuleHit
+    from .evidence import Finding
+    from .explain import decision_dict, replay
+    from .features.features import Features, extract, features_dict, from_dict
+    from .policy.policy import Policy
+    from .policy.rules import floor, step_risk
+    from .request import RouteRequest, RoutingContext
+    from .scorers.complexity import Scorer
 
-_HOMES = {
-    "RoutingContext": "request",
-    "Decision": "decision",
-    "Features": "features.features",
-    "Finding": "evidence",
-    "Policy": "policy.policy",
-    "Rejection": "decision",
-    "RouteRequest": "request",
-    "RuleHit": "decision",
-    "Scorer": "scorers.complexity",
-    "decision_dict": "explain",
-    "extract": "features.features",
-    "features_dict": "features.features",
-    "floor": "policy.rules",
-    "from_dict": "features.features",
-    "replay": "explain",
-    "step_risk": "policy.rules",
+_NAMES = {
+    "decision": ("Decision", "Rejection", "RuleHit"),
+    "evidence": ("Finding",),
+    "explain": ("decision_dict", "replay"),
+    "features.features": ("Features", "extract", "features_dict", "from_dict"),
+    "policy.policy": ("Policy",),
+    "policy.rules": ("floor", "step_risk"),
+    "request": ("RouteRequest", "RoutingContext"),
+    "scorers.complexity": ("Scorer",),
 }
 
 __all__ = [
@@ -66,4 +50,4 @@ __all__ = [
     "step_risk",
 ]
 
-__getattr__, __dir__ = lazily(__name__, _HOMES)
+__getattr__, __dir__ = lazily(__name__, _NAMES)

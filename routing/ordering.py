@@ -133,18 +133,6 @@ class _Outlook:
         return self._units[local]
 
 
-def _by_cost(entries: list[CompiledCard], outlook: _Outlook) -> dict[str, float]:
-    return {entry.id: outlook.paid(entry) for entry in entries}
-
-
-def _by_latency(entries: list[CompiledCard], outlook: _Outlook) -> dict[str, float]:
-    return {entry.id: -outlook.pace(entry) for entry in entries}
-
-
-def _by_quality(entries: list[CompiledCard], outlook: _Outlook) -> dict[str, float]:
-    return {entry.id: -outlook.quality(entry) for entry in entries}
-
-
 def _by_balance(entries: list[CompiledCard], outlook: _Outlook) -> dict[str, float]:
     """Sum of thrift, quality and speed, each from 0 to 1, so that none outweighs the others.
 
@@ -162,9 +150,9 @@ def _by_balance(entries: list[CompiledCard], outlook: _Outlook) -> dict[str, flo
 
 
 _STRATEGIES: Final[dict[str, Callable[[list[CompiledCard], _Outlook], dict[str, float]]]] = {
-    "cost": _by_cost,
-    "latency": _by_latency,
-    "quality": _by_quality,
+    "cost": lambda entries, outlook: {entry.id: outlook.paid(entry) for entry in entries},
+    "latency": lambda entries, outlook: {entry.id: -outlook.pace(entry) for entry in entries},
+    "quality": lambda entries, outlook: {entry.id: -outlook.quality(entry) for entry in entries},
     "balanced": _by_balance,
 }
 

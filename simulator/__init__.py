@@ -32,25 +32,12 @@ __all__ = [
     "serve",
 ]
 
-_HOMES = {
-    "Answer": "scenario",
-    "BatchPace": "scenario",
-    "Fault": "scenario",
-    "Latency": "scenario",
-    "Log": "log",
-    "Match": "scenario",
-    "Message": "request",
-    "RateLimit": "scenario",
-    "Request": "request",
-    "Rule": "scenario",
-    "Scenario": "scenario",
-    "Served": "log",
-    "Simulator": "simulator",
-    "Tool": "request",
-    "ToolCall": "request",
-    "Usage": "scenario",
-    "serve": "simulator",
+_NAMES = {
+    "log": ("Log", "Served"),
+    "request": ("Message", "Request", "Tool", "ToolCall"),
+    "scenario": ("Answer", "BatchPace", "Fault", "Latency", "Match", "RateLimit", "Rule", "Scenario", "Usage"),
+    "simulator": ("Simulator", "serve"),
 }
 
 # aiohttp and pydantic load only when the simulator is used.
-__getattr__, __dir__ = lazily(__name__, _HOMES)
+__getattr__, __dir__ = lazily(__name__, _NAMES)

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+import orjson
 
 from .request import Endpoint, Json, Message, Request, ToolCall
+from .scenario import Fault
 
+# Compact JSON to and from bytes.
+encode: Callable[[Any], bytes] = orjson.dumps
+decode: Callable[[bytes | str], Any] = orjson.loads
 
-def _encode(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-# Compact JSON to and from bytes; orjson only makes it faster.
-encode: Callable[[Any], bytes] = _encode
-decode: Callable[[bytes | str], Any] = json.loads
-try:
-    import orjson
-except ImportError:
-    pass
-else:
-    encode, decode = orjson.dumps, orjson.loads
+Manner = Literal["finish", "error", "blocked", "field"]
+"""How a wire format shows a refusal."""
 
 _WORDS = re.compile(r"\S+\s*|\s+")
 _MOST_CHUNKS = 24
@@ -79,20 +73,6 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """An error to be told in the vendor's own words: `kind` is a fault's kind, `tokens` the input's own count."""
-
-    kind: str
-    vendor: str = ""
-    message: str | None = None
-    variant: str | None = None
-    retry_after: float = 1.0
-    number: int = 0
-    tokens: int = 0
-    model: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Headroom:
     """What is left of a rate limit: requests a minute, those remaining and seconds until it is full again."""
 
@@ -113,6 +93,11 @@ class Refused:
 class Wire(Protocol):
     """One vendor's wire format."""
 
+    @property
+    def manner(self) -> Manner:
+        """How it usually shows a refusal."""
+        ...
+
     def parse(self, vendor: str, endpoint: Endpoint, model: str, body: Json, *, stream: bool) -> Request:
         """Read a request; raise BadRequest where the vendor would."""
         ...
@@ -125,11 +110,11 @@ class Wire(Protocol):
         """Write an answer as server-sent events."""
         ...
 
-    def failure(self, failure: Failure) -> Refused:
-        """Write an error."""
+    def failure(self, fault: Fault, request: Request, number: int) -> Refused:
+        """Write an error in the vendor's own words; `number` is the request's, from which identifiers are made."""
         ...
 
-    def failure_event(self, failure: Failure, request: Request) -> bytes:
+    def failure_event(self, fault: Fault, request: Request, number: int) -> bytes:
         """Write an error that comes after a stream has begun."""
         ...
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
-from .base import BadRequest, Counts, Headroom, Reply, encode
+from .base import BadRequest, Counts, Headroom, Manner, Reply, encode, encoded_arguments
 from .brain import think
-from .faults import Manner, alter, refusal_manner, refusal_text
+from .faults import alter, refusal_manner, refusal_text
 from .request import Request, ToolCall, count_tokens, input_tokens, message_tokens
 from .scenario import Answer, Fault, Latency, RateLimit, Rule, Scenario
 
@@ -87,13 +87,10 @@ class Engine:
             number: Running number of the request.
             manner: How this wire shows a refusal.
         """
-        if request.endpoint not in ("chat", "responses"):
-            answer = self._told(request, verdict) if verdict.rule else Answer()
-        else:
-            answer = self._told(request, verdict)
-            if answer.says_nothing:
-                thought = think(request)
-                answer = replace(answer, text=thought.text, json=thought.json, tool_calls=thought.tool_calls)
+        answer = self._told(request, verdict)
+        if answer.says_nothing and request.endpoint in ("chat", "responses"):
+            thought = think(request)
+            answer = replace(answer, text=thought.text, json=thought.json, tool_calls=thought.tool_calls)
         fault = verdict.fault
         if fault is not None:
             answer = alter(answer, fault, request)
@@ -140,18 +137,10 @@ class Engine:
         total = input_tokens(request)
         output = count_tokens(text)
         for call in calls:
-            arguments = encode(call.arguments).decode() if call.raw is None else call.raw
-            output += count_tokens(call.name) + count_tokens(arguments)
-        cached, created = self._cached(request, total)
-        usage = answer.usage
-        if usage is None:
-            return Counts(total, output, cached, created)
-        return Counts(
-            total if usage.input is None else usage.input,
-            output if usage.output is None else usage.output,
-            cached if usage.cached is None else usage.cached,
-            created if usage.cache_creation is None else usage.cache_creation,
-        )
+            output += count_tokens(call.name) + count_tokens(encoded_arguments(call))
+        counted = Counts(total, output, *self._cached(request, total))
+        told = {} if answer.usage is None else asdict(answer.usage)
+        return replace(counted, **{name: count for name, count in told.items() if count is not None})
 
     def _cached(self, request: Request, total: int) -> tuple[int, int]:
         """Look the prompt's longest known beginning up, and remember it: (tokens read, tokens written)."""

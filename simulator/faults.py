@@ -5,15 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-from .base import Stream, encode
+from .base import Manner, Stream, encode
 from .brain import force_a_call
 from .request import Json, Request, Tool, ToolCall
 from .scenario import Answer, Fault
 
-Manner = Literal["finish", "error", "blocked", "field"]
-
-# Told by status and error body before anything else is sent.
-BY_STATUS = frozenset(
+_BY_STATUS = frozenset(
     ["rate_limit", "server_error", "unavailable", "overloaded", "auth", "permission", "not_found", "bad_request",
      "context_overflow"]
 )  # fmt: skip
@@ -27,6 +24,12 @@ _WRONG: dict[str, Any] = {"integer": "seven", "number": "seven", "boolean": "per
 def refusal_manner(fault: Fault, usual: Manner) -> Manner:
     """Tell how a refusal shows: the variant the fault names, or what is usual on the wire."""
     return fault.variant if fault.variant in ("finish", "field") else usual
+
+
+def told_by_status(fault: Fault, usual: Manner) -> bool:
+    """Tell whether a fault shows by status and error body, before anything else is sent."""
+    refused = fault.kind == "refusal" and refusal_manner(fault, usual) == "error"
+    return refused or fault.kind in _BY_STATUS
 
 
 def alter(answer: Answer, fault: Fault, request: Request) -> Answer:

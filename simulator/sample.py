@@ -222,16 +222,11 @@ class _Sampler:
 
     def _number(self, schema: Schema, name: str, *, integer: bool) -> int | float:
         given = self.clues.named(name)
-        if given is not None:
-            value = _number_in(given, integer)
-            if value is not None and _in_bounds(schema, value):
-                if given in self.clues.numbers:
-                    self.clues.numbers.remove(given)
-                return value
-        for index, text in enumerate(self.clues.numbers):
+        for text in [*([] if given is None else [given]), *self.clues.numbers]:
             value = _number_in(text, integer)
             if value is not None and _in_bounds(schema, value):
-                del self.clues.numbers[index]
+                if text in self.clues.numbers:
+                    self.clues.numbers.remove(text)
                 return value
         default = schema.get("default")
         if isinstance(default, int | float) and not isinstance(default, bool):

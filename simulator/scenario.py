@@ -8,13 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from types import UnionType
+from typing import Annotated, Literal, TypeAlias
 
 import yaml
 from pydantic import BeforeValidator, Field, JsonValue, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass as checked
 
 from ..configs.errors import ConfigError
+from ..configs.loading.documents import Place, parse
 from .request import STRICT, Endpoint, Request, ToolCall
 
 FaultKind = Literal[
@@ -201,16 +203,11 @@ class Match:
         return self.probability >= 1 or rng.random() < self.probability
 
 
-def _answer(value: object) -> object:
-    return Answer(text=value) if isinstance(value, str) else value
-
-
-def _fault(value: object) -> object:
-    return {"kind": value} if isinstance(value, str) else value
-
-
-def _latency(value: object) -> object:
-    return {"ms": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+def _short_for(field: str, kind: type | UnionType) -> BeforeValidator:
+    """Let a value of some kind stand for an object with that one field."""
+    return BeforeValidator(
+        lambda value: {field: value} if isinstance(value, kind) and not isinstance(value, bool) else value
+    )
 
 
 Responder: TypeAlias = Callable[[Request], Answer]
@@ -232,9 +229,9 @@ class Rule:
     """
 
     match: Match = field(default_factory=Match)
-    answer: Annotated[Answer | Responder | None, BeforeValidator(_answer)] = None
-    fault: Annotated[Fault | None, BeforeValidator(_fault)] = None
-    latency: Annotated[Latency | None, BeforeValidator(_latency)] = None
+    answer: Annotated[Answer | Responder | None, _short_for("text", str)] = None
+    fault: Annotated[Fault | None, _short_for("kind", str)] = None
+    latency: Annotated[Latency | None, _short_for("ms", int | float)] = None
     require_key: str | None = Field(default=None, repr=False)
 
     @property
@@ -264,10 +261,6 @@ class BatchPace:
     seconds: float = Field(default=0.0, ge=0)
 
 
-def _rate_limit(value: object) -> object:
-    return {"requests_per_minute": value} if isinstance(value, int | float) else value
-
-
 @checked(frozen=True, config=STRICT, kw_only=True)
 class Scenario:
     """Everything the simulator is told.
@@ -282,8 +275,10 @@ class Scenario:
     """
 
     rules: tuple[Rule, ...] = ()
-    rate_limits: Mapping[str, Annotated[RateLimit, BeforeValidator(_rate_limit)]] = field(default_factory=dict)
-    latency: Annotated[Latency | None, BeforeValidator(_latency)] = None
+    rate_limits: Mapping[str, Annotated[RateLimit, _short_for("requests_per_minute", int | float)]] = field(
+        default_factory=dict
+    )
+    latency: Annotated[Latency | None, _short_for("ms", int | float)] = None
     models: tuple[str, ...] = ("simulated-model",)
     batches: BatchPace = field(default_factory=BatchPace)
     seed: int = 0
@@ -338,20 +333,12 @@ def _is_a_union_tag(part: str | int) -> bool:
 
 
 def _line_of(text: str, where: Sequence[str | int]) -> int | None:
-    node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = parse(text, Place("flag", "scenario"))
     if node is None:
         return None
-    line: int = node.start_mark.line + 1
     for part in where:
-        child = None
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == str(part):
-                    child, line = value, key.start_mark.line + 1
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            child = node.value[part]
-            line = child.start_mark.line + 1
-        if child is None:
+        try:
+            node = node.value[part]
+        except (IndexError, KeyError, TypeError):
             break
-        node = child
-    return line
+    return node.place.line

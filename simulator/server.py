@@ -6,18 +6,17 @@ import asyncio
 import socket
 import struct
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qs, unquote
 
 from aiohttp import web
 
 from ..configs.errors import ConfigError
-from .base import BadRequest, Counts, Failure, Reply, Wire, decode, encode
+from .base import BadRequest, Counts, Reply, Wire, decode, encode
 from .engine import Engine, Verdict
-from .faults import BY_STATUS, IN_TRANSIT, Manner, broken_line, refusal_manner, split
+from .faults import IN_TRANSIT, broken_line, split, told_by_status
 from .log import Log, Served
-from .request import Endpoint, Request, input_tokens
+from .request import Endpoint, Request
 from .scenario import Fault, Scenario
 from .vendors.anthropic import AnthropicWire
 from .vendors.batches import BatchDesk, BatchRoute, batch_route, is_gemini
@@ -27,18 +26,14 @@ from .vendors.openai import OpenAIWire
 from .vendors.responses import ResponsesWire
 
 _MAX_BODY = 64 * 1024 * 1024
-_ANTHROPIC: tuple[Wire, Manner] = (AnthropicWire(), "finish")
-_OPENAI: tuple[Wire, Manner] = (OpenAIWire(), "error")
-_RESPONSES: tuple[Wire, Manner] = (ResponsesWire(), "error")
-_DECISIONS: tuple[Wire, Manner] = (DecisionsWire(), "error")
-_GOOGLE: tuple[Wire, Manner] = (GoogleWire(), "blocked")
-_POSTS: dict[str, tuple[tuple[Wire, Manner], Endpoint]] = {
+_ANTHROPIC, _OPENAI, _DECISIONS, _GOOGLE = AnthropicWire(), OpenAIWire(), DecisionsWire(), GoogleWire()
+_POSTS: dict[str, tuple[Wire, Endpoint]] = {
     "messages": (_ANTHROPIC, "chat"),
     "messages/count_tokens": (_ANTHROPIC, "count_tokens"),
     "chat/completions": (_OPENAI, "chat"),
     "decisions": (_DECISIONS, "chat"),
     "embeddings": (_OPENAI, "embeddings"),
-    "responses": (_RESPONSES, "responses"),
+    "responses": (ResponsesWire(), "responses"),
     "systemone": (_DECISIONS, "chat"),
 }
 _METHODS: dict[str, Endpoint] = {
@@ -56,7 +51,6 @@ _RESET = struct.pack("ii", 1, 0)
 class _Route:
     vendor: str
     wire: Wire
-    manner: Manner
     endpoint: Endpoint
     model: str = ""
     stream: bool = False
@@ -122,16 +116,16 @@ class Server:
                     raise BadRequest("the body must be a JSON object")
                 call.request = wire.parse(route.vendor, route.endpoint, route.model, body, stream=route.stream)
         except BadRequest as error:
-            return self._fail(call, _failure(call, Fault("bad_request", message=str(error))))
+            return self._fail(call, Fault("bad_request", message=str(error)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             # A body of the wrong shape surfaces as one of these wherever the parser first touches it.
             text = f"We could not parse the JSON body of your request ({type(error).__name__})."
-            return self._fail(call, _failure(call, Fault("bad_request", message=text)))
+            return self._fail(call, Fault("bad_request", message=text))
         wait = engine.take(route.vendor)
         call.headers = wire.headers(call.number, engine.headroom(route.vendor))
         if wait:
             call.fault = Fault("rate_limit", retry_after=wait)
-            return self._fail(call, _failure(call, call.fault))
+            return self._fail(call, call.fault)
         verdict = engine.judge(call.request, key)
         call.fault = verdict.fault
         if verdict.wait:
@@ -145,9 +139,9 @@ class Server:
         if route.batch is not None:
             return await self._batch(call, route.batch, key)
         try:
-            reply = engine.reply(call.request, verdict, call.number, route.manner)
+            reply = engine.reply(call.request, verdict, call.number, wire.manner)
         except BadRequest as error:
-            return self._fail(call, _failure(call, Fault("server_error", message=str(error))))
+            return self._fail(call, Fault("server_error", message=str(error)))
         if call.request.stream:
             return await self._stream(call, reply, verdict)
         return await self._plain(call, encode(wire.body(reply)), reply)
@@ -157,17 +151,18 @@ class Server:
         try:
             body = self._desk.answer(route, self.engine, key, base, call.http.headers.get("Content-Type", ""), sent)
         except (BadRequest, ValueError, TypeError) as error:
-            return self._fail(call, _failure(call, Fault("bad_request", message=str(error))))
+            return self._fail(call, Fault("bad_request", message=str(error)))
         except KeyError:
-            return self._fail(call, _failure(call, Fault("not_found", message=f"there is no {route.name!r}")))
+            return self._fail(call, Fault("not_found", message=f"there is no {route.name!r}"))
         return await self._plain(call, body, None)
 
     async def _break(self, call: _Call, fault: Fault) -> web.StreamResponse | None:
         """Play a fault that leaves no answer; None when there is one after all."""
         kind = fault.kind
-        refused = kind == "refusal" and refusal_manner(fault, call.route.manner) == "error"
-        if kind in BY_STATUS or refused or (kind == "error_in_stream" and not call.request.stream):
-            return self._fail(call, _failure(call, fault))
+        if kind == "error_in_stream" and not call.request.stream:
+            return self._fail(call, _overload(fault))
+        if told_by_status(fault, call.route.wire.manner):
+            return self._fail(call, fault)
         if kind == "hang":
             self._record(call, None)
             await self.stopping.wait()
@@ -181,8 +176,8 @@ class Server:
         _abort(call.http)
         return web.Response()
 
-    def _fail(self, call: _Call, failure: Failure) -> web.Response:
-        refused = call.route.wire.failure(failure)
+    def _fail(self, call: _Call, fault: Fault) -> web.Response:
+        refused = call.route.wire.failure(fault, call.request, call.number)
         headers = call.headers or call.route.wire.headers(call.number, self.engine.headroom(call.route.vendor))
         self._record(call, refused.status)
         return _json(refused.body, refused.status, {**headers, **refused.headers})
@@ -220,7 +215,8 @@ class Server:
                 return response
             self._record(call, 200, reply, share)
             if fault.kind == "error_in_stream":
-                await response.write(call.route.wire.failure_event(_failure(call, fault), call.request))
+                event = call.route.wire.failure_event(_overload(fault), call.request, call.number)
+                await response.write(event)
             elif fault.kind != "tidy_cut":
                 await self._leave(call, fault)
             return response
@@ -253,46 +249,18 @@ class Server:
     def _record(self, call: _Call, status: int | None, reply: Reply | None = None, share: float = 1.0) -> None:
         # Written before the last byte goes out, so that whoever has the answer also finds the record.
         call.recorded = True
-        request, billed = call.request, reply is not None and call.route.endpoint != "count_tokens"
-        counts = reply.counts if reply is not None and billed else None
+        served = _served(call.request, reply, call.fault, status)
         self.log.add(
-            Served(
+            replace(
+                served,
                 time=call.began,
-                vendor=request.vendor,
-                endpoint=request.endpoint,
-                model=request.model,
-                answered=reply.model if reply else None,
-                status=status,
-                fault=call.fault.kind if call.fault else None,
-                stream=request.stream,
-                input_tokens=counts.input if counts else 0,
-                output_tokens=round(counts.output * share) if counts else 0,
-                cached_tokens=counts.cached if counts else 0,
-                cache_creation_tokens=counts.cache_creation if counts else 0,
+                output_tokens=round(served.output_tokens * share),
                 latency_ms=(time.perf_counter() - call.arrived) * 1000,
             )
         )
 
     def _record_in_batch(self, request: Request, reply: Reply | None, fault: Fault | None, status: int | None) -> None:
-        counts = reply.counts if reply else Counts(0)
-        self.log.add(
-            Served(
-                time=time.time(),
-                vendor=request.vendor,
-                endpoint=request.endpoint,
-                model=request.model,
-                answered=reply.model if reply else None,
-                status=status,
-                fault=fault.kind if fault else None,
-                stream=False,
-                input_tokens=counts.input,
-                output_tokens=counts.output,
-                cached_tokens=counts.cached,
-                cache_creation_tokens=counts.cache_creation,
-                latency_ms=0.0,
-                batch=True,
-            )
-        )
+        self.log.add(replace(_served(request, reply, fault, status), stream=False, batch=True))
 
     async def _control(self, http: web.BaseRequest, name: str) -> web.StreamResponse:
         match http.method, name:
@@ -359,20 +327,6 @@ class Listener:
             await self._runner.cleanup()
 
 
-async def serve_until(
-    scenario: Scenario, host: str, port: int, stop: asyncio.Event, ready: Callable[[str], None] | None
-) -> None:
-    """Serve until an event is set; `ready` is told the base URL."""
-    listener = Listener(scenario, Log(), host, port)
-    url = await listener.start()
-    try:
-        if ready is not None:
-            ready(url)
-        await stop.wait()
-    finally:
-        await listener.stop()
-
-
 def _request_factory(message, payload, protocol, writer, task):  # type: ignore[no-untyped-def]  # aiohttp's own types
     return web.BaseRequest(
         message, payload, protocol, writer, task, asyncio.get_running_loop(), client_max_size=_MAX_BODY
@@ -385,20 +339,17 @@ def _route(method: str, path: str) -> _Route | None:
         return None
     _, vendor, version, rest = parts
     if version == "v1" and method == "POST" and rest in _POSTS:
-        (wire, manner), endpoint = _POSTS[rest]
-        return _Route(vendor, wire, manner, endpoint)
+        return _Route(vendor, *_POSTS[rest])
     if method == "GET" and rest == "models":
         google = is_gemini(vendor, version)
-        wire, manner = _GOOGLE if google else _ANTHROPIC if vendor == "anthropic" else _OPENAI
-        return _Route(vendor, wire, manner, "models")
+        return _Route(vendor, _GOOGLE if google else _ANTHROPIC if vendor == "anthropic" else _OPENAI, "models")
     batch = batch_route(method, vendor, version, rest)
     if batch is not None:
-        return _Route(vendor, batch.form.wire, "error", "batches", batch=batch)
+        return _Route(vendor, batch.form.wire, "batches", batch=batch)
     name, _, action = rest.rpartition(":")
     if method == "POST" and version in ("v1", "v1beta", "v1beta1") and action in _METHODS:
         model = unquote(name).removeprefix("models/")
-        wire, manner = _GOOGLE
-        return _Route(vendor, wire, manner, _METHODS[action], model, action == "streamGenerateContent")
+        return _Route(vendor, _GOOGLE, _METHODS[action], model, action == "streamGenerateContent")
     return None
 
 
@@ -412,17 +363,28 @@ def _key(http: web.BaseRequest, query: str) -> str | None:
     return parse_qs(query).get("key", [None])[0] if "key=" in query else None
 
 
-def _failure(call: _Call, fault: Fault) -> Failure:
-    kind = "overloaded" if fault.kind == "error_in_stream" else fault.kind
-    return Failure(
-        kind=kind,
-        vendor=call.route.vendor,
-        message=fault.message,
-        variant=fault.variant,
-        retry_after=fault.retry_after,
-        number=call.number,
-        tokens=input_tokens(call.request),
-        model=call.request.model,
+def _overload(fault: Fault) -> Fault:
+    """What an error in a stream tells of."""
+    return replace(fault, kind="overloaded")
+
+
+def _served(request: Request, reply: Reply | None, fault: Fault | None, status: int | None) -> Served:
+    """The record of a request that was just answered."""
+    counts = reply.counts if reply and request.endpoint != "count_tokens" else Counts(0)
+    return Served(
+        time=time.time(),
+        vendor=request.vendor,
+        endpoint=request.endpoint,
+        model=request.model,
+        answered=reply.model if reply else None,
+        status=status,
+        fault=fault.kind if fault else None,
+        stream=request.stream,
+        input_tokens=counts.input,
+        output_tokens=counts.output,
+        cached_tokens=counts.cached,
+        cache_creation_tokens=counts.cache_creation,
+        latency_ms=0.0,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Self
 from .engine import Engine
 from .log import Log
 from .scenario import Scenario
-from .server import Listener, serve_until
+from .server import Listener
 
 
 class Simulator:
@@ -152,4 +152,11 @@ async def _serve(scenario: Scenario, host: str, port: int, ready: Callable[[str]
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    await serve_until(scenario, host, port, stop, ready)
+    listener = Listener(scenario, Log(), host, port)
+    url = await listener.start()
+    try:
+        if ready is not None:
+            ready(url)
+        await stop.wait()
+    finally:
+        await listener.stop()

@@ -13,7 +13,7 @@ from ..base import BackendError
 from ..providers.openai import ERRORS
 from ..replies.completions import refusal_told
 from ..replies.shapes import tidy
-from ..usage.chat import read_responses, settled
+from ..usage.chat import carried, settled
 from ..usage.forms import CHAT, RESPONSES
 from .base import CLOCK_SKEW, BatchApi, BatchRequest, BatchState, answer_of, failure_told, json_lines, unreadable
 
@@ -122,5 +122,5 @@ def _read_response(model: Any, body: Mapping[str, Any]) -> Any:
     from langchain_openai.chat_models.base import _construct_lc_result_from_responses_api
     from openai.types.responses import Response
 
-    response = read_responses(Response.construct(**body))
+    response = Response.construct(**carried(dict(body)))
     return settled(_construct_lc_result_from_responses_api(response, output_version=model.output_version))

@@ -5,26 +5,23 @@ So a decision is a call like any other: routed, admitted, paid for and recorded 
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.messages.tool import tool_call, tool_call_chunk
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.messages.tool import tool_call
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict
 
 from ...configs.words import FailureKind
 from ..base import BackendError
+from ..chat import OwnChatModel
 from .questions import YES, Asked, questions_of
 from .wires import Wire
 
 if TYPE_CHECKING:
-    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.runnables import Runnable
 
@@ -34,7 +31,7 @@ __all__ = ["DecisionsChatModel"]
 _ROUNDING = 0.02
 
 
-class DecisionsChatModel(BaseChatModel):
+class DecisionsChatModel(OwnChatModel):
     """Asks the questions that the bound answer's schema holds, about the conversation it is given.
 
     ``response_metadata`` has ``fields`` (question -> ``confidence``, the probability of the label chosen, and
@@ -67,48 +64,13 @@ class DecisionsChatModel(BaseChatModel):
         """Bind the answer's schema, which is the one tool there is to call."""
         return super().bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
 
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
+    def _reply(self, messages: list[BaseMessage], stop: list[str] | None, options: Mapping[str, Any]) -> AIMessage:
         raise NotImplementedError("a decision model is asked asynchronously: use ainvoke")
 
-    async def _agenerate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=await self._decided(messages, kwargs))])
-
-    async def _astream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: AsyncCallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> AsyncIterator[ChatGenerationChunk]:
-        made = await self._decided(messages, kwargs)
-        chunks = [
-            tool_call_chunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=place)
-            for place, call in enumerate(made.tool_calls)
-        ]
-        yield ChatGenerationChunk(
-            message=AIMessageChunk(
-                content=made.content,
-                tool_call_chunks=chunks,
-                response_metadata=made.response_metadata,
-                usage_metadata=made.usage_metadata,
-                chunk_position="last",
-            )
-        )
-
-    async def _decided(self, messages: Sequence[BaseMessage], kwargs: Mapping[str, Any]) -> AIMessage:
-        tools = kwargs.get("tools") or ()
+    async def _areply(
+        self, messages: list[BaseMessage], stop: list[str] | None, options: Mapping[str, Any]
+    ) -> AIMessage:
+        tools = options.get("tools") or ()
         functions = [tool["function"] for tool in tools]
         asked = questions_of(functions[0].get("parameters", {})) if len(functions) == 1 else None
         if asked is None:

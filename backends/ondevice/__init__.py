@@ -17,11 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Embedder", "OnDeviceBackend", "OnDeviceChatModel", "WordLlamaEmbeddings"]
 
-_HOMES = {
-    "Embedder": "embedder",
-    "OnDeviceBackend": "backend",
-    "OnDeviceChatModel": "model",
-    "WordLlamaEmbeddings": "embedder",
+_NAMES = {
+    "backend": ("OnDeviceBackend",),
+    "embedder": ("Embedder", "WordLlamaEmbeddings"),
+    "model": ("OnDeviceChatModel",),
 }
 
-__getattr__, __dir__ = lazily(__name__, _HOMES)
+__getattr__, __dir__ = lazily(__name__, _NAMES)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ...configs.errors import ConfigError
 from ...configs.words import FailureKind
 from ..base import Backend, BackendError, Endpoint
-from ..options import Vocabulary
+from ..options import Vocabulary, unrenamed
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -29,7 +29,7 @@ class OnDeviceBackend(Backend):
     gives_probabilities: ClassVar[bool] = True
     # Its answers are worked out, not drawn, and always fit the schema.
     vocabulary: ClassVar[Vocabulary | None] = Vocabulary(
-        names=MappingProxyType({"stop": "stop"}),
+        names=unrenamed("stop"),
         own=frozenset({"examples", "min_confidence", "probabilities", "sentences"}),
         stops=1000,
         strict=True,

@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.language_models import BaseChatModel, ModelProfile
+from langchain_core.language_models import ModelProfile
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage
 from langchain_core.messages.ai import UsageMetadata
-from langchain_core.messages.tool import tool_call, tool_call_chunk
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.messages.tool import tool_call
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field, PrivateAttr
 
 from ...configs.evidence import parse_evidence
+from ..chat import OwnChatModel, last_chunk
 from .classify import HeadShelf
 from .embedder import WordLlamaEmbeddings
 from .schema import read_fields
@@ -24,7 +24,6 @@ from .sentences import split_sentences
 from .tasks import TASKS, Outcome, Request, perform
 
 if TYPE_CHECKING:
-    from langchain_core.callbacks import CallbackManagerForLLMRun
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.runnables import Runnable
     from langchain_core.tools import BaseTool
@@ -55,7 +54,7 @@ class _DeclinedError(Exception):
     """The request is not one of this model's; the message is the reason."""
 
 
-class OnDeviceChatModel(BaseChatModel):
+class OnDeviceChatModel(OwnChatModel):
     """Classify, extract, summarise and answer from evidence on this machine, or decline and say why.
 
     It reads the last human message. Keyword arguments of a call:
@@ -118,64 +117,33 @@ class OnDeviceChatModel(BaseChatModel):
         formatted = [convert_to_openai_tool(tool) for tool in tools]
         return super().bind(tools=formatted, tool_choice=tool_choice, **kwargs)
 
-    def _generate(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=self._reply(messages, stop, kwargs))])
+    def _pieces(self, reply: AIMessage) -> Iterator[AIMessageChunk]:
+        for piece in _sentences(reply.text):
+            yield AIMessageChunk(content=piece)
+        yield last_chunk(reply)
 
-    def _stream(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> Iterator[ChatGenerationChunk]:
-        reply = self._reply(messages, stop, kwargs)
-        for piece in _pieces(reply.text):
-            chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
-            if run_manager:
-                run_manager.on_llm_new_token(piece, chunk=chunk)
-            yield chunk
-        last = AIMessageChunk(
-            content="",
-            tool_call_chunks=[
-                tool_call_chunk(name=call["name"], args=json.dumps(call["args"]), id=call["id"], index=place)
-                for place, call in enumerate(reply.tool_calls)
-            ],
-            usage_metadata=reply.usage_metadata,
-            response_metadata=reply.response_metadata,
-            chunk_position="last",
-        )
-        yield ChatGenerationChunk(message=last)
-
-    def _reply(
-        self, messages: Sequence[BaseMessage], stop: Sequence[str] | None, kwargs: Mapping[str, Any]
-    ) -> AIMessage:
+    def _reply(self, messages: list[BaseMessage], stop: list[str] | None, options: Mapping[str, Any]) -> AIMessage:
         name, text = None, ""
         try:
             text = _last_text(messages)
-            task = _task(kwargs.get("task"))
-            name, parameters = _output_schema(kwargs.get("tools") or (), kwargs.get("tool_choice"))
-            outcome = self._perform(task, text, parameters, kwargs)
+            task = _task(options.get("task"))
+            name, parameters = _output_schema(options.get("tools") or (), options.get("tool_choice"))
+            outcome = self._perform(task, text, parameters, options)
         except _DeclinedError as declined:
             outcome = Outcome(reason=str(declined))
         return self._message(outcome, name, text, stop or (), len(messages))
 
-    def _perform(self, task: str, text: str, parameters: Mapping[str, Any], kwargs: Mapping[str, Any]) -> Outcome:
+    def _perform(self, task: str, text: str, parameters: Mapping[str, Any], options: Mapping[str, Any]) -> Outcome:
         evidence, rest = parse_evidence(text)
-        least = kwargs.get("min_confidence")
+        least = options.get("min_confidence")
         request = Request(
             text=rest,
             evidence=evidence,
             fields=read_fields(parameters),
-            examples=kwargs.get("examples") or {},
+            examples=options.get("examples") or {},
             min_confidence=self.min_confidence if least is None else least,
-            sentences=kwargs.get("sentences", 3),
-            probabilities=kwargs.get("probabilities", False),
+            sentences=options.get("sentences", 3),
+            probabilities=options.get("probabilities", False),
         )
         return perform(task, request, self._shelf)
 
@@ -238,7 +206,7 @@ def _output_schema(
     return name, functions[name].get("parameters", {})
 
 
-def _pieces(text: str) -> Iterator[str]:
+def _sentences(text: str) -> Iterator[str]:
     """Cut text after each sentence; the pieces joined are the text."""
     start = 0
     for sentence in split_sentences(text)[1:]:

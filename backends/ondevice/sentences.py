@@ -57,11 +57,8 @@ def content_words(text: str) -> set[str]:
 def stem(word: str) -> str:
     """Cut common English endings; crude, but the same word in question and text meets itself."""
     word = word.removesuffix("'s")
-    for ending, least in (("ational", 4), ("ments", 4), ("ment", 4), ("ings", 4), ("ing", 4), ("ies", 3)):
-        if word.endswith(ending) and len(word) - len(ending) >= least - 1:
-            return word.removesuffix(ending)
-    for ending in ("ed", "es", "s", "e"):
-        if word.endswith(ending) and len(word) - len(ending) >= 3:
+    for ending in ("ational", "ments", "ment", "ings", "ing", "ies", "ed", "es", "s", "e"):
+        if word.endswith(ending) and len(word) - len(ending) >= (2 if ending == "ies" else 3):
             return word.removesuffix(ending)
     return word
 

@@ -13,7 +13,7 @@ from ..errors.translate import ErrorTable, translate
 from ..http.clients import counting, hang_up_with, http_client, required_key
 from ..http.hosts import base_of
 from ..http.meter import Meter
-from ..options import SAMPLING, Choice, Said, Vocabulary, Wanted
+from ..options import SAMPLING, Choice, Said, Vocabulary, Wanted, unrenamed
 from ..profiles import profile
 from ..replies.bounds import bound_client
 from ..usage.messages import CountingMessages, keep_exact
@@ -43,18 +43,9 @@ FINISHES: Mapping[str, FailureKind | None] = MappingProxyType(
 # platform.claude.com/docs/en/api/messages; ``user`` goes into ``metadata``, and ``parallel_tool_calls`` and
 # ``tool_choice`` into one object, which LangChain writes.
 VOCABULARY = Vocabulary(
-    names=MappingProxyType(
-        {
-            "max_tokens": "max_tokens",
-            "stop": "stop",
-            "temperature": "temperature",
-            "top_p": "top_p",
-            "top_k": "top_k",
-            "user": "user",
-            "reasoning_effort": "reasoning_effort",
-            "response_format": "response_format",
-            "service_tier": "service_tier",
-        }
+    names=unrenamed(
+        "max_tokens", "stop", "temperature", "top_p", "top_k", "user", "reasoning_effort", "response_format",
+        "service_tier",
     ),
     own=frozenset(
         {"betas", "cache_control", "container", "context_management", "extra_headers", "inference_geo", "mcp_servers",

@@ -13,7 +13,7 @@ from ..base import Backend, BackendError, Endpoint
 from ..errors.translate import ErrorTable, translate
 from ..http.clients import missing_extra
 from ..http.meter import Meter
-from ..options import SAMPLING, Choice, Vocabulary, Wanted
+from ..options import SAMPLING, Choice, Vocabulary, Wanted, unrenamed
 from ..profiles import profile
 from ..replies.reply import Reply
 
@@ -90,9 +90,7 @@ _REVISION = re.compile(r"-v\d+(?::\d+)?$")
 
 # docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InferenceConfiguration.html
 VOCABULARY = Vocabulary(
-    names=MappingProxyType(
-        {"max_tokens": "max_tokens", "stop": "stop", "temperature": "temperature", "top_p": "top_p"}
-    ),
+    names=unrenamed("max_tokens", "stop", "temperature", "top_p"),
     own=frozenset({"additional_model_request_fields", "guardrail_config", "performance_config", "request_metadata"}),
     stops=2500,
     blank_stops=False,

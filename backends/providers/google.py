@@ -14,7 +14,7 @@ from ..http.clients import counting, required_key, tell_from
 from ..http.hosts import NO_REDIRECTS, base_of, is_here
 from ..http.meter import Meter
 from ..names import same_name
-from ..options import Choice, Said, Vocabulary, Wanted
+from ..options import Choice, Said, Vocabulary, Wanted, unrenamed
 from ..profiles import profile
 from ..replies.bodies import bound_sessions
 from ..schemas import for_gemini
@@ -119,19 +119,9 @@ ERRORS = ErrorTable(
 
 # ai.google.dev/api/generate-content#GenerationConfig: five stop sequences.
 VOCABULARY = Vocabulary(
-    names=MappingProxyType(
-        {
-            "max_tokens": "max_output_tokens",
-            "stop": "stop",
-            "temperature": "temperature",
-            "top_p": "top_p",
-            "top_k": "top_k",
-            "presence_penalty": "presence_penalty",
-            "frequency_penalty": "frequency_penalty",
-            "seed": "seed",
-            "reasoning_effort": "reasoning_effort",
-            "response_format": "response_format",
-        }
+    names=unrenamed(
+        "stop", "temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty", "seed", "reasoning_effort",
+        "response_format", max_tokens="max_output_tokens",
     ),
     own=frozenset(
         {"cached_content", "image_config", "include_thoughts", "labels", "response_json_schema", "response_mime_type",

@@ -16,15 +16,14 @@ from ..http.clients import counting, hang_up_with, http_client, required_key
 from ..http.hosts import base_of, unused_client
 from ..http.meter import CHAT, Meter
 from ..names import is_deployment
-from ..options import Choice, Vocabulary, Wanted
+from ..options import Choice, Vocabulary, Wanted, unrenamed
 from ..profiles import profile
 from ..replies.bounds import bound_client
 from ..replies.completions import REFUSED
 from ..replies.read import read_reply
 from ..replies.reply import Reply
 from ..replies.shapes import TidyCompletions
-from ..usage.chat import CountingChat, CountingResponses
-from ..usage.messages import keep_exact
+from ..usage.chat import CountingChat, carry_usage
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -63,15 +62,14 @@ FINISHES: Mapping[str, FailureKind | None] = MappingProxyType(
     }
 )
 
-_STANDARD = (
-    "max_tokens", "stop", "temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "user",
-    "reasoning_effort", "response_format", "service_tier", "logprobs", "top_logprobs",
-)  # fmt: skip
 _ANY_SERVER = frozenset({"extra_body", "extra_headers", "extra_query", "logit_bias", "metadata", "modalities"})
 
 # platform.openai.com/docs/api-reference/chat/create: four stop sequences.
 VOCABULARY = Vocabulary(
-    names=MappingProxyType({name: name for name in _STANDARD}),
+    names=unrenamed(
+        "max_tokens", "stop", "temperature", "top_p", "presence_penalty", "frequency_penalty", "seed", "user",
+        "reasoning_effort", "response_format", "service_tier", "logprobs", "top_logprobs",
+    ),
     own=_ANY_SERVER
     | {"audio", "context_management", "include", "prediction", "previous_response_id", "prompt_cache_key",
        "prompt_cache_retention", "reasoning", "safety_identifier", "store", "text", "truncation", "verbosity",
@@ -273,7 +271,6 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
         # Both would come from the environment, and go to whoever the URL belongs to.
         client.organization = endpoint.options.get("organization", endpoint.options.get("openai_organization"))
         client.project = None
-    keep_exact(model.root_async_client)
-    model.root_async_client.__dict__["responses"] = CountingResponses(model.root_async_client)
+    carry_usage(model.root_async_client)
     built: BaseChatModel = model
     return built

@@ -8,6 +8,7 @@ from typing import Any
 
 from . import bounds
 from .bounds import Counted
+from .proxy import Proxy
 
 __all__ = ["bound_sessions"]
 
@@ -51,22 +52,19 @@ def _response_class() -> type:
     return Bounded
 
 
-class _Content:
+class _Content(Proxy):
     """A response's body that counts what it gives."""
 
     def __init__(self, content: Any, counted: Counted) -> None:
-        self._content = content
+        super().__init__(content)
         self._counted = counted
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._content, name)
-
     async def iter_any(self) -> AsyncIterator[bytes]:
-        async for piece in self._content.iter_any():
+        async for piece in self._behind.iter_any():
             self._counted.add(piece)
             yield piece
 
     async def read(self, size: int = -1) -> bytes:
         if size >= 0:
-            return bytes(await self._content.read(size))
+            return bytes(await self._behind.read(size))
         return b"".join([piece async for piece in self.iter_any()])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
-from functools import cached_property
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from ..replies.completions import Completions
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
     from openai import AsyncOpenAI
 
-__all__ = ["CountingChat", "CountingResponses", "read_responses", "settled"]
+__all__ = ["CountingChat", "carried", "carry_usage", "settled"]
 
 _NOWHERE: Final = object()
 
@@ -74,103 +73,39 @@ def _find(body: Any) -> Any:
     return _NOWHERE
 
 
-class CountingResponses:
-    """Stands where langchain-openai expects ``AsyncOpenAI().responses``; the usage goes into the metadata it passes on.
+def carry_usage(client: AsyncOpenAI) -> None:
+    """Have the SDK's client move the usage of each response to where `carried` puts it, before it reads the response.
 
     Args:
         client: The SDK's client.
     """
+    process = client._process_response_data
 
-    def __init__(self, client: AsyncOpenAI) -> None:
-        self._client = client
+    def carrying(*, data: Any, **how: Any) -> Any:
+        if isinstance(data, dict):
+            # Whole, or within an event of a stream.
+            for response in (data.get("response"), data if "output" in data else None):
+                if isinstance(response, dict):
+                    carried(response)
+        return process(data=data, **how)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._own, name)
-
-    @property
-    def with_raw_response(self) -> _Raw:
-        """The same for one who wants to parse the response."""
-        return _Raw(self._own.with_raw_response)
-
-    async def create(self, **payload: Any) -> Any:
-        """Send one request.
-
-        Args:
-            payload: As the SDK takes it.
-        """
-        return _carrying(await self._own.create(**payload))
-
-    @cached_property
-    def _own(self) -> Any:
-        # The SDK imports what it needs for this at its first use.
-        return type(self._client).responses.func(self._client)  # type: ignore[attr-defined]
+    vars(client)["_process_response_data"] = carrying
 
 
-class _Raw:
-    def __init__(self, own: Any) -> None:
-        self._own = own
-
-    def __getattr__(self, name: str) -> Any:
-        send = getattr(self._own, name)
-
-        async def sent(**payload: Any) -> _Unparsed:
-            return _Unparsed(await send(**payload))
-
-        return sent
-
-
-class _Unparsed:
-    def __init__(self, response: Any) -> None:
-        self._response = response
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._response, name)
-
-    def parse(self, **how: Any) -> Any:
-        return _carrying(self._response.parse(**how))
-
-
-class _Events:
-    """A stream of events whose last carries its usage."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    async def __aenter__(self) -> _Events:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._stream.close()
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        async for event in self._stream:
-            response = getattr(event, "response", None)
-            if response is not None:
-                read_responses(response)
-            yield event
-
-
-def _carrying(answer: Any) -> Any:
-    if hasattr(answer, "__aiter__"):
-        return _Events(answer)
-    return read_responses(answer) if hasattr(answer, "output") else answer
-
-
-def read_responses(response: Any) -> Any:
-    """Move the usage of a response to where LangChain does not read it but passes it on.
+def carried(response: dict[str, Any]) -> dict[str, Any]:
+    """Move the usage of a response, in place, to its metadata, which LangChain does not read but passes on.
 
     Args:
-        response: The SDK's.
+        response: The JSON of it.
     """
-    usage = getattr(response, "usage", None)
+    usage = response.pop("usage", None)
     if usage is not None:
-        response.usage = None
-        response.metadata = {**(response.metadata or {}), STASH: json.dumps(plain(usage))}
+        response["metadata"] = {**(response.get("metadata") or {}), STASH: json.dumps(usage)}
     return response
 
 
 def settled(result: ChatResult) -> ChatResult:
-    """Put the usage that `read_responses` moved into the messages it belongs to.
+    """Put the usage that `carried` moved into the messages it belongs to.
 
     Args:
         result: What LangChain made of the response.

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors.told import said
+from ..replies.proxy import Proxy
 from .counting import Doubt, Running, counted, plain
 from .forms import GEMINI
 
@@ -53,25 +54,13 @@ class CountingGemini:
         return _Client(super().async_client)  # type: ignore[misc]
 
 
-class _Client:
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
+class _Client(Proxy):
     @property
     def models(self) -> _Models:
-        return _Models(self._client.models)
+        return _Models(self._behind.models)
 
 
-class _Models:
-    def __init__(self, models: Any) -> None:
-        self._models = models
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._models, name)
-
+class _Models(Proxy):
     async def generate_content(self, **request: Any) -> Any:
         heard = request.pop(_HEARD, None) or _Heard()
         return _hear(await self._listening(heard).generate_content(**request), heard)
@@ -81,7 +70,7 @@ class _Models:
         return _heard_by(await self._listening(heard).generate_content_stream(**request), heard)
 
     def _listening(self, heard: _Heard) -> Any:
-        return type(self._models)(_Listening(self._models._api_client, heard))
+        return type(self._behind)(_Listening(self._behind._api_client, heard))
 
 
 async def _heard_by(stream: Any, heard: _Heard) -> AsyncIterator[Any]:
@@ -98,7 +87,7 @@ def _hear(response: Any, heard: _Heard) -> Any:
     return response
 
 
-class _Listening:
+class _Listening(Proxy):
     """The SDK's way to the server; it takes a usage that cannot be out of a body, since the SDK reads True as 1.
 
     Args:
@@ -107,17 +96,14 @@ class _Listening:
     """
 
     def __init__(self, client: Any, heard: _Heard) -> None:
-        self._client = client
+        super().__init__(client)
         self._heard = heard
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
     async def async_request(self, *args: Any, **kwargs: Any) -> Any:
-        return self._looked_at(await self._client.async_request(*args, **kwargs))
+        return self._looked_at(await self._behind.async_request(*args, **kwargs))
 
     async def async_request_streamed(self, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        return self._each(await self._client.async_request_streamed(*args, **kwargs))
+        return self._each(await self._behind.async_request_streamed(*args, **kwargs))
 
     async def _each(self, responses: Any) -> AsyncIterator[Any]:
         async with aclosing(responses):

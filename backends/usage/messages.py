@@ -1,7 +1,4 @@
-"""Usage as Anthropic's Messages tell it, taken from langchain-anthropic before it interprets it.
-
-And the numbers of typed events, which OpenAI's Responses are too, kept as they came.
-"""
+"""Usage as Anthropic's Messages tell it, taken from langchain-anthropic before it interprets it."""
 
 from __future__ import annotations
 
@@ -56,19 +53,18 @@ class CountingMessages(CountingStreams):
 
 
 def keep_exact(client: Any) -> None:
-    """Have an SDK's client leave what only looks like a number in a usage as something that does not.
+    """Have the SDK's client leave what only looks like a number in a usage as something that does not.
 
-    The SDKs fit an event to one of many types, and read True and "1" as 1.
+    It fits an event to one of many types, and reads True and "1" as 1.
 
     Args:
-        client: Of the kind that Anthropic's and OpenAI's SDKs share.
+        client: The SDK's client.
     """
     process = client._process_response_data
 
     def exact(*, data: Any, **how: Any) -> Any:
-        # Chunks of chat completions have no type, and are read by no type either.
-        if isinstance(data, Mapping) and "type" in data:
-            for holder in (data, data.get("message"), data.get("response")):
+        if isinstance(data, Mapping):
+            for holder in (data, data.get("message")):
                 if isinstance(holder, dict) and isinstance(holder.get("usage"), dict):
                     holder["usage"] = _exact(holder["usage"])
         return process(data=data, **how)

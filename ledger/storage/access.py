@@ -118,19 +118,13 @@ class Access:
             time.sleep(_POLL_SECONDS)
         self._uses += 1
         try:
-            yield connection
-            if connection.in_transaction:
-                connection.execute("COMMIT")
+            with connection:
+                yield connection
         except (OSError, sqlite3.Error) as error:
             raise explain(self._path, error, self._kind) from error
         finally:
             self._uses -= 1
-            try:
-                # SQLite has rolled back by itself after some errors, a full disk among them.
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-            finally:
-                self.lock.release()
+            self.lock.release()
 
     def _begun(self, begin: str, deadline: float, *, durable: bool) -> Connection | None:
         """Take the lock and begin; None, and the lock is free again, while another process holds the file."""
@@ -145,8 +139,7 @@ class Access:
                     # One that only reads begins with the first look.
                     connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
             except sqlite3.Error as error:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                connection.rollback()
                 if is_busy(error) and time.monotonic() < deadline:
                     return None
                 raise explain(self._path, error, self._kind) from error

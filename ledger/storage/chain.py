@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 from .connection import Connection
@@ -46,14 +47,6 @@ class Break:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
-    """Where a table's chain ends: how many rows there are, and the seal of the last."""
-
-    rows: int
-    chain: str
-
-
 def seal(previous: str, seq: int, values: Values) -> str:
     """The seal of a row: SHA-256, in hex, over the seal before it, its number and its values.
 
@@ -69,8 +62,7 @@ def seal(previous: str, seq: int, values: Values) -> str:
 
 def append(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
     """Add rows at the end of a table's chain; must run inside a transaction."""
-    head = _read_head(connection, table)
-    seq, chain = head.rows, head.chain
+    seq, chain = _head(connection, table)
     sealed: list[Values] = []
     for values in rows:
         seq += 1
@@ -85,12 +77,16 @@ def append(connection: Connection, table: Table, rows: Sequence[Values]) -> None
     connection.execute("REPLACE INTO heads (name, rows, chain) VALUES (?, ?, ?)", (table.name, seq, chain))
 
 
-def _read_head(connection: Connection, table: Table) -> _Head:
-    found = connection.execute("SELECT rows, chain FROM heads WHERE name = ?", (table.name,)).fetchone()
-    last = connection.execute(f"SELECT seq, chain FROM {table.name} ORDER BY seq DESC LIMIT 1").fetchone()  # noqa: S608 - our own name
-    head = _Head(*(found or (0, table.name)))
+def _head(connection: Connection, table: Table) -> tuple[int, str]:
+    """Where a table's chain ends: how many rows there are, and the seal of the last."""
+    found: tuple[int, str] | None = connection.execute(
+        "SELECT rows, chain FROM heads WHERE name = ?", (table.name,)
+    ).fetchone()
+    last: tuple[int, str] | None = connection.execute(
+        f"SELECT seq, chain FROM {table.name} ORDER BY seq DESC LIMIT 1"  # noqa: S608 - our own name
+    ).fetchone()
     # A head that somebody set back must not make two rows claim one number.
-    return _Head(*last) if last is not None and last[0] > head.rows else head
+    return max(found or (0, table.name), last or (0, table.name), key=itemgetter(0))
 
 
 def breaks(connection: Connection) -> Iterator[Break]:

@@ -6,8 +6,8 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from ...configs.errors import ConfigError
 from ...configs.process.forks import lock_of
 from .tables import VERSIONS
 
-__all__ = ["BUSY_SECONDS", "LEDGER", "Connection", "Kind", "connect", "explain", "is_busy", "transaction"]
+__all__ = ["BUSY_SECONDS", "LEDGER", "Connection", "Kind", "connect", "explain", "is_busy"]
 
 Connection = sqlite3.Connection
 
@@ -121,24 +121,6 @@ def connect(path: Path | None, kind: Kind = LEDGER) -> Connection:
         return connection
 
 
-@contextmanager
-def transaction(connection: Connection) -> Iterator[None]:
-    """Hold the file's write lock from the first statement on, and keep all of the block's changes or none."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        _roll_back(connection)
-        raise
-
-
-def _roll_back(connection: Connection) -> None:
-    # SQLite has rolled back by itself after some errors, a full disk among them.
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
-
-
 def _make_private(path: Path) -> None:
     """Make the folder and the file for their owner alone; a folder that is there already is left as it is."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -153,7 +135,7 @@ def _check(connection: Connection, path: Path | None, kind: Kind) -> None:
     try:
         _checked_version(connection, path, kind)
     finally:
-        _roll_back(connection)
+        connection.rollback()
 
 
 def _set_up(connection: Connection, path: Path | None, kind: Kind) -> None:
@@ -171,7 +153,8 @@ def _set_up(connection: Connection, path: Path | None, kind: Kind) -> None:
     newest = len(kind.versions)
     if connection.execute("PRAGMA user_version").fetchone()[0] == newest:
         return
-    with transaction(connection):
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:
         # Another process may have made the tables while this one waited.
         version = _checked_version(connection, path, kind)
         if version < newest:

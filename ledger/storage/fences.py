@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ...configs.errors import PointsmanError
 from .connection import Connection
-from .tables import RUNS, Table, Values
+from .tables import Table, Values
 
 __all__ = ["Fenced", "Fences", "is_overtaken"]
 
@@ -97,11 +97,4 @@ def is_overtaken(connection: Connection, run: str, token: int) -> bool:
 
 def _run_of(table: Table, values: Values) -> str:
     """The run a row belongs to."""
-    return str(values[_PLACES.setdefault(table.name, _place(table))])
-
-
-def _place(table: Table) -> int:
-    return [name for name, _ in table.columns].index("id" if table is RUNS else "run")
-
-
-_PLACES: dict[str, int] = {}
+    return str(values[table.run])

@@ -126,6 +126,7 @@ _CODERS: dict[str, Callable[[Any], Any]] = {
     "int": _int,
     "bool": _int,
 }
+_DECODERS: dict[str, Callable[[Any], Any]] = {"bool": bool, "tags": lambda text: tuple(json.loads(text))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,19 +138,23 @@ class Table:
         row: The dataclass of its rows.
         columns: Name and kind of each column; ``free`` is text in which a secret may stand, ``tags``, ``json``
             and ``features`` are JSON in which one may.
-        decode: Makes the row of its values.
+        make: Makes the row of the columns' values.
         read: Takes the columns' values from a row.
         coders: What makes SQL values of them, column by column.
+        decoders: Place of a column -> what makes its value of SQL's, for those where it is another.
         free: The places of the ``free`` columns.
+        run: The place of the run that a row belongs to.
     """
 
     name: str
     row: type
     columns: tuple[tuple[str, str], ...]
-    decode: Callable[[tuple[Any, ...]], Any]
+    make: Callable[..., Any]
     read: Callable[[Any], tuple[Any, ...]]
     coders: tuple[Callable[[Any], Any], ...]
+    decoders: tuple[tuple[int, Callable[[Any], Any]], ...]
     free: tuple[int, ...]
+    run: int
 
     @property
     def names(self) -> str:
@@ -160,6 +165,19 @@ class Table:
     def definition(self) -> str:
         """The columns with their types, as CREATE TABLE lists them."""
         return ", ".join(f'"{name}" {_SQL_TYPES[kind]}' for name, kind in self.columns)
+
+    @property
+    def replacing(self) -> str:
+        """SQL that puts a row in place of the one with its key."""
+        marks = ", ".join("?" * len(self.columns))
+        return f"REPLACE INTO {self.name} ({self.names}) VALUES ({marks})"  # noqa: S608 - our own names
+
+    def decode(self, values: tuple[Any, ...]) -> Any:
+        """The row of these values."""
+        made = list(values)
+        for place, decode in self.decoders:
+            made[place] = decode(made[place])
+        return self.make(*made)
 
     def encode(self, row: Any) -> Values:
         """The row's values.
@@ -180,7 +198,7 @@ def _described(
     name: str,
     row: type,
     columns: str,
-    decode: Callable[[tuple[Any, ...]], Any],
+    make: Callable[..., Any] | None = None,
     read: Callable[[Any], tuple[Any, ...]] | None = None,
 ) -> Table:
     """Make a table from a line that lists its columns.
@@ -189,7 +207,7 @@ def _described(
         name: Its name.
         row: The dataclass of its rows.
         columns: ``name:kind`` of each, separated by spaces; text where no kind is named.
-        decode: Makes a row of the values.
+        make: Makes a row of the values; the dataclass when absent.
         read: Takes the values from a row; each from the field of the column's name when absent.
     """
     split = [word.partition(":") for word in columns.split()]
@@ -198,10 +216,12 @@ def _described(
         name=name,
         row=row,
         columns=pairs,
-        decode=decode,
+        make=make or row,
         read=read or attrgetter(*(column for column, _ in pairs)),
         coders=tuple([_CODERS[kind] for _, kind in pairs]),
+        decoders=tuple([(place, _DECODERS[kind]) for place, (_, kind) in enumerate(pairs) if kind in _DECODERS]),
         free=tuple([index for index, (_, kind) in enumerate(pairs) if kind == "free"]),
+        run=[column for column, _ in pairs].index("id" if row is RunRow else "run"),
     )
 
 
@@ -242,21 +262,10 @@ def _read_call(row: CallRow) -> tuple[Any, ...]:
     return (*_CALL_HEAD(row), *counts, *_CALL_TAIL(row), None if counts[0] is None else _further(row.usage))
 
 
-def _make_call(values: tuple[Any, ...]) -> CallRow:
-    head, counts, tail = values[:14], values[14:18], values[18:]
-    *rest, stream, flagship, further = tail
+def _make_call(*values: Any) -> CallRow:
+    head, counts, (*tail, further) = values[:14], values[14:18], values[18:]
     usage = None if counts[0] is None else Usage(*counts, **json.loads(further or "{}"))
-    return CallRow(*(*head, usage, *rest, bool(stream), flagship))
-
-
-def _make_run(values: tuple[Any, ...]) -> RunRow:
-    head, tags, tail = values[:6], values[6], values[7:]
-    return RunRow(*(*head, tuple(json.loads(tags)), *tail))
-
-
-def _make_handoff(values: tuple[Any, ...]) -> HandoffRow:
-    *rest, done = values
-    return HandoffRow(*(*rest, bool(done)))
+    return CallRow(*(*head, usage, *tail))
 
 
 RUNS = _described(
@@ -264,14 +273,12 @@ RUNS = _described(
     RunRow,
     "id target:free started:real ended:real status user:free tags:tags user_class max_cost:int max_steps:int "
     "timeout:real parent max_tokens:int",
-    _make_run,
 )
 DECISIONS = _described(
     "decisions",
     DecisionRow,
     "id run step agent task at:real risk floor tier model candidates rejected:json rules:json complexity:real "
     "confidence:real features:features policy_hash price_version",
-    lambda values: DecisionRow(*values),
 )
 CALLS = _described(
     "calls",
@@ -283,20 +290,18 @@ CALLS = _described(
     _make_call,
     _read_call,
 )
-HANDOFFS = _described("handoffs", HandoffRow, "id run at:real risk reason:free summary:free done:bool", _make_handoff)
+HANDOFFS = _described("handoffs", HandoffRow, "id run at:real risk reason:free summary:free done:bool")
 EFFECTS = _described(
     "effects",
     EffectRow,
     "id run step agent tool effect digest at:real outcome:free place token:int",
-    lambda values: EffectRow(*values),
 )
 LEASES = _described(
     "leases",
     LeaseRow,
     "run token:int host process:int since:real until:real locked:bool cancel:bool",
-    lambda values: LeaseRow(*(*values[:-2], bool(values[-2]), bool(values[-1]))),
 )
-KEPT = _described("kept", KeptRow, "run name sealed", lambda values: KeptRow(*values))
+KEPT = _described("kept", KeptRow, "run name sealed")
 
 TABLES = {table.row: table for table in (RUNS, DECISIONS, CALLS, HANDOFFS, EFFECTS, LEASES, KEPT)}
 CHAINED = (DECISIONS, CALLS, HANDOFFS, EFFECTS)

@@ -303,7 +303,7 @@ def _add(connection: Connection, items: Sequence[_Item], settled: Settled) -> li
         elif table in CHAINED:
             append(connection, table, rows)
         else:
-            _replace(connection, table, rows)
+            connection.executemany(table.replacing, rows)
     if not items:
         # Something must be written for the log to grow and to be synced.
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -322,11 +322,6 @@ def _was_lost(connection: Connection, reservation: str, cost: int) -> bool:
     if end(connection, reservation, cost) is not None:
         return False
     return connection.execute("SELECT 1 FROM calls WHERE id = ?", (reservation,)).fetchone() is not None
-
-
-def _replace(connection: Connection, table: Table, rows: list[Values]) -> None:
-    marks = ", ".join("?" * len(table.columns))
-    connection.executemany(f"REPLACE INTO {table.name} ({table.names}) VALUES ({marks})", rows)  # noqa: S608 - our own names
 
 
 def _clean(table: Table, values: Values) -> Values:

@@ -227,8 +227,6 @@ def _says_nothing(request: RouteRequest) -> bool:
 
 _FIELDS: Final = tuple(field.name for field in fields(Features))
 _VALUES: Final = attrgetter(*_FIELDS)
-# Those that hold words of the house or several values; the others are JSON as they are.
-_WORDED: Final = ("done", "effects", "evidence", "judged", "max_tier", "modalities", "risk", "signals", "tags", "tier")
 _KNOWN: Final = frozenset(_FIELDS)
 _EMPTY: Final = Features()
 _MEASURED: Final = frozenset(name for name in _FIELDS if getattr(_EMPTY, name) is not None) - _ADDED
@@ -236,9 +234,7 @@ _MEASURED: Final = frozenset(name for name in _FIELDS if getattr(_EMPTY, name) i
 
 def features_dict(features: Features) -> dict[str, Any]:
     """Write features as plain JSON values, in the order of the fields."""
-    made = dict(zip(_FIELDS, _VALUES(features), strict=True))
-    for name in _WORDED:
-        made[name] = _plain(made[name])
+    made: dict[str, Any] = json.loads(features_json(features))
     return made
 
 
@@ -246,12 +242,6 @@ def features_json(features: Features) -> str:
     """Write what `features_dict` gives as JSON."""
     # The words of the house are texts to JSON already.
     return json.dumps(dict(zip(_FIELDS, _VALUES(features), strict=True)))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    return value.value if isinstance(value, Effect | Risk | Tier) else value
 
 
 def is_record(recorded: object) -> bool:
@@ -282,17 +272,14 @@ _OPTIONAL: Final[Mapping[str, Any]] = {
     "deadline": 0.0, "done": "", "judged": (), "max_tier": "", "model": "", "risk": "", "tier": "",
 }  # fmt: skip
 _Word = TypeVar("_Word", Effect, Risk, Tier)
+_WORDS: Final[Mapping[str, Any]] = {"done": Effect, "max_tier": Tier, "risk": Risk, "tier": Tier}
 
 
 def _read(name: str, value: Any) -> Any:
     if name in _OPTIONAL and value is None:
         return None
-    if name == "risk":
-        return _word(Risk, name, value)
-    if name in ("tier", "max_tier"):
-        return _word(Tier, name, value)
-    if name == "done":
-        return _word(Effect, name, value)
+    if name in _WORDS:
+        return _word(_WORDS[name], name, value)
     if name == "evidence":
         return _findings(value)
     default = _OPTIONAL.get(name, getattr(_EMPTY, name))

@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 from ...configs.errors import ConfigError
 from .progress import CALLS
 
-__all__ = ["Measures", "estimate_tokens", "language", "measure"]
+__all__ = ["Measures", "estimate_tokens", "is_program", "language", "measure"]
 
 _ROLES: Final = {
     "system": "system",
@@ -208,13 +208,17 @@ def _weigh(text: str) -> tuple[float, bool]:
     """Tokens, and whether the text looks like a program."""
     # Lone surrogates come out of truncated JSON; they are counted, not refused.
     data = text.encode("utf-8", "surrogatepass")
-    marks = len(data) - len(data.translate(None, _CODE_CHARACTERS))
-    program = marks > _CODE_DENSITY * len(data)
+    program = is_program(data)
     per_token = _CODE_BYTES if program else _PROSE_BYTES
     if text.isascii():
         return len(data) / per_token, program
     narrow = len(text.encode("ascii", "ignore"))
     return narrow / per_token + (len(data) - narrow) / _WIDE_BYTES, program
+
+
+def is_program(data: bytes) -> bool:
+    """Whether a text looks like a program, by its bytes in UTF-8."""
+    return len(data) - len(data.translate(None, _CODE_CHARACTERS)) > _CODE_DENSITY * len(data)
 
 
 def _size(text: str, total: Measures, *, work: bool) -> None:

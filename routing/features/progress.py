@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from ..evidence import ERRORS, REPEATED, Finding
 
-__all__ = ["CALLS", "Repeated", "repeated", "stalled"]
+__all__ = ["CALLS", "Repeated", "repeated", "stalled", "texts_in"]
 
 _IN_A_ROW: Final = 2
 _MOST_JSON: Final = 20_000
@@ -126,7 +126,7 @@ def _turns(messages: Sequence[Mapping[str, Any]]) -> list[_Turn]:
             # Without an id that is known it answers the first call that waits.
             first = next((call for call in waiting.calls if call not in waiting.results), "")
             if name := key if key in waiting.calls else first:
-                text = _text(content)
+                text = "\n".join(texts_in(content))
                 said = text.strip() + _beside_text(content)
                 waiting.results[name] = (said, _says_failed(text) if failed is None else failed)
     return turns
@@ -184,11 +184,12 @@ def _results(message: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool | None
                 yield str(part.get("tool_use_id") or ""), part.get("content"), part.get("is_error")
 
 
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list | tuple) else ()
-    return "\n".join(str(part.get("text") or "") if isinstance(part, Mapping) else str(part) for part in parts)
+def texts_in(content: Any) -> Iterator[str]:
+    """The texts in the content of a message or of a result."""
+    for part in content if isinstance(content, list | tuple) else [content]:
+        text = part.get("text") if isinstance(part, Mapping) else part
+        if isinstance(text, str):
+            yield text
 
 
 def _beside_text(content: Any) -> str:

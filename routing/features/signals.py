@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log1p
 from typing import Any, Final
 
 from ..request import RouteRequest
+from .messages import is_program
+from .progress import texts_in
 
 __all__ = ["SIGNALS", "SIGNALS_VERSION", "signals"]
 
@@ -29,9 +31,6 @@ SIGNALS: Final = (
 SIGNALS_VERSION: Final = 1
 """Raised whenever a signal is added, dropped or measured otherwise; a router trained on another version is refused."""
 
-# Characters common in programs and rare in prose; above 3 % of a text they make it a program (see `messages`).
-_CODE_CHARACTERS: Final = b"();=<>_\\"
-_CODE_DENSITY: Final = 0.03
 _EDITING_TOOL: Final = re.compile(r"(?:^|[_.-])(?:write|edit|patch|replace|create|insert)", re.IGNORECASE)
 _SHELL_TOOL: Final = re.compile(
     r"(?:^|[_.-])(?:bash|shell|exec|execute|terminal|run|command)(?:$|[_.-])", re.IGNORECASE
@@ -117,7 +116,7 @@ def _read(message: Mapping[str, Any], work: _Work) -> None:
         return
     for text in (*texts, *results):
         work.text += len(text)
-        if _program(text):
+        if is_program(text.encode("utf-8", "surrogatepass")):
             work.program += len(text)
     if role in ("assistant", "ai", "model"):
         if calls:
@@ -147,20 +146,10 @@ def _parts(message: Mapping[str, Any]) -> tuple[list[str], list[str], list[Mappi
                 if kind == "tool_use":
                     calls.append(part)
                 elif kind == "tool_result":
-                    results.extend(_strings(part.get("content")))
+                    results.extend(texts_in(part.get("content")))
                 elif isinstance(text := part.get("text"), str):
                     texts.append(text)
     return texts, results, calls
-
-
-def _strings(content: Any) -> Iterator[str]:
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, list | tuple):
-        for part in content:
-            text = part.get("text") if isinstance(part, Mapping) else part
-            if isinstance(text, str):
-                yield text
 
 
 def _act(calls: list[Mapping[str, Any]], work: _Work) -> None:
@@ -178,8 +167,3 @@ def _act(calls: list[Mapping[str, Any]], work: _Work) -> None:
             work.edited = work.last_edited = True
         elif _DIFF_TO_FILE.search(text):
             work.delivery = work.turns
-
-
-def _program(text: str) -> bool:
-    data = text.encode("utf-8", "surrogatepass")
-    return len(data) - len(data.translate(None, _CODE_CHARACTERS)) > _CODE_DENSITY * len(data)

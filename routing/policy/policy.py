@@ -153,10 +153,6 @@ class Policy:
         """Read a request's features, with the signals the scorer wants, so that the decision replays without it."""
         return extract(request, () if self.reads is None else self.reads(request))
 
-    def floor(self, risk: Risk) -> Tier:
-        """The tier below which a step of this risk may not run."""
-        return self.floors[risk]
-
 
 def _once(what: str, names: Iterable[str]) -> None:
     seen: set[str] = set()

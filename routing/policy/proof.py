@@ -12,9 +12,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
-from math import isfinite
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
+
+from pydantic import FiniteFloat, TypeAdapter
 
 from ...configs.errors import ConfigError
 from ...configs.schema import RoutingPolicy, StepRiskPolicy
@@ -34,9 +35,9 @@ _EVAL: Final = "run 'pointsman router eval' on rows of your own"
 class Gain(NamedTuple):
     """A difference with its 95 % interval."""
 
-    value: float
-    low: float
-    high: float
+    value: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
 
     def __str__(self) -> str:
         return f"{self.value:+.3g} [{self.low:+.3g}, {self.high:+.3g}]"
@@ -183,16 +184,8 @@ def read(path: Path) -> Proof | None:
         made = json.loads(path.read_text(encoding="utf-8"))
         if made.pop("format") != _FORMAT:
             raise ValueError("another format")
-        tasks = {str(name): _task(task) for name, task in made.pop("tasks").items()}
-        return Proof(**{name: str(made.pop(name)) for name in ("scorer", "policy", "data", "date")}, tasks=tasks)
+        return TypeAdapter(Proof).validate_python(made)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError("is no proof of a router; run 'pointsman router eval' again", file=path) from error
-
-
-def _task(made: Mapping[str, Any]) -> TaskProof:
-    over = [Gain(*(float(end) for end in made[name])) for name in ("over_majority", "over_length", "over_fixed")]
-    if not all(isfinite(end) for gain in over for end in gain):
-        raise ValueError("no finite number")
-    return TaskProof(int(made["instances"]), *over)

@@ -15,6 +15,7 @@ import numpy as np
 from ...configs.errors import ConfigError
 from ...configs.words import Tier
 from ..features.features import Features
+from ..features.progress import texts_in
 from ..features.signals import SIGNALS, SIGNALS_VERSION, signals
 from ..request import RouteRequest
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Embed", "Learned", "RouterFile", "Verdict", "choose", "load", "place", "save"]
+__all__ = ["Embed", "Learned", "RouterFile", "Verdict", "chances_of", "choose", "load", "place", "save"]
 
 Embed = Callable[[list[str]], "NDArray[np.float32]"]
 """Texts -> an array of shape (texts, dimensions) with rows of length 1."""
@@ -246,7 +247,7 @@ class Learned:
         if self.model.kind == "prompts":
             return self._judge_prompt(found)
         point = (np.array(found) - self.model.arrays["mean"]) / self.model.arrays["scale"]
-        return verdict(self.model, self._chances(point), _distance(self.model, point))
+        return verdict(self.model, chances_of(self.model.arrays, point[None])[0], _distance(self.model, point))
 
     def score_prompt(self, found: Sequence[float]) -> float:
         """How much a prompt needs the stronger model: its log length, moved by what prompts like it needed."""
@@ -259,12 +260,18 @@ class Learned:
         tier = _TIERS[0] if complexity < float(self.model.header["strong_from"]) else _TIERS[-1]
         return Verdict(tier, complexity, round(_LENGTH_CONFIDENCE + (1 - _LENGTH_CONFIDENCE) * known, 4), known)
 
-    def _chances(self, point: Floats) -> Floats:
-        """Chance of each tier to be the one needed, from three ordered logistic models."""
-        logits = self.model.arrays["weights"] @ point + self.model.arrays["bias"]
-        above = np.minimum.accumulate(1 / (1 + np.exp(-np.clip(logits, -30, 30))))
-        chances: Floats = np.append(1, above) - np.append(above, 0)
-        return chances
+
+def chances_of(arrays: Mapping[str, NDArray[Any]], points: Floats) -> Floats:
+    """Chance of each tier to be the one needed, from three ordered logistic models.
+
+    Args:
+        arrays: Of the router.
+        points: Signals less their means by their scales, a row a step.
+    """
+    logits = points @ arrays["weights"].T + arrays["bias"]
+    above = np.minimum.accumulate(1 / (1 + np.exp(-np.clip(logits, -30, 30))), axis=1)
+    chances: Floats = -np.diff(above, prepend=1.0, append=0.0)
+    return chances
 
 
 def choose(chances: Floats, margin: float) -> int:
@@ -308,14 +315,6 @@ def _distance(model: RouterFile, point: Floats) -> float:
 def _question(request: RouteRequest) -> str:
     """The newest text of the user."""
     for message in reversed(request.messages):
-        if message.get("role") not in ("user", "human"):
-            continue
-        content = message.get("content")
-        if isinstance(content, str):
-            return content
-        parts = content if isinstance(content, list | tuple) else ()
-        texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
-        said = [text for text in texts if isinstance(text, str)]
-        if said:
-            return said[-1]
+        if message.get("role") in ("user", "human") and (texts := [*texts_in(message.get("content"))]):
+            return texts[-1]
     return ""

@@ -12,8 +12,8 @@ from typing import Any
 from ..base import (
     BadRequest,
     Counts,
-    Failure,
     Headroom,
+    Manner,
     Refused,
     Reply,
     Stream,
@@ -25,7 +25,8 @@ from ..base import (
     listed,
     sse,
 )
-from ..request import Endpoint, Json, Message, Request, Tool, ToolCall
+from ..request import Endpoint, Json, Message, Request, Tool, ToolCall, input_tokens
+from ..scenario import Fault
 
 _FINISH = {
     "stop": "end_turn",
@@ -55,6 +56,8 @@ _FAILURES: dict[str, tuple[int, str, str]] = {
 
 class AnthropicWire:
     """Anthropic's wire format."""
+
+    manner: Manner = "finish"
 
     def parse(self, vendor: str, endpoint: Endpoint, model: str, body: Json, *, stream: bool) -> Request:
         """Read a Messages or count_tokens request."""
@@ -132,21 +135,21 @@ class AnthropicWire:
         tail = [sse(delta, "message_delta"), sse({"type": "message_stop"}, "message_stop")]
         return Stream(head, chunks, tail)
 
-    def failure(self, failure: Failure) -> Refused:
+    def failure(self, fault: Fault, request: Request, number: int) -> Refused:
         """Write an error object and, for rate limits, `retry-after`."""
-        status, kind, text = _FAILURES[failure.kind]
-        message = failure.message or text.format(model=failure.model, tokens=max(failure.tokens, 200_001))
+        status, kind, text = _FAILURES[fault.kind]
+        message = fault.message or text.format(model=request.model, tokens=max(input_tokens(request), 200_001))
         body = {
             "type": "error",
             "error": {"type": kind, "message": message},
-            "request_id": f"req_{failure.number:024d}",
+            "request_id": f"req_{number:024d}",
         }
-        headers = {"retry-after": f"{failure.retry_after:g}"} if failure.kind == "rate_limit" else {}
+        headers = {"retry-after": f"{fault.retry_after:g}"} if fault.kind == "rate_limit" else {}
         return Refused(status, body, headers)
 
-    def failure_event(self, failure: Failure, request: Request) -> bytes:
+    def failure_event(self, fault: Fault, request: Request, number: int) -> bytes:
         """Write the `error` event that ends a stream."""
-        return sse(self.failure(failure).body, "error")
+        return sse(self.failure(fault, request, number).body, "error")
 
     def models(self, names: Sequence[str]) -> Json:
         """List models."""

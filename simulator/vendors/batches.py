@@ -7,18 +7,19 @@ ai.google.dev/api/batch-api.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.policy import HTTP
-from typing import Any, Protocol
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
-from ..base import BadRequest, Failure, Reply, Wire, decode, encode
+from ..base import BadRequest, Reply, Wire, decode, encode
 from ..engine import Engine
-from ..faults import BY_STATUS, Manner, refusal_manner
-from ..request import Endpoint, Json, Request, input_tokens
+from ..faults import told_by_status
+from ..request import Endpoint, Json, Request
 from ..scenario import Fault
 from .anthropic import AnthropicWire
 from .google import GoogleWire
@@ -28,15 +29,6 @@ from .responses import ResponsesWire
 _DAY = 86_400
 # Never worked on within the batch's time, as a live call of this fault is never answered.
 _UNANSWERED = frozenset(["hang", "stall"])
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """How the requests of a batch are read and answered: format, service, and how a refusal shows."""
-
-    wire: Wire
-    endpoint: Endpoint
-    manner: Manner
 
 
 @dataclass(slots=True)
@@ -63,36 +55,41 @@ class Batch:
     over: bool = False
 
 
-class Form(Protocol):
-    """How one vendor's batches look."""
+class Form(ABC):
+    """How one vendor's batches look; `wire` reads and answers their requests, and writes the errors of its calls."""
 
-    prefix: str
+    prefix: ClassVar[str]
+    wire: ClassVar[Wire]
 
-    @property
-    def wire(self) -> Wire:
-        """Writes the errors of its calls."""
-
+    @abstractmethod
     def read(self, body: bytes, files: Mapping[str, bytes], model: str) -> tuple[list[Entry], Json]:
         """Read what is handed in: the requests, and the batch's facts."""
 
-    def lane(self, batch: Batch) -> tuple[Lane, str]:
-        """How its requests are answered, and the model they are for where they do not say."""
+    def lane(self, batch: Batch) -> tuple[Wire, Endpoint, str]:
+        """Format and service that answer its requests, and the model they are for where they do not say."""
+        return self.wire, "chat", ""
 
+    @abstractmethod
     def succeeded(self, body: Json) -> Json:
         """Write an answer into the results."""
 
+    @abstractmethod
     def errored(self, status: int, body: Json) -> Json:
         """Write an error into the results."""
 
+    @abstractmethod
     def unanswered(self) -> Json:
         """Write that there was no time for a request."""
 
     def files(self, batch: Batch) -> Mapping[str, bytes]:
         """Write the files its results are in, each under the name of the fact that will point to it."""
+        return {}
 
+    @abstractmethod
     def shown(self, batch: Batch, base: str) -> Json:
         """Write a batch; `base` is scheme and host."""
 
+    @abstractmethod
     def listed(self, batches: Sequence[Json]) -> Json:
         """Write a page of batches."""
 
@@ -192,12 +189,12 @@ class BatchDesk:
     def _work(self, batch: Batch, entry: Entry, engine: Engine, key: str | None) -> None:
         """Answer one request as a live call of it would have been answered."""
         self._number += 1
-        lane, model = batch.form.lane(batch)
+        wire, endpoint, model = batch.form.lane(batch)
         try:
-            request = lane.wire.parse(batch.vendor, lane.endpoint, model, entry.body, stream=False)
+            request = wire.parse(batch.vendor, endpoint, model, entry.body, stream=False)
         except BadRequest as error:
-            request = Request(batch.vendor, lane.endpoint, model)
-            self._refuse(batch, entry, lane, request, Fault("bad_request", message=str(error)))
+            request = Request(batch.vendor, endpoint, model)
+            self._refuse(batch, entry, wire, request, Fault("bad_request", message=str(error)))
             return
         verdict = engine.judge(request, key)
         fault = verdict.fault
@@ -205,32 +202,20 @@ class BatchDesk:
             entry.word, entry.outcome = "expired", batch.form.unanswered()
             self._tell(request, None, fault, None)
             return
-        refused = fault is not None and fault.kind == "refusal" and refusal_manner(fault, lane.manner) == "error"
-        if fault is not None and (fault.kind in BY_STATUS or refused):
-            self._refuse(batch, entry, lane, request, fault)
+        if fault is not None and told_by_status(fault, wire.manner):
+            self._refuse(batch, entry, wire, request, fault)
             return
-        reply = engine.reply(request, verdict, self._number, lane.manner)
-        entry.word, entry.outcome = "succeeded", batch.form.succeeded(lane.wire.body(reply))
+        reply = engine.reply(request, verdict, self._number, wire.manner)
+        entry.word, entry.outcome = "succeeded", batch.form.succeeded(wire.body(reply))
         self._tell(request, reply, fault, 200)
 
-    def _refuse(self, batch: Batch, entry: Entry, lane: Lane, request: Request, fault: Fault) -> None:
-        told = lane.wire.failure(
-            Failure(
-                kind=fault.kind,
-                vendor=request.vendor,
-                message=fault.message,
-                variant=fault.variant,
-                retry_after=fault.retry_after,
-                number=self._number,
-                tokens=input_tokens(request),
-                model=request.model,
-            )
-        )
+    def _refuse(self, batch: Batch, entry: Entry, wire: Wire, request: Request, fault: Fault) -> None:
+        told = wire.failure(fault, request, self._number)
         entry.word, entry.outcome = "errored", batch.form.errored(told.status, told.body)
         self._tell(request, None, fault, told.status)
 
 
-class _Anthropic:
+class _Anthropic(Form):
     wire = AnthropicWire()
     prefix = "msgbatch_"
 
@@ -243,9 +228,6 @@ class _Anthropic:
             raise BadRequest("requests: custom_ids must be unique within a batch")
         return entries, {}
 
-    def lane(self, batch: Batch) -> tuple[Lane, str]:
-        return Lane(self.wire, "chat", "finish"), ""
-
     def succeeded(self, body: Json) -> Json:
         return {"type": "succeeded", "message": body}
 
@@ -254,9 +236,6 @@ class _Anthropic:
 
     def unanswered(self) -> Json:
         return {"type": "expired"}
-
-    def files(self, batch: Batch) -> Mapping[str, bytes]:
-        return {}
 
     def shown(self, batch: Batch, base: str) -> Json:
         words = [entry.word if batch.over else "processing" for entry in batch.entries]
@@ -277,12 +256,12 @@ class _Anthropic:
         return {"data": batches, "has_more": False, "first_id": None, "last_id": None}
 
 
-class _OpenAI:
+class _OpenAI(Form):
     wire = OpenAIWire()
     prefix = "batch_"
-    lanes: Mapping[str, Lane] = {
-        "/v1/chat/completions": Lane(wire, "chat", "error"),
-        "/v1/responses": Lane(ResponsesWire(), "responses", "error"),
+    lanes: ClassVar[Mapping[str, tuple[Wire, Endpoint, str]]] = {
+        "/v1/chat/completions": (wire, "chat", ""),
+        "/v1/responses": (ResponsesWire(), "responses", ""),
     }
 
     def read(self, body: bytes, files: Mapping[str, bytes], model: str) -> tuple[list[Entry], Json]:
@@ -296,8 +275,8 @@ class _OpenAI:
         facts = {"endpoint": url, "input_file_id": told["input_file_id"], "metadata": told.get("metadata")}
         return [Entry(line["custom_id"], line["body"]) for line in lines], facts
 
-    def lane(self, batch: Batch) -> tuple[Lane, str]:
-        return self.lanes[batch.facts["endpoint"]], ""
+    def lane(self, batch: Batch) -> tuple[Wire, Endpoint, str]:
+        return self.lanes[batch.facts["endpoint"]]
 
     def succeeded(self, body: Json) -> Json:
         return {"response": {"status_code": 200, "request_id": "req", "body": body}, "error": None}
@@ -343,7 +322,7 @@ class _OpenAI:
 _RPC = {400: 3, 401: 16, 403: 7, 404: 5, 429: 8, 500: 13, 503: 14}
 
 
-class _Google:
+class _Google(Form):
     wire = GoogleWire()
     prefix = "batches/"
 
@@ -353,8 +332,8 @@ class _Google:
         entries = [Entry(one["metadata"]["key"], one["request"]) for one in raw]
         return entries, {"displayName": told.get("displayName"), "model": f"models/{model}"}
 
-    def lane(self, batch: Batch) -> tuple[Lane, str]:
-        return Lane(self.wire, "chat", "blocked"), str(batch.facts["model"]).removeprefix("models/")
+    def lane(self, batch: Batch) -> tuple[Wire, Endpoint, str]:
+        return self.wire, "chat", str(batch.facts["model"]).removeprefix("models/")
 
     def succeeded(self, body: Json) -> Json:
         return {"response": body}
@@ -364,9 +343,6 @@ class _Google:
 
     def unanswered(self) -> Json:
         return {"error": {"code": 4, "message": "The request was not processed in time."}}
-
-    def files(self, batch: Batch) -> Mapping[str, bytes]:
-        return {}
 
     def shown(self, batch: Batch, base: str) -> Json:
         told: Json = {

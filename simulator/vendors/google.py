@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..base import BadRequest, Counts, Failure, Headroom, Refused, Reply, Stream, chunks_of, encode, listed, sse
-from ..request import Endpoint, Json, Message, Request, Role, Tool, ToolCall
+from ..base import BadRequest, Counts, Headroom, Manner, Refused, Reply, Stream, chunks_of, encode, listed, sse
+from ..request import Endpoint, Json, Message, Request, Role, Tool, ToolCall, input_tokens
+from ..scenario import Fault
 from .openai import embed
 
 _FINISH = {
@@ -48,6 +49,8 @@ _BAD_KEY = (400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API
 
 class GoogleWire:
     """Gemini's wire format."""
+
+    manner: Manner = "blocked"
 
     def parse(self, vendor: str, endpoint: Endpoint, model: str, body: Json, *, stream: bool) -> Request:
         """Read a generateContent, countTokens or embedContent request."""
@@ -116,25 +119,25 @@ class GoogleWire:
         last: list[Json] = [{"text": ""}] if parts else []
         return Stream([], chunks, [sse(_generation(reply, last, reply.finish, reply.counts.output))])
 
-    def failure(self, failure: Failure) -> Refused:
+    def failure(self, fault: Fault, request: Request, number: int) -> Refused:
         """Write a google.rpc.Status, with RetryInfo for rate limits."""
-        bad_key = failure.variant == "invalid_key"
-        status, name, text = _BAD_KEY if bad_key else _FAILURES[failure.kind]
-        message = failure.message or text.format(
-            model=failure.model, tokens=max(failure.tokens, 1_048_577), retry=failure.retry_after
+        bad_key = fault.variant == "invalid_key"
+        status, name, text = _BAD_KEY if bad_key else _FAILURES[fault.kind]
+        message = fault.message or text.format(
+            model=request.model, tokens=max(input_tokens(request), 1_048_577), retry=fault.retry_after
         )
         error: Json = {"code": status, "message": message, "status": name}
-        if failure.kind == "rate_limit":
-            delay = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{failure.retry_after:g}s"}
+        if fault.kind == "rate_limit":
+            delay = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{fault.retry_after:g}s"}
             error["details"] = [delay]
         elif bad_key:
             error["details"] = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID",
                                  "domain": "googleapis.com"}]  # fmt: skip
         return Refused(status, {"error": error}, {})
 
-    def failure_event(self, failure: Failure, request: Request) -> bytes:
+    def failure_event(self, fault: Fault, request: Request, number: int) -> bytes:
         """Write the error as an event of the stream."""
-        return sse(self.failure(failure).body)
+        return sse(self.failure(fault, request, number).body)
 
     def models(self, names: Sequence[str]) -> Json:
         """List models."""

@@ -14,8 +14,8 @@ from typing import Any
 
 from ..base import (
     BadRequest,
-    Failure,
     Headroom,
+    Manner,
     Refused,
     Reply,
     Stream,
@@ -28,7 +28,8 @@ from ..base import (
     listed,
     sse,
 )
-from ..request import Endpoint, Json, Message, Request, Role, Tool, ToolCall
+from ..request import Endpoint, Json, Message, Request, Role, Tool, ToolCall, input_tokens
+from ..scenario import Fault
 
 DONE = b"data: [DONE]\n\n"
 PAIRS = (
@@ -85,6 +86,8 @@ _QUOTA = (429, "insufficient_quota", "insufficient_quota",
 
 class OpenAIWire:
     """OpenAI's wire format for chat completions and embeddings."""
+
+    manner: Manner = "error"
 
     def parse(self, vendor: str, endpoint: Endpoint, model: str, body: Json, *, stream: bool) -> Request:
         """Read a chat completion or embeddings request."""
@@ -168,14 +171,14 @@ class OpenAIWire:
             tail.append(sse({**envelope, "choices": [], "usage": _usage(reply)}))
         return Stream(head, chunks, [*tail, DONE])
 
-    def failure(self, failure: Failure) -> Refused:
+    def failure(self, fault: Fault, request: Request, number: int) -> Refused:
         """Write an error object and, for rate limits, `retry-after`."""
-        elsewhere = failure.kind == "context_overflow" and failure.vendor != "openai"
-        return openai_failure(failure, _OVERFLOW_ELSEWHERE if elsewhere else None)
+        elsewhere = fault.kind == "context_overflow" and request.vendor != "openai"
+        return openai_failure(fault, request, _OVERFLOW_ELSEWHERE if elsewhere else None)
 
-    def failure_event(self, failure: Failure, request: Request) -> bytes:
+    def failure_event(self, fault: Fault, request: Request, number: int) -> bytes:
         """Write the data line with an `error` object that the SDKs raise from."""
-        return sse(self.failure(failure).body)
+        return sse(self.failure(fault, request, number).body)
 
     def models(self, names: Sequence[str]) -> Json:
         """List models."""
@@ -193,17 +196,18 @@ class OpenAIWire:
         }
 
 
-def openai_failure(failure: Failure, text: str | None = None) -> Refused:
+def openai_failure(fault: Fault, request: Request, text: str | None = None) -> Refused:
     """Render a failure in OpenAI's error shape; `text` replaces the table's words but not the scenario's."""
-    quota = failure.variant == "insufficient_quota"
-    status, kind, code, words = _QUOTA if quota else _FAILURES[failure.kind]
-    message = failure.message or (text or words).format(model=failure.model, tokens=max(failure.tokens, 272_001))
-    param = "messages" if failure.kind in ("context_overflow", "bad_request") else None
+    quota = fault.variant == "insufficient_quota"
+    status, kind, code, words = _QUOTA if quota else _FAILURES[fault.kind]
+    tokens = max(input_tokens(request), 272_001)
+    message = fault.message or (text or words).format(model=request.model, tokens=tokens)
+    param = "messages" if fault.kind in ("context_overflow", "bad_request") else None
     headers = {}
-    if failure.kind == "rate_limit" and not quota:
+    if fault.kind == "rate_limit" and not quota:
         headers = {
-            "retry-after": f"{failure.retry_after:g}",
-            "retry-after-ms": f"{failure.retry_after * 1000:.0f}",
+            "retry-after": f"{fault.retry_after:g}",
+            "retry-after-ms": f"{fault.retry_after * 1000:.0f}",
         }
     return Refused(status, {"error": {"message": message, "type": kind, "param": param, "code": code}}, headers)
 

@@ -5,13 +5,10 @@ Shapes from platform.openai.com/docs/api-reference/responses and .../responses-s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ..base import (
     BadRequest,
-    Failure,
-    Headroom,
     Refused,
     Reply,
     Stream,
@@ -24,16 +21,16 @@ from ..base import (
     sse,
 )
 from ..request import Endpoint, Json, Message, Request, Role, Tool, ToolCall
+from ..scenario import Fault
 from .openai import PAIRS, OpenAIWire, openai_failure, read_arguments, read_choice, read_parts
 
 _OVERFLOW = "Your input exceeds the context window of this model. Please adjust your input and try again."
 _INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter"}
 _ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-_OPENAI = OpenAIWire()
 
 
-class ResponsesWire:
-    """The Responses API's wire format."""
+class ResponsesWire(OpenAIWire):
+    """The Responses API's wire format; models and headers are those of Chat Completions."""
 
     def parse(self, vendor: str, endpoint: Endpoint, model: str, body: Json, *, stream: bool) -> Request:
         """Read a response request."""
@@ -84,24 +81,16 @@ class ResponsesWire:
         whole = _response(reply, items, status, with_usage=True)
         return Stream(head, chunks, [events.write(f"response.{status}", response=whole)])
 
-    def failure(self, failure: Failure) -> Refused:
+    def failure(self, fault: Fault, request: Request, number: int) -> Refused:
         """Write an error object."""
-        return openai_failure(failure, _OVERFLOW if failure.kind == "context_overflow" else None)
+        return openai_failure(fault, request, _OVERFLOW if fault.kind == "context_overflow" else None)
 
-    def failure_event(self, failure: Failure, request: Request) -> bytes:
+    def failure_event(self, fault: Fault, request: Request, number: int) -> bytes:
         """Write the `error` event."""
-        error = self.failure(failure).body["error"]
+        error = self.failure(fault, request, number).body["error"]
         event = {"type": "error", "code": error["code"] or error["type"], "message": error["message"],
                  "param": error["param"], "sequence_number": 0}  # fmt: skip
         return sse(event, "error")
-
-    def models(self, names: Sequence[str]) -> Json:
-        """List models."""
-        return _OPENAI.models(names)
-
-    def headers(self, number: int, headroom: Headroom) -> dict[str, str]:
-        """Write the same headers as Chat Completions."""
-        return _OPENAI.headers(number, headroom)
 
 
 class _Events:

@@ -185,7 +185,7 @@ def test_every_decision_keeps_its_promises(policy: Policy, request: RouteRequest
     demands = [finding.at_least for finding in request.evidence if finding.at_least is not None]
     least = max(decision.floor, decision.tier, *demands)
     assert all(card.tier >= least for card in chosen)
-    assert decision.tier >= decision.floor == policy.floor(decision.risk)
+    assert decision.tier >= decision.floor == policy.floors[decision.risk]
     assert request.risk is None or decision.risk >= request.risk
 
     # Tiers never fall, and the first candidate is of the tier chosen.
