@@ -239,14 +239,7 @@ class Classifier:
         step = replace(question.step, agent=ROUTER)
         recorder = CallRecorder(self._ledger, self._prices, step, decision.request, decision.risk)
         call = ModelCall(
-            card,
-            question.words,
-            messages,
-            options,
-            backend=ready.backend,
-            grant=grant,
-            booking=recorder,
-            ready=ready,
+            card, question.words, messages, options, backend=ready.backend, grant=grant, booking=recorder, ready=ready
         )
         try:
             await fund(call, self._guards, question.scopes, question.step.run.tokens)
@@ -261,10 +254,10 @@ class Classifier:
             message = await call.invoke(until)
         except BackendError as failure:
             row = call.failed(failure)
-            call.grant.judge(row.latency, failure.kind, retry_after=failure.retry_after)
+            call.grant.judge(row, failure.kind, failure.retry_after)
             return None
         row, wrong = call.answered(message)
-        call.grant.judge(row.latency, None if wrong is None else wrong[0], usage=row.usage)
+        call.grant.judge(row, None if wrong is None else wrong[0])
         if wrong is not None:
             if replay is not None:
                 replay.unusable(call.card.id, wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...configs.catalog import ModelCard, Usage
@@ -18,47 +19,36 @@ if TYPE_CHECKING:
     from ...backends.base import Backend
     from ...backends.http.meter import Asked
     from ...ledger.budgets.budgets import Budgets
+    from ...ledger.rows import CallRow
     from ..request import ModelRequest
     from .tokens import TokenCaps
 
 __all__ = ["Grant", "Guards"]
 
 
+@dataclass(frozen=True, eq=False)
 class Guards:
     """Gives leave to make calls.
 
-    Args:
+    Attributes:
         health: The breakers.
         rate_limiter: What each provider still takes.
         prices: The price book, for the most a call can cost.
         budgets: Gives the caps; they are opened at the first call that counts against one.
         regions: Provider -> region.
         settled: Gives what the configured options of a model ask for in every call.
-
-    Attributes:
-        health: The breakers.
-        budgets: As it was given.
     """
 
-    def __init__(
-        self,
-        health: Health,
-        rate_limiter: RateLimiter,
-        prices: PriceBook,
-        budgets: Callable[[], Budgets],
-        regions: Mapping[str, str],
-        settled: Callable[[ModelCard], Asked],
-    ) -> None:
-        self.health = health
-        self._rate_limiter = rate_limiter
-        self._prices = prices
-        self.budgets = budgets
-        self._regions = regions
-        self._settled = settled
+    health: Health
+    rate_limiter: RateLimiter
+    prices: PriceBook
+    budgets: Callable[[], Budgets]
+    regions: Mapping[str, str]
+    settled: Callable[[ModelCard], Asked]
 
     def key(self, card: ModelCard) -> HealthKey:
         """What can fail by itself: the card's model at its provider, in the region that is configured."""
-        return HealthKey(card.provider, card.name, self._regions[card.provider])
+        return HealthKey(card.provider, card.name, self.regions[card.provider])
 
     def admit(
         self, card: ModelCard, input_tokens: int, output_tokens: int, *, last: bool = False
@@ -77,7 +67,7 @@ class Guards:
         permit = self.health.allow(self.key(card), last=last)
         if isinstance(permit, str):
             return permit
-        share = self._rate_limiter.reserve(RateLimitKey(card.provider, card.name), input_tokens, output_tokens)
+        share = self.rate_limiter.reserve(RateLimitKey(card.provider, card.name), input_tokens, output_tokens)
         if isinstance(share, Wait):
             permit.cancel()
             return share
@@ -101,7 +91,7 @@ class Guards:
             options: Keyword arguments of the call, as its client will get them.
             backend: Of the model's provider.
         """
-        return bounded(self._prices, card, ask, messages, options, backend=backend, settled=self._settled(card))
+        return bounded(self.prices, card, ask, messages, options, backend=backend, settled=self.settled(card))
 
     def uncapped(self, ask: ModelRequest, options: dict[str, Any], backend: Backend) -> dict[str, Any]:
         """The options of a call that counts against nothing, its output limited where the request says so."""
@@ -171,14 +161,13 @@ class Grant:
             caps, reservation = self._tokens
             caps.settle(reservation, tokens)
 
-    def judge(
-        self,
-        latency: float,
-        kind: FailureKind | None = None,
-        *,
-        usage: Usage | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        """Tell the breaker how the call went; arguments as `Permit.record` takes them."""
+    def judge(self, row: CallRow, kind: FailureKind | None, retry_after: float | None = None) -> None:
+        """Tell the breaker how the call went.
+
+        Args:
+            row: The call's.
+            kind: What went wrong, None for a usable answer.
+            retry_after: Seconds the provider asked to wait.
+        """
         if self.permit is not None:
-            self.permit.record(latency, kind, usage=usage, retry_after=retry_after)
+            self.permit.record(row.first_token or row.latency, kind, usage=row.usage, retry_after=retry_after)
