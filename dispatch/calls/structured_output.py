@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.tools import BaseTool
@@ -204,17 +205,10 @@ def _schema(kind: type[BaseModel]) -> Mapping[str, Any]:
 
 def _comes_back(schema: Mapping[str, Any]) -> bool:
     """Whether one of a schema's definitions contains itself, directly or by way of others."""
-    reach = {name: _refs(inner) for name, inner in (schema.get(_DEFS) or {}).items()}
-    for name in reach:
-        seen: set[str] = set()
-        ahead = set(reach[name])
-        while ahead:
-            other = ahead.pop()
-            if other == name:
-                return True
-            if other not in seen:
-                seen.add(other)
-                ahead |= reach.get(other, set())
+    try:
+        TopologicalSorter({name: _refs(inner) for name, inner in (schema.get(_DEFS) or {}).items()}).prepare()
+    except CycleError:
+        return True
     return False
 
 
