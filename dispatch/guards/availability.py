@@ -6,7 +6,6 @@ import fcntl
 import json
 import math
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from ...configs.catalog import ModelCard
 from ...configs.errors import ConfigError
 from ...configs.redact import redact
 from ...routing.decision import Because, RejectionCode
+from ..private import replace_private
 from ..request import one_line
 from .health import Health
 
@@ -178,40 +178,29 @@ class Overrides:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(f"{self._name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                now = self._clock()
+                switches = {name: switch for name, switch in self._read().items() if switch.until > now}
+                yield switches
+                self._write(switches)
+                self._looked = -math.inf
+            finally:
+                # Said, not left to the closing: a child forked meanwhile has it open too.
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                os.close(lock)
         except OSError as error:
             raise self._unreadable(error) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            now = self._clock()
-            switches = {name: switch for name, switch in self._read().items() if switch.until > now}
-            yield switches
-            try:
-                self._write(switches)
-            except OSError as error:
-                raise self._unreadable(error) from error
-            self._looked = -math.inf
-        finally:
-            # Said, not left to the closing: a child forked meanwhile has it open too.
-            fcntl.flock(lock, fcntl.LOCK_UN)
-            os.close(lock)
 
     def _write(self, switches: Mapping[str, Override]) -> None:
         text = json.dumps({s.name: {"until": s.until, "reason": s.reason} for s in switches.values()}, indent=2)
-        # Made by mkstemp for its owner alone.
-        handle, draft = tempfile.mkstemp(prefix=f"{self._path.name}.", dir=self._path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text + "\n")
-            with suppress(FileNotFoundError):
-                later = os.stat(self._name).st_mtime_ns + 1
-                # Two changes within one tick of the file system's clock must not look like one.
-                if os.stat(draft).st_mtime_ns < later:
-                    os.utime(draft, ns=(later, later))
-            os.replace(draft, self._name)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(draft)
-            raise
+        later = 0
+        with suppress(FileNotFoundError):
+            later = os.stat(self._name).st_mtime_ns + 1
+        replace_private(self._path, f"{text}\n".encode())
+        # Two changes within one tick of the file system's clock must not look like one.
+        if os.stat(self._name).st_mtime_ns < later:
+            os.utime(self._name, ns=(later, later))
 
     def _unreadable(self, error: OSError) -> ConfigError:
         return ConfigError(
