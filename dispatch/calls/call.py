@@ -23,6 +23,7 @@ from ...ledger.budgets.budgets import BudgetExceeded
 from ...ledger.rows import CallRow
 from ..conversation.mending import Mending
 from ..errors import failure_of
+from ..guards.budget import Bound, bounded, uncapped
 from ..guards.guards import Grant, Guards
 from ..request import ModelRequest, one_line
 from .bill import Bill, CallRecorder, Verdict
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from ...backends.replies.reply import Reply
     from ...ledger.ledger import Ledger
-    from ..guards.budget import Bound
     from ..guards.tokens import TokenCaps
     from .clients import Ready
 
@@ -320,10 +320,13 @@ async def fund(
     """
 
     def worst() -> Bound:
-        return guards.bound(call.card, call.ask, call.messages, call.options, backend=call.backend)
+        settled = guards.settled(call.card)
+        return bounded(
+            guards.prices, call.card, call.ask, call.messages, call.options, backend=call.backend, settled=settled
+        )
 
     if not scopes and tokens is None:
-        call.options = guards.uncapped(call.ask, call.options, call.backend)
+        call.options = uncapped(call.ask, call.options, call.backend)
         return
     try:
         bound = worst()

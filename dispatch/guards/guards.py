@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...configs.catalog import ModelCard, Usage
 from ...configs.words import FailureKind
 from ...ledger.prices import PriceBook
-from .budget import Bound, bounded
 from .health import Health, HealthKey, Permit
 from .rate_limit import RateLimiter, RateLimitKey, Reservation, Wait
 
 if TYPE_CHECKING:
-    from langchain_core.messages import BaseMessage
-
-    from ...backends.base import Backend
     from ...backends.http.meter import Asked
     from ...ledger.budgets.budgets import Budgets
     from ...ledger.rows import CallRow
-    from ..request import ModelRequest
     from .tokens import TokenCaps
 
 __all__ = ["Grant", "Guards"]
@@ -72,31 +67,6 @@ class Guards:
             permit.cancel()
             return share
         return Grant(permit, share)
-
-    def bound(
-        self,
-        card: ModelCard,
-        ask: ModelRequest,
-        messages: Sequence[BaseMessage],
-        options: dict[str, Any],
-        *,
-        backend: Backend,
-    ) -> Bound:
-        """Compute the most a call can cost, and limit its output to what that covers.
-
-        Args:
-            card: The model.
-            ask: What is asked.
-            messages: The conversation in the form the model takes.
-            options: Keyword arguments of the call, as its client will get them.
-            backend: Of the model's provider.
-        """
-        return bounded(self.prices, card, ask, messages, options, backend=backend, settled=self.settled(card))
-
-    def uncapped(self, ask: ModelRequest, options: dict[str, Any], backend: Backend) -> dict[str, Any]:
-        """The options of a call that counts against nothing, its output limited where the request says so."""
-        name, most = backend.output_limit, ask.declared.max_output
-        return options if most is None or name is None else {name: most, **options}
 
 
 class Grant:

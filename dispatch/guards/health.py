@@ -8,7 +8,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from ...configs.catalog import ModelCard, Usage
@@ -16,7 +15,7 @@ from ...configs.process.forks import reset_in_children
 from ...configs.schema import HealthLimits, Settings
 from ...configs.words import FailureKind
 from ...ledger.health import HealthBook, HealthRow
-from .breaker import Breaker, Cause, HealthKey, HealthState, Verdict
+from .breaker import Breaker, Cause, HealthKey, HealthState, Outcome, Verdict
 
 __all__ = ["Health", "HealthKey", "HealthState", "Permit", "speaks_well"]
 
@@ -197,14 +196,7 @@ class Health:
             breaker = self._breakers[key] = Breaker(self._limits, sla)
         return breaker
 
-    def _settle(
-        self,
-        permit: Permit,
-        latency: float | None,
-        kind: FailureKind | None,
-        usage: Usage | None,
-        retry_after: float | None,
-    ) -> None:
+    def _settle(self, permit: Permit, call: Outcome | None) -> None:
         with self._lock:
             if permit.settled:
                 return
@@ -213,20 +205,20 @@ class Health:
             was_probe = breaker.probe is not None and breaker.probe() is permit
             if was_probe:
                 breaker.probe = None
-            if latency is None:
+            if call is None:
                 return
             before = breaker.reason, breaker.until
-            verdict: Verdict = "well" if kind is None else _VERDICTS[kind]
+            verdict: Verdict = "well" if call.kind is None else _VERDICTS[call.kind]
             now = self._clock()
-            wait = _hold(retry_after, breaker.limits) if kind is FailureKind.RATE_LIMIT else None
+            wait = _hold(call.retry_after, breaker.limits) if call.kind is FailureKind.RATE_LIMIT else None
             if wait is not None:
                 breaker.hold(now, wait, current=was_probe or permit.generation == breaker.generation)
             elif verdict == "neutral":
                 return
             elif was_probe:
-                breaker.probed(now, latency, usage, kind, verdict, self._jitter())
+                breaker.probed(now, call, verdict, self._jitter())
             elif permit.generation == breaker.generation:
-                breaker.add(now, latency, usage, kind, verdict, self._jitter)
+                breaker.add(now, call, verdict, self._jitter)
             if self._book is None:
                 return
             recovered = verdict == "well" and not breaker.reason and permit.key in self._down_elsewhere
@@ -278,18 +270,16 @@ class Permit:
             usage: Tokens of the whole, without which nobody can tell whether it was slow for what it did.
             retry_after: Seconds the provider asked to wait.
         """
-        self._health._settle(self, max(0.0, latency), kind, usage, retry_after)
+        self._health._settle(self, Outcome(max(0.0, latency), kind, usage, retry_after))
 
     def cancel(self) -> None:
         """Give the permit back without a result."""
-        self._health._settle(self, None, None, None, None)
+        self._health._settle(self, None)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.cancel()
 
 
