@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from .dialects import Dialect
 
 __all__ = [
-    "EMPTY", "Block", "CannotCarry", "Carrier", "Kind", "clean", "cleaned", "finite", "is_inline", "kind_of", "paired",
+    "EMPTY", "Block", "CannotCarry", "Carrier", "Kind", "clean", "cleaned", "is_inline", "kind_of", "paired",
     "text_of", "with_types",
 ]  # fmt: skip
 
@@ -66,34 +66,24 @@ def clean(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in text else text
 
 
-def cleaned(value: Any, clean: Callable[[str], str] = clean) -> Any:
+def cleaned(value: Any, clean: Callable[[str], str] = clean, *, finite: bool = False) -> Any:
     """The same for every text in a JSON value; the same object where there is nothing to take out.
 
     Args:
         value: The JSON value.
         clean: What is done to each text.
+        finite: Make texts of NaN and the infinities, too, since JSON has none.
     """
     if isinstance(value, str):
         return clean(value)
+    if isinstance(value, float):
+        return str(value) if finite and not math.isfinite(value) else value
     if isinstance(value, Mapping):
-        made = {clean(str(key)): cleaned(inner, clean) for key, inner in value.items()}
+        made = {clean(str(key)): cleaned(inner, clean, finite=finite) for key, inner in value.items()}
         same = list(made) == list(value) and all(made[key] is inner for key, inner in value.items())
         return value if same else made
     if isinstance(value, list):
-        items = [cleaned(inner, clean) for inner in value]
-        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
-    return value
-
-
-def finite(value: Any) -> Any:
-    """A JSON value with NaN and the infinities as text, since JSON has none; the same object where there are none."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, Mapping):
-        made = {key: finite(inner) for key, inner in value.items()}
-        return value if all(made[key] is inner for key, inner in value.items()) else made
-    if isinstance(value, list):
-        items = [finite(inner) for inner in value]
+        items = [cleaned(inner, clean, finite=finite) for inner in value]
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     return value
 
@@ -104,7 +94,7 @@ def _is_unsendable(text: str) -> bool:
         return False
     try:
         value = json.loads(text)
-        return finite(value) is not value
+        return cleaned(value, str, finite=True) is not value
     except ValueError:
         return False
     except RecursionError:
@@ -204,13 +194,11 @@ class Carrier:
     Args:
         dialect: What its backend takes.
         inputs: Its input modalities.
-        tool_media: Whether a tool's result may hold an image.
     """
 
-    def __init__(self, dialect: Dialect, inputs: frozenset[str], *, tool_media: bool) -> None:
+    def __init__(self, dialect: Dialect, inputs: frozenset[str]) -> None:
         self._dialect = dialect
         self._inputs = inputs
-        self._tool_media = tool_media
 
     def content(self, content: str | Sequence[Any], *, text_only: bool = False) -> Any:
         """Carry what a user or the system said; the same object when it can stay as it is.
@@ -248,7 +236,7 @@ class Carrier:
         carried = self._all(content)
         if not carried:
             return EMPTY, []
-        stays = self._tool_media and not any("file_uri" in block for block in carried)
+        stays = self._dialect.tool_media and not any("file_uri" in block for block in carried)
         moved = [] if stays else [block for block in carried if kind_of(block) not in ("text", "unknown")]
         if not moved:
             return (content if _unchanged(carried, content) else carried), []
@@ -262,7 +250,7 @@ class Carrier:
         Args:
             content: A message's content.
         """
-        content = finite(cleaned(content))
+        content = cleaned(content, finite=True)
         if isinstance(content, str):
             return content if content.strip() else ""
         kept = [block for block in content if not self._is_refused(block)]

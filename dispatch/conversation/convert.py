@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ...configs.catalog import ModelCard
-from .blocks import Block, CannotCarry, Carrier, cleaned, finite, kind_of, text_of
+from .blocks import Block, CannotCarry, Carrier, cleaned, kind_of, text_of
 from .dialects import Dialect, dialect_of
 from .naming import wire_name
 from .tool_calls import Call, Turn, fresh_id, turns_of
@@ -29,13 +29,7 @@ _CLOSING: Final = "(It is your turn.)"
 _SERVER_IDS: Final = ("msg_", "resp_")
 
 
-def portable(
-    messages: Sequence[BaseMessage],
-    *,
-    to: str,
-    card: ModelCard,
-    profile: Mapping[str, Any] | None = None,
-) -> Sequence[BaseMessage] | str:
+def portable(messages: Sequence[BaseMessage], *, to: str, card: ModelCard) -> Sequence[BaseMessage] | str:
     """Put a conversation into a form that a model's API takes.
 
     What is only its maker's (reasoning, signatures, results of tools that ran at the vendor) is kept for that very
@@ -47,22 +41,19 @@ def portable(
             ``response_metadata`` (``pointsman`` or LangChain's ``model_provider``); unknown counts as foreign.
         to: Name of the backend that will be asked.
         card: The model that will be asked.
-        profile: Its LangChain profile, where known.
 
     Returns:
         The messages, the same object when nothing had to be changed; or the reason why the model cannot go on.
     """
-    return carried(messages, dialect_of(to), card, profile)
+    return carried(messages, dialect_of(to), card)
 
 
-def carried(
-    messages: Sequence[BaseMessage], dialect: Dialect | None, card: ModelCard, profile: Mapping[str, Any] | None = None
-) -> Sequence[BaseMessage] | str:
+def carried(messages: Sequence[BaseMessage], dialect: Dialect | None, card: ModelCard) -> Sequence[BaseMessage] | str:
     """`portable` where the dialect of the backend is known."""
     if dialect is None or _is_plain_question(messages):
         return messages
     try:
-        made = _Conversation(dialect, card, profile).carry(messages)
+        made = _Conversation(dialect, card).carry(messages)
     except CannotCarry as reason:
         return str(reason)
     same = len(made) == len(messages) and all(new is old for new, old in zip(made, messages, strict=True))
@@ -82,11 +73,10 @@ def _is_plain_question(messages: Sequence[BaseMessage]) -> bool:
 class _Conversation:
     """One conversion; collects the ids in use as it goes."""
 
-    def __init__(self, dialect: Dialect, card: ModelCard, profile: Mapping[str, Any] | None) -> None:
+    def __init__(self, dialect: Dialect, card: ModelCard) -> None:
         self._dialect = dialect
         self._card = card
-        tool_media = self._dialect.tool_media and (profile is None or bool(profile.get("image_tool_message")))
-        self._carrier = Carrier(self._dialect, card.inputs, tool_media=tool_media)
+        self._carrier = Carrier(dialect, card.inputs)
         self._used: set[str] = set()
         self._calls = 0
 
@@ -206,7 +196,7 @@ def _on_the_wire(message: BaseMessage) -> BaseMessage:
     calls = vars(message).get("tool_calls")
     if not calls:
         return message
-    made = [{**call, "name": wire_name(call["name"]), "args": finite(cleaned(call["args"]))} for call in calls]
+    made = [{**call, "name": wire_name(call["name"]), "args": cleaned(call["args"], finite=True)} for call in calls]
     same = all(n["name"] == o["name"] and n["args"] is o["args"] for n, o in zip(made, calls, strict=True))
     return message if same else message.model_copy(update={"tool_calls": made})
 

@@ -23,7 +23,7 @@ class Dialect:
         call_id: Tool-call ids it takes, whole.
         native: Types of content blocks of its own that its client sends as they are.
         file_id: Ids of uploaded files that are its own, from their start; None when it has none.
-        tool_media: Whether a tool's result may hold an image; the model's profile has to agree.
+        tool_media: Whether a tool's result may hold an image.
         file_urls: Whether a file may be named by its URL.
         sources: Whether its client reads images in Anthropic's form, with a ``source``.
         marks: Keys of a text block that it takes beside type and text.
