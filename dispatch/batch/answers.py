@@ -13,6 +13,7 @@ from ...configs.words import FailureKind, Risk
 from ...ledger.batches import AskRow, Outcome, PartRow
 from ..calls.bill import CallRecorder, call_metadata
 from ..calls.call import ModelCall
+from ..failures import FAILURES
 from ..guards.guards import Grant
 from ..request import ModelRequest, one_line
 from .classes import AnswerClasses, typed_calls
@@ -24,19 +25,6 @@ if TYPE_CHECKING:
     from ..dispatcher import Dispatcher
 
 __all__ = ["done", "judged", "typed"]
-
-# These tell of the provider at that hour, not of what the model makes of this very ask.
-_PASSING = frozenset(
-    {
-        FailureKind.RATE_LIMIT,
-        FailureKind.OVERLOADED,
-        FailureKind.TIMEOUT,
-        FailureKind.CONNECTION,
-        FailureKind.AUTH,
-        FailureKind.UNAVAILABLE,
-        FailureKind.QUOTA,
-    }
-)
 
 
 def judged(
@@ -182,5 +170,5 @@ def _again(
     least = min(above) if above and home.policy.routing.on_failure[kind] == "stronger" else card.tier
     tier = least if ask.declared.tier is None else max(ask.declared.tier, least)
     whom = card.provider if home.policy.routing.on_failure[kind] == "elsewhere" else card.id
-    avoid = [] if kind in _PASSING else [(whom, f"gave no usable answer in a batch: {kind}")]
+    avoid = [] if FAILURES[kind].passing else [(whom, f"gave no usable answer in a batch: {kind}")]
     return ask.declaring(tier=tier), avoid

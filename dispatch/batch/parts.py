@@ -16,6 +16,7 @@ from ...configs.words import FailureKind
 from ...ledger.batches import AskRow, BatchBook, Outcome, PartRow, owner_of
 from ...tools.threads import in_thread
 from ..errors import failure_of
+from ..failures import FAILURES
 from ..request import ModelRequest, one_line
 from .answers import judged
 from .classes import AnswerClasses
@@ -35,19 +36,6 @@ _GIVE_UP_SECONDS: Final = 86_400.0
 _READ_SECONDS: Final = 3_600.0
 """How long it may take to read a batch's answers, hundreds of megabytes at most; what is not read by then is left."""
 _NOT_FOUND: Final = 404
-
-# The provider said no, so the batch is not there; whatever else went wrong, it may be.
-_REFUSED = frozenset(
-    {
-        FailureKind.RATE_LIMIT,
-        FailureKind.AUTH,
-        FailureKind.UNAVAILABLE,
-        FailureKind.QUOTA,
-        FailureKind.CONTEXT_LENGTH,
-        FailureKind.CONTENT_FILTER,
-        FailureKind.BAD_REQUEST,
-    }
-)
 
 
 class Parts:
@@ -122,7 +110,7 @@ class Parts:
         except Exception as error:
             failure = self._failure(card, error)
             said = one_line(failure)
-            if part.state == "sending" or failure.kind not in _REFUSED:
+            if part.state == "sending" or not FAILURES[failure.kind].refused:
                 await in_thread(self._noted, sending, detail=said)
                 if failure.kind is FailureKind.AUTH:
                     raise failure from error

@@ -23,6 +23,7 @@ from ...ledger.budgets.budgets import BudgetExceeded
 from ...ledger.rows import CallRow
 from ..conversation.mending import Mending
 from ..errors import failure_of
+from ..failures import FAILURES
 from ..guards.budget import Bound, bounded, uncapped
 from ..guards.guards import Grant, Guards
 from ..request import ModelRequest, one_line
@@ -38,17 +39,6 @@ if TYPE_CHECKING:
     from .clients import Ready
 
 __all__ = ["ModelCall", "close_all", "fund"]
-
-_PERHAPS_BILLED: Final = frozenset(
-    {
-        FailureKind.TIMEOUT,
-        FailureKind.CONNECTION,
-        FailureKind.MALFORMED,
-        FailureKind.UNKNOWN,
-        FailureKind.CANCELLED,
-    }
-)
-"""The provider may have worked, and billed, although no complete answer came."""
 
 _UNTOLD: Final = "unknown"
 """The model that answered, where the provider does not name it: never taken for the model that was asked."""
@@ -273,7 +263,7 @@ class ModelCall:
         self._claim()
         refused = error.status is not None and error.status >= 400
         sent = error.sent or self.bill.connected
-        perhaps = sent and not refused and error.kind in _PERHAPS_BILLED
+        perhaps = sent and not refused and FAILURES[error.kind].perhaps_billed
         self.bill.break_off(billed=billed, perhaps=perhaps)
         return self.bill.write((error.kind, one_line(error)), self.notes, attempt=self.number)
 

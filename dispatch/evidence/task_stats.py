@@ -14,23 +14,11 @@ from ...ledger.prices import PICODOLLARS
 from ...ledger.rows import CallRow
 from ...routing.evidence import of_failure
 from ...routing.experience import TaskStats
+from ..failures import FAILURES
 
 __all__ = ["TaskHistory"]
 
-# Failures that do not speak against the model for this task: the caller asked what no model could answer, or the
-# account is at fault, where a breaker keeps the model out, and once that is mended it was never ill.
-_EXCUSED: Final = frozenset(
-    {
-        FailureKind.AUTH,
-        FailureKind.UNAVAILABLE,
-        FailureKind.QUOTA,
-        FailureKind.CONTEXT_LENGTH,
-        FailureKind.BAD_REQUEST,
-        FailureKind.UNKNOWN,
-        FailureKind.CANCELLED,
-        FailureKind.LOST,
-    }
-)
+_EXCUSED: Final = frozenset(kind.value for kind, told in FAILURES.items() if told.excused)
 _UNUSABLE: Final = frozenset(kind.value for kind in FailureKind if of_failure(kind) is not None)
 # How a row ends for which no call was made.
 _CACHED: Final = "cached"

@@ -19,11 +19,11 @@ from typing import Final, Literal, NamedTuple
 from ...configs.catalog import Usage
 from ...configs.schema import HealthLimits
 from ...configs.words import FailureKind
+from ..failures import Verdict
 
-__all__ = ["Breaker", "Cause", "HealthKey", "HealthState", "Outcome", "State", "Verdict"]
+__all__ = ["Breaker", "Cause", "HealthKey", "HealthState", "Outcome", "State"]
 
 State = Literal["closed", "open", "half_open"]
-Verdict = Literal["ill", "down", "well", "neutral"]
 
 # Below 20 calls the 95th percentile by nearest rank is the slowest call itself.
 _P95_CALLS: Final = 20

@@ -15,34 +15,10 @@ from ...configs.process.forks import reset_in_children
 from ...configs.schema import HealthLimits, Settings
 from ...configs.words import FailureKind
 from ...ledger.health import HealthBook, HealthRow
-from .breaker import Breaker, Cause, HealthKey, HealthState, Outcome, Verdict
+from ..failures import FAILURES, Verdict
+from .breaker import Breaker, Cause, HealthKey, HealthState, Outcome
 
 __all__ = ["Health", "HealthKey", "HealthState", "Permit", "speaks_well"]
-
-# ill: counts against the provider. down: no second call would fare better, so one is enough. well: it answered, and
-# what is wrong with the answer is the model's or the asker's doing. neutral: says nothing either way.
-_VERDICTS: Final[Mapping[FailureKind, Verdict]] = {
-    FailureKind.RATE_LIMIT: "ill",
-    FailureKind.OVERLOADED: "ill",
-    FailureKind.TIMEOUT: "ill",
-    FailureKind.CONNECTION: "ill",
-    FailureKind.AUTH: "down",
-    FailureKind.QUOTA: "down",
-    FailureKind.UNAVAILABLE: "down",
-    FailureKind.CONTEXT_LENGTH: "neutral",
-    FailureKind.CONTENT_FILTER: "neutral",
-    FailureKind.BAD_REQUEST: "neutral",
-    FailureKind.MALFORMED: "ill",
-    FailureKind.REFUSAL: "well",
-    FailureKind.TRUNCATED: "well",
-    FailureKind.EMPTY: "ill",
-    FailureKind.INVALID_OUTPUT: "well",
-    FailureKind.DECLINED: "well",
-    FailureKind.WRONG_MODEL: "ill",
-    FailureKind.UNKNOWN: "neutral",
-    FailureKind.CANCELLED: "neutral",
-    FailureKind.LOST: "neutral",
-}
 
 _LOOK_SECONDS: Final = 3.0
 """How often a process that makes calls looks what others have found out: a cool-down is five seconds at least."""
@@ -208,7 +184,7 @@ class Health:
             if call is None:
                 return
             before = breaker.reason, breaker.until
-            verdict: Verdict = "well" if call.kind is None else _VERDICTS[call.kind]
+            verdict: Verdict = "well" if call.kind is None else FAILURES[call.kind].health
             now = self._clock()
             wait = _hold(call.retry_after, breaker.limits) if call.kind is FailureKind.RATE_LIMIT else None
             if wait is not None:
@@ -289,7 +265,7 @@ def speaks_well(kind: FailureKind | None) -> bool:
     Args:
         kind: What went wrong, None for a usable answer.
     """
-    return kind is None or _VERDICTS[kind] == "well"
+    return kind is None or FAILURES[kind].health == "well"
 
 
 def _hold(retry_after: float | None, limits: HealthLimits) -> float | None:
