@@ -6,16 +6,14 @@ import os
 import secrets
 import sqlite3
 import stat
-import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ..configs.process.forks import lock_of
+from ..ledger.storage.connection import use_wal
 
 __all__ = ["open_private", "replace_private"]
-
-_OPEN_SECONDS: Final = 10.0
 
 
 def open_private(path: Path, **options: Any) -> sqlite3.Connection:
@@ -37,7 +35,7 @@ def open_private(path: Path, **options: Any) -> sqlite3.Connection:
         _make(path)
         connection: sqlite3.Connection = sqlite3.connect(path, **options)
         try:
-            _use_wal(connection)
+            use_wal(connection)
         except BaseException:
             connection.close()
             raise
@@ -79,19 +77,3 @@ def _make(path: Path) -> None:
             # A file of somebody else's keeps the mode they gave it.
             with suppress(PermissionError):
                 path.chmod(0o600)
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    deadline = time.monotonic() + _OPEN_SECONDS
-    while True:
-        try:
-            # The mode is kept in the file, so only the first to open it switches.
-            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            # SQLite does not wait here by itself while another process switches.
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return

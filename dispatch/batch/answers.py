@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...backends.base import BackendError
@@ -135,29 +135,26 @@ def _call(
         ask.messages,
         {},
         backend=home.clients.backend(card),
-        grant=_Reserved(row.worst if part.reservation else None),
+        grant=_Reserved(most=row.worst if part.reservation else None),
         booking=booking,
         notes=home.clients.said(ask, card).told,
         row_id=row.call,
     )
 
 
+@dataclass(eq=False)
 class _Reserved(Grant):
     """What a call in a batch was admitted with: the part's money, which is settled when all of the part is answered.
 
-    Args:
+    Attributes:
         most: Picodollars that were reserved for the call; None where no money was.
     """
 
-    __slots__ = ("_most",)
-
-    def __init__(self, most: int | None) -> None:
-        super().__init__()
-        self._most = most
+    most: int | None = None
 
     def settle(self, usage: Usage | None, cost: int | None, *, billed: bool) -> int | None:
         """Say what the part will be charged for the call; arguments as `Grant.settle` takes them."""
-        return (self._most if cost is None else cost) if billed else None
+        return (self.most if cost is None else cost) if billed else None
 
 
 def _again(

@@ -321,7 +321,7 @@ async def fund(
     try:
         bound = worst()
         if tokens is not None:
-            call.grant.allow(tokens, await tokens.reserve(bound.input + bound.output, patience))
+            call.grant.tokens = tokens, await tokens.reserve(bound.input + bound.output, patience)
         while scopes and bound.most:
             budgets = guards.budgets()
             # What is recorded if the process is killed during the call; its own row has the same id.
@@ -334,7 +334,7 @@ async def fund(
                 if bound.most >= before.most:
                     raise
             else:
-                call.grant.fund(budgets, reservation)
+                call.grant.money = budgets, reservation
                 call.bill.row_id = row.id
                 break
     except BaseException:

@@ -166,9 +166,10 @@ def choice_of(said: Any, names: Collection[str]) -> Choice | None:
         said = said[0]
     if isinstance(said, str):
         return _named(said, names)
-    if isinstance(said, Mapping):
-        return _of_mapping(said, names)
-    raise ConfigError(f"tool_choice={said!r} means nothing here: say 'auto', 'none', 'any' or the name of one tool")
+    found = _of_mapping(said, names) if isinstance(said, Mapping) else None
+    if found is None:
+        raise ConfigError(f"tool_choice={said!r} means nothing here: say 'auto', 'none', 'any' or the name of one tool")
+    return found
 
 
 _MODES: Final[Mapping[str, Choice]] = MappingProxyType(
@@ -185,20 +186,16 @@ def _named(word: str, names: Collection[str]) -> Choice:
     raise ConfigError(f"tool_choice names {word!r}, which is not among the tools bound{suggest(word, names)}")
 
 
-def _of_mapping(said: Mapping[str, Any], names: Collection[str]) -> Choice:
+def _of_mapping(said: Mapping[str, Any], names: Collection[str]) -> Choice | None:
     inner = said.get("function") or said.get("tool") or said.get("function_calling_config") or said
-    if isinstance(inner, Mapping) and isinstance(inner.get("name"), str):
-        if inner["name"] not in names:
-            return _named(inner["name"], names)
-        return Choice("tool", inner["name"])
-    if isinstance(inner, Mapping):
-        allowed = inner.get("allowed_function_names")
-        if isinstance(allowed, list | tuple) and len(allowed) == 1:
-            return _named(str(allowed[0]), names)
-        mode = str(inner.get("mode") or said.get("type") or next(iter(said), "")).lower()
-        if mode in _MODES:
-            return _MODES[mode]
-    raise ConfigError(f"tool_choice={said!r} means nothing here: say 'auto', 'none', 'any' or the name of one tool")
+    if not isinstance(inner, Mapping):
+        return None
+    if isinstance(inner.get("name"), str):
+        return _named(inner["name"], names)
+    allowed = inner.get("allowed_function_names")
+    if isinstance(allowed, list | tuple) and len(allowed) == 1:
+        return _named(str(allowed[0]), names)
+    return _MODES.get(str(inner.get("mode") or said.get("type") or next(iter(said), "")).lower())
 
 
 def noted(decision: Decision, said: Mapping[str, Said]) -> Decision:

@@ -69,32 +69,26 @@ class Guards:
         return Grant(permit, share)
 
 
+@dataclass(eq=False)
 class Grant:
     """Leave to make one call: given back in full if the call is never sent, settled once otherwise.
 
     Attributes:
         permit: Of the breaker; None where no breaker guards the call.
         share: Of the rate limits; None where none are kept.
+        money: What was reserved for the call, and of which budgets.
+        tokens: The same, of which caps.
     """
 
-    def __init__(self, permit: Permit | None = None, share: Reservation | None = None) -> None:
-        self.permit = permit
-        self.share = share
-        self._money: tuple[Budgets, str] | None = None
-        self._tokens: tuple[TokenCaps, str] | None = None
-
-    def allow(self, caps: TokenCaps, reservation: str) -> None:
-        """Add the tokens that were reserved for the call."""
-        self._tokens = caps, reservation
-
-    def fund(self, budgets: Budgets, reservation: str) -> None:
-        """Add the money that was reserved for the call."""
-        self._money = budgets, reservation
+    permit: Permit | None = None
+    share: Reservation | None = None
+    money: tuple[Budgets, str] | None = None
+    tokens: tuple[TokenCaps, str] | None = None
 
     def give_back(self) -> None:
         """End a grant under which nothing was sent."""
-        if self._money is not None:
-            budgets, reservation = self._money
+        if self.money is not None:
+            budgets, reservation = self.money
             budgets.release(reservation)
         self._use(0)
         if self.share is not None:
@@ -115,8 +109,8 @@ class Grant:
             Picodollars charged; None where no money was reserved or nothing is billed.
         """
         charged: int | None = None
-        if self._money is not None:
-            budgets, reservation = self._money
+        if self.money is not None:
+            budgets, reservation = self.money
             charged = budgets.settle(reservation, cost if billed else 0, recorded=True)
         self._use((None if usage is None else usage.input + usage.output) if billed else 0)
         if self.share is not None:
@@ -127,8 +121,8 @@ class Grant:
         return charged if billed else None
 
     def _use(self, tokens: int | None) -> None:
-        if self._tokens is not None:
-            caps, reservation = self._tokens
+        if self.tokens is not None:
+            caps, reservation = self.tokens
             caps.settle(reservation, tokens)
 
     def judge(self, row: CallRow, kind: FailureKind | None, retry_after: float | None = None) -> None:

@@ -16,7 +16,7 @@ from ...configs.errors import ConfigError
 from ...configs.process.forks import lock_of
 from .tables import VERSIONS
 
-__all__ = ["BUSY_SECONDS", "LEDGER", "Connection", "Kind", "connect", "explain", "is_busy", "transaction"]
+__all__ = ["BUSY_SECONDS", "LEDGER", "Connection", "Kind", "connect", "explain", "is_busy", "transaction", "use_wal"]
 
 Connection = sqlite3.Connection
 
@@ -162,7 +162,7 @@ def _set_up(connection: Connection, path: Path | None, kind: Kind) -> None:
             # A file of somebody else's keeps the mode they gave it.
             with suppress(PermissionError):
                 path.chmod(0o600)
-        _use_wal(connection)
+        use_wal(connection)
     # A crash of the process loses nothing; against a crash of the machine `Ledger.flush` syncs the file.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -195,7 +195,7 @@ def _at_once(versions: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
         return tuple(sql for (sql,) in told)
 
 
-def _use_wal(connection: Connection) -> None:
+def use_wal(connection: Connection) -> None:
     """Switch to the write-ahead log, in which readers never wait for the writer."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
