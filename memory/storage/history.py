@@ -65,7 +65,8 @@ def of(db: Connection, tenant: str, ids: Iterable[str]) -> dict[str, list[Versio
     query = f"SELECT {columns} FROM history WHERE tenant = ? AND id IN (??) ORDER BY place"  # noqa: S608 - our own words
     wanted = list(dict.fromkeys(ids))
     for item_id, value, writers, trust, written, replaced in table.each(db, query, wanted, table.encoded(tenant)):
-        version = Version(json.loads(value), _writers(writers), Trust(trust), written, replaced)
+        by = tuple(map(Provenance.of, json.loads(writers)))
+        version = Version(json.loads(value), by, Trust(trust), written, replaced)
         found.setdefault(item_id, []).append(version)
     return found
 
@@ -126,18 +127,4 @@ def _insert(db: Connection, tenant: str, namespace: Sequence[str], item_id: str,
             )
             for version in versions
         ],
-    )
-
-
-def _writers(text: str) -> tuple[Provenance, ...]:
-    return tuple(
-        Provenance(
-            **{
-                **one,
-                "trust": Trust(one["trust"]),
-                "lineage": tuple(one["lineage"]),
-                "span": tuple(one["span"]) if one["span"] else None,
-            }
-        )
-        for one in json.loads(text)
     )
