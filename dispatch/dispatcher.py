@@ -93,7 +93,8 @@ class Dispatcher(Closing):
         self.prompt_caches = PromptCacheTracker()
         self.overrides = Overrides(settings.state / OVERRIDES_FILE)
         keys = {name: str(entry.key) for name, entry in settings.providers.items()}
-        self.availability = Availability(unavailable(settings), self.overrides, self.health, self.cards.values(), keys)
+        missing = dict(unavailable(settings))
+        self.availability = Availability(missing, self.overrides, self.health, self.cards.values(), keys)
         self.guards = self._guards(self.health)
         self.classifier = self._classifier()
         self.decider = Decider(

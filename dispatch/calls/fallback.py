@@ -94,7 +94,7 @@ class FallbackChain:
         routed = self.routed
         self.ask, self.decision, self.limits = routed.ask, routed.decision, routed.limits
         self.deadline = routed.deadline
-        self._candidates = _Candidates(self.cards, self.decision.candidates, routed.policy.routing.on_failure)
+        self._candidates = _Candidates(self.cards, list(self.decision.candidates), routed.policy.routing.on_failure)
 
     def refused(self, failure: Failure) -> None:
         """Note that a provider refused the request before, so that the next one that does so ends it."""
@@ -301,30 +301,25 @@ class FallbackChain:
         return action
 
 
+@dataclass(eq=False)
 class _Candidates:
     """The queue of one request's models. A model stays in it until its turn is over or a failure rules it out.
 
-    Args:
-        cards: The catalogue.
-        names: The candidates of the decision, best first.
-        on_failure: Kind of failure -> what is done about it, as the policy has it.
-
     Attributes:
-        queue: What may still be asked.
+        cards: The catalogue.
+        queue: What may still be asked: the candidates of the decision at first, best first.
+        on_failure: Kind of failure -> what is done about it, as the policy has it.
         slow: Those that have become slow, and are asked after the others.
         refused_by: The provider that refused the request; a second one that does so ends it.
     """
 
-    def __init__(
-        self, cards: Mapping[str, ModelCard], names: Sequence[str], on_failure: Mapping[FailureKind, OnFailure]
-    ) -> None:
-        self._cards = cards
-        self.queue = list(names)
-        self._on_failure = on_failure
-        self._retried: set[str] = set()
-        self.slow: set[str] = set()
-        self._held: set[str] = set()
-        self.refused_by: str | None = None
+    cards: Mapping[str, ModelCard]
+    queue: list[str]
+    on_failure: Mapping[FailureKind, OnFailure]
+    slow: set[str] = field(default_factory=set)
+    refused_by: str | None = None
+    _held: set[str] = field(default_factory=set)
+    _retried: set[str] = field(default_factory=set)
 
     @property
     def single(self) -> bool:
@@ -345,8 +340,8 @@ class _Candidates:
         if name in self._held:
             # Another one of the same tier, while its rate limit holds this one back.
             peers = (one for one in waiting if one not in self._held)
-            name = next((one for one in peers if self._cards[one].tier is self._cards[name].tier), name)
-        return self._cards[name]
+            name = next((one for one in peers if self.cards[one].tier is self.cards[name].tier), name)
+        return self.cards[name]
 
     def hold(self, model: str) -> bool:
         """Note that a model's rate limit holds it back for a moment.
@@ -372,7 +367,7 @@ class _Candidates:
             What the policy does about it, ``next`` where the model has had its retry; and whether this is the second
             provider that refuses the request.
         """
-        action, again = self._on_failure[kind], False
+        action, again = self.on_failure[kind], False
         if action == "elsewhere":
             again = self.refused_by not in (None, card.provider)
             self.refused_by = self.refused_by if again else card.provider
@@ -383,7 +378,7 @@ class _Candidates:
         if action == "retry" and card.id not in self._retried:
             self._retried.add(card.id)
             return action, False
-        rest = [self._cards[name] for name in self.queue if name != card.id]
+        rest = [self.cards[name] for name in self.queue if name != card.id]
         if action == "stronger":
             # Where nothing is stronger another model of the same tier may still do better.
             rest = [other for other in rest if other.tier > card.tier] or [o for o in rest if o.tier is card.tier]

@@ -336,10 +336,11 @@ class Carrier:
         if "image" not in self._inputs:
             raise CannotCarry("it takes no image input")
         if not source.data:
-            url = _url_of(source)
+            if not source.url or source.url.startswith("data:"):
+                raise CannotCarry("an image has neither data nor a URL")
             if self._dialect.linked:
                 return _linked(source, source.mime)
-            return dict(block) if _is_common(block, "image") else _seen(block, {"url": url})
+            return dict(block) if _is_common(block, "image") else _seen(block, {"url": source.url})
         mime = _type_of(source.data) or _SAME.get(source.mime, source.mime)
         if mime not in self._dialect.images:
             raise CannotCarry(f"it takes no {mime or 'image of a type nobody told'}: give it as PNG or JPEG")
@@ -362,12 +363,6 @@ def _linked(source: _Source, mime: str) -> Block:
     """A medium that the provider fetches itself, in the form of Google's client."""
     mime = mime or mimetypes.guess_type(urlsplit(source.url).path)[0] or ""
     return {"type": "media", "file_uri": source.url, **({"mime_type": mime} if mime else {})}
-
-
-def _url_of(source: _Source) -> str:
-    if not source.url or source.url.startswith("data:"):
-        raise CannotCarry("an image has neither data nor a URL")
-    return source.url
 
 
 def _type_of(data: str) -> str:

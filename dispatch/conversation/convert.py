@@ -24,6 +24,7 @@ _OPENING: Final = "(The beginning of this conversation is not shown.)"
 # A date, a version of three digits, "latest" or "preview" after the name: the same model at another time.
 _DATED: Final = re.compile(r"[-@:](?:\d{4}-\d{2}-\d{2}|\d{8}|\d{3}|latest|preview(?:[-@:][\w.-]*)?)$")
 _ORIGIN: Final = ("model_name", "model_provider", "pointsman")
+"""Who made a message; all else about its making is left out."""
 _THOUGHT: Final = ("reasoning_content", "reasoning_details")
 _CLOSING: Final = "(It is your turn.)"
 _SERVER_IDS: Final = ("msg_", "resp_")
@@ -158,7 +159,7 @@ class _Conversation:
         calls = [{**call.call, "id": name} for call, name in zip(turn.calls, names, strict=True)]
         made = AIMessage(content=text, tool_calls=calls, name=None if message is None else message.name)
         if message is not None and own:
-            made.response_metadata = _origin(message)
+            made.response_metadata = {key: value for key, value in message.response_metadata.items() if key in _ORIGIN}
             made.additional_kwargs = {key: value for key, value in message.additional_kwargs.items() if key in _THOUGHT}
         return self._changed(made, {}), media
 
@@ -212,11 +213,6 @@ def _user_last(messages: list[BaseMessage]) -> list[BaseMessage]:
 def _family(name: object) -> str:
     short = str(name or "").rsplit("/", 1)[-1].lower()
     return _DATED.sub("", short)
-
-
-def _origin(message: BaseMessage) -> dict[str, Any]:
-    """Who made a message, all else about its making left out."""
-    return {key: value for key, value in message.response_metadata.items() if key in _ORIGIN}
 
 
 def _is_plain(message: AIMessage) -> bool:

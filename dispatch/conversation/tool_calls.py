@@ -100,9 +100,7 @@ _ASSISTANT: Final = ("ai", "AIMessageChunk")
 
 
 def _call(name: str, args: dict[str, Any], identity: str | None) -> ToolCall:
-    from langchain_core.messages.tool import tool_call
-
-    return tool_call(name=name, args=args, id=identity)
+    return {"name": name, "args": args, "id": identity, "type": "tool_call"}
 
 
 def _take_calls(turn: Turn, message: AIMessage, messages: Sequence[BaseMessage], at: int) -> None:

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, InitVar, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -210,37 +210,29 @@ class Overrides:
         )
 
 
+@dataclass(eq=False, repr=False)
 class Availability:
     """Knows which providers and models cannot be used: no key, a refused key, or switched off by an operator.
 
-    Args:
-        missing: Provider -> why it can never be used here, such as a missing key.
+    Attributes:
+        providers: Provider -> why it cannot be used now, such as a missing key, without what an operator switched off.
         overrides: What an operator switched off.
         health: The breakers.
         cards: The catalogue.
         keys: Provider -> where its key comes from.
         clock: Seconds that never go back.
-
-    Attributes:
-        providers: Provider -> why it cannot be used now, without what an operator switched off.
     """
 
-    def __init__(
-        self,
-        missing: Mapping[str, Because],
-        overrides: Overrides,
-        health: Health,
-        cards: Iterable[ModelCard],
-        keys: Mapping[str, str],
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.providers: dict[str, Because] = dict(missing)
-        self._overrides = overrides
-        self._health = health
+    providers: dict[str, Because]
+    overrides: Overrides
+    health: Health
+    cards: InitVar[Iterable[ModelCard]]
+    keys: Mapping[str, str]
+    _: KW_ONLY
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self, cards: Iterable[ModelCard]) -> None:
         self._models = {(card.provider, card.name): card.id for card in cards}
-        self._keys = keys
-        self._clock = clock
         self._refused: dict[str, float] = {}
 
     def reasons(self, besides: tuple[tuple[str, str], ...] = ()) -> Mapping[str, Because]:
@@ -249,7 +241,7 @@ class Availability:
         Args:
             besides: What only one step must not use, each with its reason.
         """
-        overridden = self._overrides.reasons(age=_LOOK_SECONDS)
+        overridden = self.overrides.reasons(age=_LOOK_SECONDS)
         if self._refused:
             self._forgive()
         if not overridden and not besides:
@@ -259,15 +251,15 @@ class Availability:
 
     def open_circuits(self) -> frozenset[str]:
         """The models whose breaker lets nothing through now."""
-        states = (state.key for state in self._health.states() if state.state == "open")
+        states = (state.key for state in self.health.states() if state.state == "open")
         return frozenset(self._models[key.provider, key.model] for key in states if key[:2] in self._models)
 
     def refused(self, provider: str) -> None:
         """Note that a provider refused its key, so that for a while no call is made with it."""
-        said = f"its key was refused: check {self._keys[provider]}"
+        said = f"its key was refused: check {self.keys[provider]}"
         self.providers[provider] = Because(RejectionCode.KEY_REFUSED, said)
-        self._refused[provider] = self._clock() + _REFUSED_SECONDS
+        self._refused[provider] = self.clock() + _REFUSED_SECONDS
 
     def _forgive(self) -> None:
-        for provider in [name for name, until in self._refused.items() if until <= self._clock()]:
+        for provider in [name for name, until in self._refused.items() if until <= self.clock()]:
             del self._refused[provider], self.providers[provider]

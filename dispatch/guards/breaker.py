@@ -134,7 +134,7 @@ class Breaker:
         """Why no call may pass now although it is open, None when one may."""
         if now < self.until:
             return f"circuit open for {self.until - now:.1f} s more: {self.reason}"
-        if self._probing():
+        if self.probe is not None and self.probe() is not None:
             return f"one probe is under way: {self.reason}"
         return None
 
@@ -196,9 +196,6 @@ class Breaker:
             cause=self.cause,
             trips=self.trips,
         )
-
-    def _probing(self) -> bool:
-        return self.probe is not None and self.probe() is not None
 
     def _bound(self, call: Outcome) -> float:
         """Seconds beyond which an answer is slow, infinite where nothing tells; a model's pace learns from each."""
@@ -324,7 +321,9 @@ class _Window:
 
     def p95(self) -> float | None:
         latencies = sorted(sample.latency for sample in self._samples if sample.latency is not None)
-        return latencies[_rank(len(latencies)) - 1] if latencies else None
+        # Nearest rank, from 1; in whole numbers, for 0.95 has no exact float.
+        rank = -(-95 * len(latencies) // 100)
+        return latencies[rank - 1] if latencies else None
 
     def _count(self, sample: _Sample, by: int) -> None:
         if not sample.well:
@@ -333,8 +332,3 @@ class _Window:
             self.timed += by
             if sample.slow:
                 self.slow += by
-
-
-def _rank(calls: int) -> int:
-    """Nearest rank of the 95th percentile, from 1; in whole numbers, for 0.95 has no exact float."""
-    return -(-95 * calls // 100)
