@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from ..configs.words import FailureKind
@@ -44,28 +43,26 @@ _NAMES: Final = "name what answers under answers_as: of the model in models.yaml
 _MONEY: Final = "pay for more or raise the account's limit"
 _KEY: Final = "check the provider's key"
 
-FAILURES: Final[Mapping[FailureKind, Told]] = MappingProxyType(
-    {
-        FailureKind.RATE_LIMIT: Told("ill", _LATER, passing=True, refused=True),
-        FailureKind.OVERLOADED: Told("ill", _LATER, passing=True),
-        FailureKind.TIMEOUT: Told("ill", _LATER, passing=True, perhaps_billed=True),
-        FailureKind.CONNECTION: Told("ill", _LATER, passing=True, perhaps_billed=True),
-        FailureKind.AUTH: Told("down", _KEY, excused=True, passing=True, refused=True),
-        FailureKind.UNAVAILABLE: Told("down", "allow other models", excused=True, passing=True, refused=True),
-        FailureKind.QUOTA: Told("down", _MONEY, excused=True, passing=True, refused=True),
-        FailureKind.CONTEXT_LENGTH: Told("neutral", _LARGER, excused=True, refused=True),
-        FailureKind.CONTENT_FILTER: Told("neutral", _WORDS, refused=True),
-        FailureKind.BAD_REQUEST: Told("neutral", "change what the reasons name", excused=True, refused=True),
-        FailureKind.MALFORMED: Told("ill", _LATER, perhaps_billed=True),
-        FailureKind.REFUSAL: Told("well", _WORDS),
-        FailureKind.TRUNCATED: Told("well", "allow a longer answer"),
-        FailureKind.EMPTY: Told("ill", _LATER),
-        FailureKind.INVALID_OUTPUT: Told("well", _FORM),
-        FailureKind.DECLINED: Told("well"),
-        FailureKind.WRONG_MODEL: Told("ill", _NAMES),
-        FailureKind.UNKNOWN: Told("neutral", excused=True, perhaps_billed=True),
-        FailureKind.CANCELLED: Told("neutral", excused=True, perhaps_billed=True),
-        FailureKind.LOST: Told("neutral", excused=True),
-    }
-)
+FAILURES: Final[Mapping[FailureKind, Told]] = {
+    FailureKind.RATE_LIMIT: Told("ill", _LATER, passing=True, refused=True),
+    FailureKind.OVERLOADED: Told("ill", _LATER, passing=True),
+    FailureKind.TIMEOUT: Told("ill", _LATER, passing=True, perhaps_billed=True),
+    FailureKind.CONNECTION: Told("ill", _LATER, passing=True, perhaps_billed=True),
+    FailureKind.AUTH: Told("down", _KEY, excused=True, passing=True, refused=True),
+    FailureKind.UNAVAILABLE: Told("down", "allow other models", excused=True, passing=True, refused=True),
+    FailureKind.QUOTA: Told("down", _MONEY, excused=True, passing=True, refused=True),
+    FailureKind.CONTEXT_LENGTH: Told("neutral", _LARGER, excused=True, refused=True),
+    FailureKind.CONTENT_FILTER: Told("neutral", _WORDS, refused=True),
+    FailureKind.BAD_REQUEST: Told("neutral", "change what the reasons name", excused=True, refused=True),
+    FailureKind.MALFORMED: Told("ill", _LATER, perhaps_billed=True),
+    FailureKind.REFUSAL: Told("well", _WORDS),
+    FailureKind.TRUNCATED: Told("well", "allow a longer answer"),
+    FailureKind.EMPTY: Told("ill", _LATER),
+    FailureKind.INVALID_OUTPUT: Told("well", _FORM),
+    FailureKind.DECLINED: Told("well"),
+    FailureKind.WRONG_MODEL: Told("ill", _NAMES),
+    FailureKind.UNKNOWN: Told("neutral", excused=True, perhaps_billed=True),
+    FailureKind.CANCELLED: Told("neutral", excused=True, perhaps_billed=True),
+    FailureKind.LOST: Told("neutral", excused=True),
+}
 """Of every kind."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configs.process.forks import lock_of
-from ..ledger.storage.connection import use_wal
+from ..ledger.storage.connection import make_private, use_wal
 
 __all__ = ["open_private", "replace_private"]
 
@@ -32,7 +32,11 @@ def open_private(path: Path, **options: Any) -> sqlite3.Connection:
     """
     # One at a time: a descriptor closed while another thread opens the new file would drop its locks.
     with lock_of(path):
-        _make(path)
+        make_private(path)
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            # A file of somebody else's keeps the mode they gave it.
+            with suppress(PermissionError):
+                path.chmod(0o600)
         connection: sqlite3.Connection = sqlite3.connect(path, **options)
         try:
             use_wal(connection)
@@ -66,14 +70,3 @@ def replace_private(path: Path, content: bytes) -> None:
         with suppress(OSError):
             draft.unlink()
         raise
-
-
-def _make(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except FileExistsError:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            # A file of somebody else's keeps the mode they gave it.
-            with suppress(PermissionError):
-                path.chmod(0o600)

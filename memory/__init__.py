@@ -31,17 +31,8 @@ __all__ = [
 ]
 
 _HOME = {
-    "Embedder": ".base",
-    "Note": ".base",
-    "Parts": ".base",
-    "Provenance": ".base",
-    "Ranking": ".base",
-    "Recalled": ".base",
-    "Reranker": ".base",
-    "Version": ".base",
-    "Chunk": ".chunking",
-    "load_folder": ".chunking",
-    "split_document": ".chunking",
+    **dict.fromkeys(("Embedder", "Note", "Parts", "Provenance", "Ranking", "Recalled", "Reranker", "Version"), ".base"),
+    **dict.fromkeys(("Chunk", "load_folder", "split_document"), ".chunking"),
     "HashingEmbedder": ".hashing",
     "window_in": ".search.times",
     "ChromaStore": ".store",

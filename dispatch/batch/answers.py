@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..dispatcher import Dispatcher
 
-__all__ = ["done", "judged", "typed"]
+__all__ = ["done", "judged", "read"]
 
 
 def judged(
@@ -53,8 +53,7 @@ def judged(
     Returns:
         What becomes of the ask: it is done, or is to be asked live.
     """
-    facts = json.loads(row.facts)
-    ask = typed(ask_of(row.ask), facts, classes)
+    ask, facts = read(row, classes)
     call = _call(home, card, part, row, ask, facts, recorded=recorded)
     call.sent(at=part.at)
     if isinstance(answer, BackendError):
@@ -76,16 +75,16 @@ def judged(
     return Outcome(row.place, "live", ask_text(again), json.dumps(facts), cost=entry.cost)
 
 
-def typed(ask: ModelRequest, facts: Mapping[str, Any], classes: AnswerClasses) -> ModelRequest:
-    """Give an ask that was read with the class that judges its answer, where that is at hand.
+def read(row: AskRow, classes: AnswerClasses) -> tuple[ModelRequest, dict[str, Any]]:
+    """Read an ask, with the class that judges its answer where that is at hand, and what was written down beside it.
 
     Args:
-        ask: As it was written down.
-        facts: What was written down beside it.
+        row: The ask.
         classes: Where the class may be.
     """
+    ask, facts = ask_of(row.ask), json.loads(row.facts)
     told = facts.get("class")
-    return replace(ask, answer=classes.find(told)) if told else ask
+    return replace(ask, answer=classes.find(told)) if told else ask, facts
 
 
 def done(
@@ -95,7 +94,7 @@ def done(
 
     Args:
         place: Of the ask.
-        ask: As `typed` gives it.
+        ask: As `read` gives it.
         facts: What was written down beside it.
         message: The answer.
         cost: Picodollars it cost in its part, where it came in one.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cache
-from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
@@ -18,27 +17,23 @@ from ...routing.decision import Decision, RuleHit
 
 __all__ = ["CallOptions", "call_options", "choice_of", "known_options", "noted"]
 
-_ALIASES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "effort": "reasoning_effort",
-        "max_completion_tokens": "max_tokens",
-        "max_output_tokens": "max_tokens",
-        "stop_sequences": "stop",
-    }
-)
+_ALIASES: Final[Mapping[str, str]] = {
+    "effort": "reasoning_effort",
+    "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "stop_sequences": "stop",
+}
 # LangChain's own words to a chat model, which say nothing about the answer.
 _IGNORED: Final = frozenset({"stream", "stream_usage"})
-_ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "n": "ask once for each answer, with batch()",
-        "request_timeout": "give the model a deadline=, in seconds",
-        "timeout": "give the model a deadline=, in seconds",
-        "max_retries": "the policy's limits say how often is tried (routing.limits.attempts)",
-        "api_key": "keys stand in environment variables that models.yaml names",
-        "base_url": "the address of a provider stands in models.yaml",
-        "model_name": "give the model prefer=, as provider/name",
-    }
-)
+_ELSEWHERE: Final[Mapping[str, str]] = {
+    "n": "ask once for each answer, with batch()",
+    "request_timeout": "give the model a deadline=, in seconds",
+    "timeout": "give the model a deadline=, in seconds",
+    "max_retries": "the policy's limits say how often is tried (routing.limits.attempts)",
+    "api_key": "keys stand in environment variables that models.yaml names",
+    "base_url": "the address of a provider stands in models.yaml",
+    "model_name": "give the model prefer=, as provider/name",
+}
 
 
 def _listed(value: Any) -> Any:
@@ -172,9 +167,12 @@ def choice_of(said: Any, names: Collection[str]) -> Choice | None:
     return found
 
 
-_MODES: Final[Mapping[str, Choice]] = MappingProxyType(
-    {"auto": Choice("auto"), "none": Choice("none"), "any": Choice("any"), "required": Choice("any")}
-)
+_MODES: Final[Mapping[str, Choice]] = {
+    "auto": Choice("auto"),
+    "none": Choice("none"),
+    "any": Choice("any"),
+    "required": Choice("any"),
+}
 
 
 def _named(word: str, names: Collection[str]) -> Choice:

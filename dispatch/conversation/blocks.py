@@ -27,18 +27,16 @@ Kind = Literal["text", "refusal", "image", "file", "audio", "video", "thought", 
 _DATA_URL: Final = re.compile(r"data:(?P<mime>[^;,]+)(?:;[^;,]+)*;base64,(?P<data>.+)", re.DOTALL)
 _PDF: Final = "application/pdf"
 _SAME: Final = MappingProxyType({"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"})
-_MAGIC: Final = MappingProxyType(
-    {
-        b"\x89PNG\r\n\x1a\n": "image/png",
-        b"\xff\xd8\xff": "image/jpeg",
-        b"GIF87a": "image/gif",
-        b"GIF89a": "image/gif",
-        b"BM": "image/bmp",
-        b"II*\0": "image/tiff",
-        b"MM\0*": "image/tiff",
-        b"<svg": "image/svg+xml",
-    }
-)
+_MAGIC: Final[Mapping[bytes, str]] = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF87a": "image/gif",
+    b"GIF89a": "image/gif",
+    b"BM": "image/bmp",
+    b"II*\0": "image/tiff",
+    b"MM\0*": "image/tiff",
+    b"<svg": "image/svg+xml",
+}
 _HEIF: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"})
 _TEXTS: Final = frozenset(
     {"application/json", "application/x-ndjson", "application/jsonl", "application/xml", "application/yaml",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 __all__ = ["Dialect", "dialect_of"]
@@ -111,18 +110,16 @@ _BEDROCK = Dialect(
 _COMPATIBLE = Dialect(makers=frozenset(), call_id=re.compile(r"[a-zA-Z0-9]{9}"), speaker=_WORD_ID, alternating=True)
 
 # What runs in this process reads LangChain's messages themselves and has no dialect.
-_DIALECTS: Final[Mapping[str, Dialect | None]] = MappingProxyType(
-    {
-        "anthropic": _ANTHROPIC,
-        "bedrock": _BEDROCK,
-        "google": _GOOGLE,
-        "ondevice": None,
-        "openai": _OPENAI,
-        "openai_compatible": _COMPATIBLE,
-        "scripted": None,
-        "vertex": _GOOGLE,
-    }
-)
+_DIALECTS: Final[Mapping[str, Dialect | None]] = {
+    "anthropic": _ANTHROPIC,
+    "bedrock": _BEDROCK,
+    "google": _GOOGLE,
+    "ondevice": None,
+    "openai": _OPENAI,
+    "openai_compatible": _COMPATIBLE,
+    "scripted": None,
+    "vertex": _GOOGLE,
+}
 
 
 def dialect_of(backend: str) -> Dialect | None:

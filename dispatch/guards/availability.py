@@ -147,9 +147,7 @@ class Overrides:
             self._stamp = stamp
         now = self._clock()
         waiting = [switch for switch in self._known.values() if switch.until > now]
-        self._reasons = MappingProxyType(
-            {switch.name: Because(RejectionCode.SWITCHED_OFF, switch.said) for switch in waiting}
-        )
+        self._reasons = {switch.name: Because(RejectionCode.SWITCHED_OFF, switch.said) for switch in waiting}
         self._next = min((switch.until for switch in waiting), default=math.inf)
 
     def _read(self) -> dict[str, Override]:

@@ -16,7 +16,10 @@ from ...configs.errors import ConfigError
 from ...configs.process.forks import lock_of
 from .tables import VERSIONS
 
-__all__ = ["BUSY_SECONDS", "LEDGER", "Connection", "Kind", "connect", "explain", "is_busy", "transaction", "use_wal"]
+__all__ = [
+    "BUSY_SECONDS", "LEDGER", "Connection", "Kind", "connect", "explain", "is_busy", "make_private", "transaction",
+    "use_wal",
+]  # fmt: skip
 
 Connection = sqlite3.Connection
 
@@ -99,7 +102,7 @@ def connect(path: Path | None, kind: Kind = LEDGER) -> Connection:
     with lock_of(path):
         try:
             if path is not None:
-                _make_private(path)
+                make_private(path)
             connection = sqlite3.connect(
                 ":memory:" if path is None else path,
                 timeout=BUSY_SECONDS,
@@ -139,7 +142,7 @@ def _roll_back(connection: Connection) -> None:
         connection.execute("ROLLBACK")
 
 
-def _make_private(path: Path) -> None:
+def make_private(path: Path) -> None:
     """Make the folder and the file for their owner alone; a folder that is there already is left as it is."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Only ever a new file, by one thread at a time: closing a descriptor of one in use would drop SQLite's locks on it.
