@@ -175,15 +175,8 @@ class Dispatcher(Closing):
         recorder.decided(decision)
         kept = None
         if self.responses is not None:
-            kept = kept_answers(
-                self.responses,
-                ask,
-                step,
-                decision,
-                cards=self.cards,
-                models=self.clients.settled,
-                recorder=recorder,
-            )
+            models = self.clients.settled
+            kept = kept_answers(self.responses, routed, cards=self.cards, models=models, recorder=recorder)
         return FallbackChain(
             routed,
             cards=self.cards,

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
     from ...ledger.rows import CallRow
-    from ...routing.decision import Decision
     from ..calls.bill import CallRecorder
-    from ..context import StepContext
+    from ..decider import Routed
     from ..request import ModelRequest
 
 __all__ = ["KeptAnswers", "kept_answers"]
@@ -79,9 +78,7 @@ class KeptAnswers:
 
 def kept_answers(
     responses: ResponseCache,
-    ask: ModelRequest,
-    step: StepContext,
-    decision: Decision,
+    routed: Routed,
     *,
     cards: Mapping[str, ModelCard],
     models: str,
@@ -91,9 +88,7 @@ def kept_answers(
 
     Args:
         responses: The cache.
-        ask: What is asked.
-        step: The step it belongs to.
-        decision: What was decided for it.
+        routed: The request, and what was decided for it.
         cards: The catalogue.
         models: Digest of all that is configured for the models' clients.
         recorder: Writes the rows of answers given again.
@@ -101,6 +96,7 @@ def kept_answers(
     Returns:
         None where an answer to such a request is not kept.
     """
+    ask, step, decision = routed.ask, routed.step, routed.decision
     if not cacheable(ask.declared.effects, ask.declared.kind, step.sensitivity or ""):
         return None
     facts: dict[str, Any] = {

@@ -133,11 +133,7 @@ class Ensemble:
             return _combined(votes[0], votes, members)
         return await self._judged(said, votes, members)
 
-    def invoke(
-        self, messages: str | Sequence[MessageLikeRepresentation], output: type | dict[str, Any] | None = None
-    ) -> EnsembleAnswer:
-        """The same from synchronous code."""
-        return sync.run(self.ainvoke(messages, output))
+    invoke = sync.blocking(ainvoke)
 
     async def _asked(self, calls: Sequence[Callable[[], Awaitable[Member]]]) -> list[Member]:
         """Ask all at once, and stop as soon as the quorum is out of reach."""
