@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from langchain_core.messages import HumanMessage
+
 from ..configs.errors import PointsmanError
 from ..configs.words import FailureKind, StepKind
 from ..ledger.rows import CallRow
@@ -62,8 +64,6 @@ async def probe(home: Dispatcher, card: ModelCard, timeout: float) -> Probed:
         card: The model.
         timeout: Seconds the answer may take, once its client is ready.
     """
-    from langchain_core.messages import HumanMessage
-
     home.health.try_now(home.guards.key(card))
     rows: list[CallRow] = []
     others = tuple((other, f"only {card.id} is probed") for other in home.cards if other != card.id)

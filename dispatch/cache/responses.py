@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from langchain_core.messages import AIMessage
+
 from ...configs.errors import ConfigError
 from ...configs.process.forks import Lock, close_before_forks, reset_in_children
 from ..private import open_private
@@ -19,7 +21,6 @@ from .key import CacheRequest, cacheable
 
 if TYPE_CHECKING:
     import numpy as np
-    from langchain_core.messages import AIMessage
 
     _Vector = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -333,8 +334,6 @@ _ORIGIN: Final = frozenset({"fields", "model_provider", "model_name", "output_ve
 
 def _revived(body: str, age: float, *, kind: str, similarity: float) -> AIMessage | None:
     """Make the message again, under new ids: a conversation may hold the same answer twice."""
-    from langchain_core.messages import AIMessage
-
     try:
         kept = json.loads(body)
         said = kept["said"]

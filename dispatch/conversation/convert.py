@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from ...configs.catalog import ModelCard
 from .blocks import Block, CannotCarry, Carrier, cleaned, kind_of, text_of
 from .dialects import Dialect, dialect_of
 from .naming import wire_name
 from .tool_calls import Call, Turn, fresh_id, turns_of
-
-if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage, BaseMessage
 
 __all__ = ["carried", "portable"]
 
@@ -145,8 +144,6 @@ class _Conversation:
         return name
 
     def _said(self, turn: Turn, names: list[str], *, rebuild: bool, own: bool) -> tuple[AIMessage, list[Block]]:
-        from langchain_core.messages import AIMessage
-
         message = turn.message
         if isinstance(message, AIMessage) and not rebuild and (own or _is_plain(message)):
             content = self._carrier.kept(message.content)
@@ -170,8 +167,6 @@ class _Conversation:
         return message.model_copy(update=changes) if changes else message
 
     def _result(self, call: Call, name: str) -> tuple[BaseMessage, list[Block]]:
-        from langchain_core.messages import ToolMessage
-
         result = call.result
         if result is None:
             return ToolMessage(_UNKNOWN_RESULT, tool_call_id=name, name=call.call["name"], status="error"), []
@@ -203,8 +198,6 @@ def _on_the_wire(message: BaseMessage) -> BaseMessage:
 
 
 def _user_last(messages: list[BaseMessage]) -> list[BaseMessage]:
-    from langchain_core.messages import HumanMessage
-
     if messages and messages[-1].type in ("ai", "AIMessageChunk"):
         return [*messages, HumanMessage(_CLOSING)]
     return messages
@@ -232,8 +225,6 @@ def _is_more_than_thought(message: BaseMessage) -> bool:
 
 def _by_role(message: BaseMessage) -> BaseMessage:
     """LangChain's message of a free role as one of a fixed role."""
-    from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
-
     role = str(getattr(message, "role", ""))
     if role in ("assistant", "model"):
         return AIMessage(message.content)
@@ -246,15 +237,11 @@ def _by_role(message: BaseMessage) -> BaseMessage:
 
 def _shown(media: list[Block], origin: str) -> list[BaseMessage]:
     """A user's message that shows media which cannot stay where they were, and says whose they are."""
-    from langchain_core.messages import HumanMessage
-
     return [HumanMessage([{"type": "text", "text": f"(The following is {origin}.)"}, *media])] if media else []
 
 
 def _system_first(messages: list[BaseMessage]) -> list[BaseMessage]:
     """All system messages as one in front; most APIs have one place for it, and clients drop or refuse a second."""
-    from langchain_core.messages import SystemMessage
-
     systems = [message for message in messages if isinstance(message, SystemMessage)]
     if not systems or (len(systems) == 1 and messages[0] is systems[0]):
         return messages
@@ -263,8 +250,6 @@ def _system_first(messages: list[BaseMessage]) -> list[BaseMessage]:
 
 
 def _user_first(messages: list[BaseMessage]) -> list[BaseMessage]:
-    from langchain_core.messages import HumanMessage, SystemMessage
-
     head = 1 if messages and isinstance(messages[0], SystemMessage) else 0
     if head == len(messages):
         return [HumanMessage(message.content) for message in messages]
@@ -275,8 +260,6 @@ def _user_first(messages: list[BaseMessage]) -> list[BaseMessage]:
 
 def _merged(messages: list[BaseMessage], carrier: Carrier) -> list[BaseMessage]:
     """Merge consecutive messages of one role. One with tool calls is followed by results, so it is never merged."""
-    from langchain_core.messages import AIMessage, HumanMessage
-
     merged: list[BaseMessage] = []
     for message in messages:
         last = merged[-1] if merged else None

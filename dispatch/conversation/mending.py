@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from langchain_core.messages import AIMessage, AIMessageChunk
 
 from ..request import ModelRequest
 from .blocks import cleaned, paired
 from .naming import real_names, tool_names
 from .tool_calls import fresh_id
-
-if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage, AIMessageChunk
 
 __all__ = ["Mending"]
 

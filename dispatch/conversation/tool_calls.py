@@ -7,10 +7,9 @@ import json
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage, BaseMessage, ToolCall, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolCall, ToolMessage
 
 __all__ = ["Turn", "fresh_id", "turns_of"]
 
@@ -132,8 +131,6 @@ def _legacy_id(name: str) -> str:
 
 def _tool_message(message: BaseMessage) -> ToolMessage:
     """The message itself, or OpenAI's old function message as a tool's."""
-    from langchain_core.messages import ToolMessage
-
     if isinstance(message, ToolMessage):
         return message
     name = message.name or "tool"

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+
 from ...backends.base import BackendError
 from ...configs.catalog import ModelCard
 from ...configs.evidence import Evidence, render_evidence
@@ -32,8 +34,6 @@ from ..guards.guards import Grant
 from ..request import ModelRequest, one_line, route_request
 
 if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage
-
     from ...ledger.ledger import Ledger
     from ...ledger.prices import PriceBook
     from ..calls.clients import Clients, Ready
@@ -274,8 +274,6 @@ def _left_for_others(scopes: Mapping[str, int | None], step: StepContext) -> dic
 
 
 def _messages(features: Features, ask: ModelRequest) -> list[Any]:
-    from langchain_core.messages import HumanMessage, SystemMessage
-
     facts = {
         "task": one_line(features.task, 60),
         "kind": features.kind,
