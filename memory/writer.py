@@ -99,7 +99,9 @@ class Writer:
         with self.database.writing() as db:
             self._check(db)
             now = self.clock()
-            fresh = self._not_forgotten(db, notes, captured=captured)
+            values = [{**note.metadata, "text": note.text} for note in notes]
+            # Not what an agent repeats in a run of what was forgotten.
+            fresh = self._meant(db, values, [captured or bool(note.provenance.run) for note in notes])
             # What is left out supersedes nothing.
             facts = iter(self._superseding(db, namespace, list(compress(notes, fresh)), now))
             notes = [next(facts) if there else note for note, there in zip(notes, fresh, strict=True)]
@@ -193,11 +195,6 @@ class Writer:
         if gone:
             _log.warning("%d writes of a run were left out: a person had what they say forgotten", len(gone))
         return [op for op in ops if id(op) not in gone]
-
-    def _not_forgotten(self, db: Connection, notes: Sequence[Note], *, captured: bool) -> list[bool]:
-        """Return which notes are to be kept: not what an agent repeats in a run of what was forgotten."""
-        values = [{**note.metadata, "text": note.text} for note in notes]
-        return self._meant(db, values, [captured or bool(note.provenance.run) for note in notes])
 
     def _meant(self, db: Connection, values: Sequence[Mapping[str, Any]], in_run: Sequence[bool]) -> list[bool]:
         """Return which values are to be kept, and let what is kept on purpose be kept from now on."""
