@@ -97,8 +97,13 @@ class Overrides:
             stamp = None
         except OSError as error:
             raise self._unreadable(error) from error
-        if stamp != self._stamp or now >= self._next:
-            self._refresh(stamp)
+        # The time stamp is older than what is read, so a change in between is seen at the next look.
+        if stamp != self._stamp:
+            self._known, self._stamp, self._next = self._read(), stamp, -math.inf
+        if now >= self._next:
+            waiting = [switch for switch in self._known.values() if switch.until > now]
+            self._reasons = {switch.name: Because(RejectionCode.SWITCHED_OFF, switch.said) for switch in waiting}
+            self._next = min((switch.until for switch in waiting), default=math.inf)
         return self._reasons
 
     def all(self) -> tuple[Override, ...]:
@@ -139,16 +144,6 @@ class Overrides:
         """
         with self._changing() as switches:
             return switches.pop(name, None) is not None
-
-    def _refresh(self, stamp: int | None) -> None:
-        # The time stamp is older than what is read, so a change in between is seen at the next look.
-        if stamp != self._stamp:
-            self._known = self._read()
-            self._stamp = stamp
-        now = self._clock()
-        waiting = [switch for switch in self._known.values() if switch.until > now]
-        self._reasons = {switch.name: Because(RejectionCode.SWITCHED_OFF, switch.said) for switch in waiting}
-        self._next = min((switch.until for switch in waiting), default=math.inf)
 
     def _read(self) -> dict[str, Override]:
         try:

@@ -18,7 +18,7 @@ from ...ledger.health import HealthBook, HealthRow
 from ..failures import FAILURES, Verdict
 from .breaker import Breaker, Cause, HealthKey, HealthState, Outcome
 
-__all__ = ["Health", "HealthKey", "HealthState", "Permit", "speaks_well"]
+__all__ = ["Health", "HealthKey", "HealthState", "Permit"]
 
 _LOOK_SECONDS: Final = 3.0
 """How often a process that makes calls looks what others have found out: a cool-down is five seconds at least."""
@@ -257,15 +257,6 @@ class Permit:
 
     def __exit__(self, *_: object) -> None:
         self.cancel()
-
-
-def speaks_well(kind: FailureKind | None) -> bool:
-    """Whether the outcome of a call shows that the provider is up.
-
-    Args:
-        kind: What went wrong, None for a usable answer.
-    """
-    return kind is None or FAILURES[kind].health == "well"
 
 
 def _hold(retry_after: float | None, limits: HealthLimits) -> float | None:
