@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from langchain_core.messages import AIMessage
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, RootModel, ValidationError, create_model
@@ -16,9 +17,6 @@ from ...backends import schemas
 from ...configs.errors import ConfigError
 from ..conversation.blocks import cleaned
 from ..request import one_line
-
-if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage
 
 __all__ = ["bindable", "is_class", "judged", "output_class", "refused", "wrapped"]
 
