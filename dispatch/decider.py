@@ -62,10 +62,11 @@ class Routed:
     keeps_prompt: bool
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Decider:
     """Decides for one request after the other.
 
-    Args:
+    Attributes:
         classifier: Judges how hard a step is, where the decision depends on that.
         history: How models have done at tasks.
         prompt_caches: Which model carries a conversation.
@@ -73,19 +74,11 @@ class Decider:
         budgets: Gives the caps; they are opened where a rule asks for what they leave.
     """
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        history: TaskHistory,
-        prompt_caches: PromptCacheTracker,
-        availability: Availability,
-        budgets: Callable[[], Budgets],
-    ) -> None:
-        self._classifier = classifier
-        self._history = history
-        self._prompt_caches = prompt_caches
-        self._availability = availability
-        self._budgets = budgets
+    classifier: Classifier
+    history: TaskHistory
+    prompt_caches: PromptCacheTracker
+    availability: Availability
+    budgets: Callable[[], Budgets]
 
     async def routed(self, ask: ModelRequest, step: StepContext, policy: Policy, said: Mapping[str, Said]) -> Routed:
         """Decide.
@@ -102,45 +95,38 @@ class Decider:
         scopes = scopes_of(step.run, budgets) if budgets or step.run.caps else {}
         request = route_request(ask, step, new_id())
         features = extract(request) if policy.reads is None else policy.features(request)
-        now = self._context(ask, step, policy, scopes, said, place)
+
+        def context() -> RoutingContext:
+            """What is true right now."""
+            asked, unavailable = policy.asks, self.availability.reasons(step.unavailable)
+            unfit = {name: Because(RejectionCode.CONVERSATION, one.unfit) for name, one in said.items() if one.unfit}
+            return RoutingContext(
+                unavailable={**unavailable, **unfit} if unfit else unavailable,
+                needs_price=any(cap is not None for cap in scopes.values()),
+                budget_left=self.budget_left(scopes) if "budget_left" in asked else None,
+                funds=self._reserve(step) if step.ahead else None,
+                experience=self.history.of(ask.declared.task),
+                carried=self.prompt_caches.carried(place) if place.before is not None else frozenset(),
+                down=frozenset((*unavailable, *self.availability.open_circuits())) if "down" in asked else frozenset(),
+            )
+
+        now = context()
         if policy.routing.scorer == "classifier":
-            judged = await self._classifier.judged(features, ask, policy, now)
+            judged = await self.classifier.judged(features, ask, policy, now)
             if judged is not features:
                 # Whoever was asked took their time.
-                features, now = judged, self._context(ask, step, policy, scopes, said, place)
+                features, now = judged, context()
         decision, keeps_prompt = decide(features, policy, now), worth_caching(features)
         if said:
             decision = noted(decision, said)
         return Routed(ask, step, policy, decision, scopes, said, place, limits, deadline, keeps_prompt)
 
-    def _context(
-        self,
-        ask: ModelRequest,
-        step: StepContext,
-        policy: Policy,
-        scopes: Mapping[str, int | None],
-        said: Mapping[str, Said],
-        place: Place,
-    ) -> RoutingContext:
-        """What is true right now."""
-        asked, unavailable = policy.asks, self._availability.reasons(step.unavailable)
-        unfit = {name: Because(RejectionCode.CONVERSATION, one.unfit) for name, one in said.items() if one.unfit}
-        return RoutingContext(
-            unavailable={**unavailable, **unfit} if unfit else unavailable,
-            needs_price=any(cap is not None for cap in scopes.values()),
-            budget_left=self._budget_left(scopes) if "budget_left" in asked else None,
-            funds=self._reserve(step) if step.ahead else None,
-            experience=self._history.of(ask.declared.task),
-            carried=self._prompt_caches.carried(place) if place.before is not None else frozenset(),
-            down=frozenset(unavailable).union(self._availability.open_circuits()) if "down" in asked else frozenset(),
-        )
-
-    def _budget_left(self, scopes: Mapping[str, int | None]) -> float | None:
+    def budget_left(self, scopes: Mapping[str, int | None]) -> float | None:
         """Share of the tightest cap that is neither spent nor reserved."""
         capped = {scope: cap for scope, cap in scopes.items() if cap}
         if not capped:
             return None
-        budgets = self._budgets()
+        budgets = self.budgets()
         return max(0.0, min(1 - sum(budgets.totals(scope)) / cap for scope, cap in capped.items()))
 
     def _reserve(self, step: StepContext) -> BudgetReserve | None:
@@ -148,6 +134,6 @@ class Decider:
         # Asking costs a look into the file, so nobody asks without need.
         if not step.run.caps:
             return None
-        budgets = self._budgets()
+        budgets = self.budgets()
         left = min(cap - sum(budgets.totals(scope)) for scope, cap in step.run.caps)
         return BudgetReserve(max(0, left) / PICODOLLARS, sum(step.ahead) / PICODOLLARS, len(step.ahead))

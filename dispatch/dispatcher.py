@@ -93,7 +93,8 @@ class Dispatcher(Closing):
         self.prompt_caches = PromptCacheTracker()
         self.overrides = Overrides(settings.state / OVERRIDES_FILE)
         keys = {name: str(entry.key) for name, entry in settings.providers.items()}
-        self.availability = Availability(unavailable(settings), self.overrides, self.health, self.cards.values(), keys)
+        missing = dict(unavailable(settings))
+        self.availability = Availability(missing, self.overrides, self.health, self.cards.values(), keys)
         self.guards = self._guards(self.health)
         self.classifier = self._classifier()
         self.decider = Decider(
@@ -174,15 +175,8 @@ class Dispatcher(Closing):
         recorder.decided(decision)
         kept = None
         if self.responses is not None:
-            kept = kept_answers(
-                self.responses,
-                ask,
-                step,
-                decision,
-                cards=self.cards,
-                models=self.clients.settled,
-                recorder=recorder,
-            )
+            models = self.clients.settled
+            kept = kept_answers(self.responses, routed, cards=self.cards, models=models, recorder=recorder)
         return FallbackChain(
             routed,
             cards=self.cards,

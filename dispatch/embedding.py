@@ -32,8 +32,14 @@ def embedder_of(settings: Settings) -> Embedder:
     name, dimensions = settings.embedder.model, settings.embedder.dimensions
     kind, _, model = name.partition("/")
     if kind not in LOCAL_EMBEDDERS:
-        provider = settings.providers[kind]
-        _refuse(settings, kind, name)
+        provider, approved = settings.providers[kind], settings.routing.approved
+        if not provider.enabled:
+            raise ConfigError(f"embedder {name}: the provider {kind} is switched off in the configuration")
+        if approved is not None and kind not in approved and name not in approved:
+            raise ConfigError(f"embedder {name}: routing.approved leaves out the provider {kind}")
+        able = [own for own in embedders.EMBEDDERS if own not in LOCAL_EMBEDDERS]
+        if provider.backend not in able:
+            raise ConfigError(f"embedder {name}: only providers of the backends {', '.join(able)} embed texts")
         if settings.offline and not provider.local:
             return embedders.embedder(LOCAL_EMBEDDERS[0])
         if provider.key and settings.key_of(kind) is None:
@@ -49,17 +55,3 @@ def embedder_of(settings: Settings) -> Embedder:
         name = f"{kind}/{settings.project / os.path.expanduser(model)}"
     options = {"local_files_only": True} if settings.offline else {}
     return embedders.embedder(name, Endpoint(name, options=options), dimensions=dimensions)
-
-
-def _refuse(settings: Settings, provider: str, name: str) -> None:
-    """Refuse a provider that may not be sent anything, or whose backend embeds nothing."""
-    from ..backends.embedders import EMBEDDERS
-
-    entry, approved = settings.providers[provider], settings.routing.approved
-    if not entry.enabled:
-        raise ConfigError(f"embedder {name}: the provider {provider} is switched off in the configuration")
-    if approved is not None and provider not in approved and name not in approved:
-        raise ConfigError(f"embedder {name}: routing.approved leaves out the provider {provider}")
-    able = [kind for kind in EMBEDDERS if kind not in LOCAL_EMBEDDERS]
-    if entry.backend not in able:
-        raise ConfigError(f"embedder {name}: only providers of the backends {', '.join(able)} embed texts")

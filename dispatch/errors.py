@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from ..backends.base import Backend, BackendError
@@ -14,6 +13,7 @@ from ..configs.errors import ConfigError
 from ..configs.words import FailureKind, Risk
 from ..routing.decision import Decision
 from .context import StepContext
+from .failures import FAILURES
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
@@ -35,30 +35,6 @@ def failure_of(backend: Backend, error: Exception) -> BackendError:
     failure = backend.failure(error) or BackendError(FailureKind.UNKNOWN, one_line(words_of(error)))
     failure.__cause__ = error
     return failure
-
-
-_PASSES: Final = "try again in a while or allow more models"
-_NEXT: Final[Mapping[FailureKind, str]] = MappingProxyType(
-    {
-        FailureKind.AUTH: "check the provider's key",
-        FailureKind.BAD_REQUEST: "change what the reasons name",
-        FailureKind.CONNECTION: _PASSES,
-        FailureKind.CONTENT_FILTER: "put it in other words",
-        FailureKind.EMPTY: _PASSES,
-        FailureKind.INVALID_OUTPUT: "ask for a simpler form or allow stronger models",
-        FailureKind.MALFORMED: _PASSES,
-        FailureKind.WRONG_MODEL: "name what answers under answers_as: of the model in models.yaml",
-        FailureKind.CONTEXT_LENGTH: "shorten the input or allow a model with a larger context",
-        FailureKind.OVERLOADED: _PASSES,
-        FailureKind.QUOTA: "pay for more or raise the account's limit",
-        FailureKind.RATE_LIMIT: _PASSES,
-        FailureKind.REFUSAL: "put it in other words",
-        FailureKind.TIMEOUT: _PASSES,
-        FailureKind.TRUNCATED: "allow a longer answer",
-        FailureKind.UNAVAILABLE: "allow other models",
-    }
-)
-"""What somebody can do about a failure; nothing where only the reasons tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +108,7 @@ class AllFailed(BackendError):
         said = [f"{f.model}: {f.kind} ({f.detail})" for f in failures]
         said += [f"{model}: not asked ({reason})" for model, reason in skipped]
         kind = failures[-1].kind if failures else FailureKind.UNAVAILABLE
-        then = ", ".join(part for part in (_NEXT.get(kind), _of_run(step)) if part)
+        then = ", ".join(part for part in (FAILURES[kind].cure, _of_run(step)) if part)
         told = "; ".join((*said, then) if then else said)
         super().__init__(kind, f"no model answered {step.agent or 'this step'}: {told}")
         self.run = step.run.id

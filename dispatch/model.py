@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import Runnable
@@ -277,7 +277,7 @@ class RoutedChatModel(BaseChatModel):
             async for chunk in chunks:
                 generation = ChatGenerationChunk(message=chunk)
                 if run_manager:
-                    await run_manager.on_llm_new_token(_text(chunk), chunk=generation)
+                    await run_manager.on_llm_new_token(str(chunk.text), chunk=generation)
                 yield generation
 
     def _stream(
@@ -289,13 +289,9 @@ class RoutedChatModel(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         for generation in sync.stream(self._astream(messages, stop, **kwargs)):
             if run_manager:
-                run_manager.on_llm_new_token(_text(generation.message), chunk=generation)
+                run_manager.on_llm_new_token(str(generation.message.text), chunk=generation)
             yield generation
 
 
 # LangChain looks at it at each call.
 RoutedChatModel._agenerate.__signature__ = inspect.signature(RoutedChatModel._agenerate)  # type: ignore[attr-defined]
-
-
-def _text(message: BaseMessage | AIMessageChunk) -> str:
-    return str(message.text)

@@ -6,16 +6,14 @@ import os
 import secrets
 import sqlite3
 import stat
-import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ..configs.process.forks import lock_of
+from ..ledger.storage.connection import make_private, use_wal
 
 __all__ = ["open_private", "replace_private"]
-
-_OPEN_SECONDS: Final = 10.0
 
 
 def open_private(path: Path, **options: Any) -> sqlite3.Connection:
@@ -34,10 +32,14 @@ def open_private(path: Path, **options: Any) -> sqlite3.Connection:
     """
     # One at a time: a descriptor closed while another thread opens the new file would drop its locks.
     with lock_of(path):
-        _make(path)
+        make_private(path)
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            # A file of somebody else's keeps the mode they gave it.
+            with suppress(PermissionError):
+                path.chmod(0o600)
         connection: sqlite3.Connection = sqlite3.connect(path, **options)
         try:
-            _use_wal(connection)
+            use_wal(connection)
         except BaseException:
             connection.close()
             raise
@@ -68,30 +70,3 @@ def replace_private(path: Path, content: bytes) -> None:
         with suppress(OSError):
             draft.unlink()
         raise
-
-
-def _make(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    except FileExistsError:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            # A file of somebody else's keeps the mode they gave it.
-            with suppress(PermissionError):
-                path.chmod(0o600)
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    deadline = time.monotonic() + _OPEN_SECONDS
-    while True:
-        try:
-            # The mode is kept in the file, so only the first to open it switches.
-            if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-                connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            # SQLite does not wait here by itself while another process switches.
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return

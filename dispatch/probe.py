@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from langchain_core.messages import HumanMessage
+
 from ..configs.errors import PointsmanError
 from ..configs.words import FailureKind, StepKind
 from ..ledger.rows import CallRow
@@ -14,7 +16,7 @@ from ..routing.request import RouteRequest
 from .context import current, entered
 from .dispatcher import Dispatcher
 from .errors import AllFailed
-from .guards.health import speaks_well
+from .failures import FAILURES
 from .guards.rate_limit import RateLimitKey, Resource
 from .request import ModelRequest, one_line
 
@@ -62,8 +64,6 @@ async def probe(home: Dispatcher, card: ModelCard, timeout: float) -> Probed:
         card: The model.
         timeout: Seconds the answer may take, once its client is ready.
     """
-    from langchain_core.messages import HumanMessage
-
     home.health.try_now(home.guards.key(card))
     rows: list[CallRow] = []
     others = tuple((other, f"only {card.id} is probed") for other in home.cards if other != card.id)
@@ -81,7 +81,7 @@ async def probe(home: Dispatcher, card: ModelCard, timeout: float) -> Probed:
         except PointsmanError as error:
             detail = one_line(error)
     row = rows[-1] if rows else None
-    ok = row is not None and speaks_well(None if row.failure is None else FailureKind(row.failure))
+    ok = row is not None and (row.failure is None or FAILURES[FailureKind(row.failure)].health == "well")
     return Probed(
         model=card.id,
         ok=ok,

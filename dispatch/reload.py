@@ -6,7 +6,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
 from typing import Final
 
 from ..configs.catalog import ModelCard
@@ -25,6 +26,7 @@ _log = logging.getLogger(__name__)
 _LOOK_SECONDS: Final = 1.0
 
 
+@dataclass(eq=False, repr=False)
 class Reload:
     """Looks at the policy's files at most once a second, and puts a changed policy in the place of the old one.
 
@@ -35,37 +37,29 @@ class Reload:
     Only routing and risk are taken up. Providers, models and agents need new clients, and so do the limits that are
     built into what all calls share: the response cache, the breakers and the time a client waits.
 
-    Args:
-        settings: In force at the beginning.
+    Attributes:
+        settings: In force now.
         policy: Compiled from them.
         cards: The catalogue, which stays.
         put: Puts new settings and their policy in force; a call under way keeps those it began with.
         clock: Seconds that never go back.
-
-    Attributes:
-        clock: As it was given.
-        next_look: When it next looks, by that clock; never where the policy came from no file.
         trouble: Why the files as they are now are not in force; None where they are.
+        next_look: When it next looks, by the clock; never where the policy came from no file.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        policy: Policy,
-        cards: Sequence[ModelCard],
-        put: Callable[[Settings, Policy], None],
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._settings, self._policy = settings, policy
-        self._cards = tuple(cards)
-        self._put = put
-        self.clock = clock
-        self._sources = settings.sources
+    settings: Settings
+    policy: Policy
+    cards: tuple[ModelCard, ...]
+    put: Callable[[Settings, Policy], None]
+    _: KW_ONLY
+    clock: Callable[[], float] = time.monotonic
+    trouble: str | None = None
+
+    def __post_init__(self) -> None:
+        self._sources = self.settings.sources
         self._loaded = self._seen = () if self._sources is None else self._sources.stamps
-        self.next_look = math.inf if self._sources is None else clock() + _LOOK_SECONDS
+        self.next_look = math.inf if self._sources is None else self.clock() + _LOOK_SECONDS
         self._busy = threading.Lock()
-        self.trouble: str | None = None
         reset_in_children(self)
 
     def reset_after_fork(self) -> None:
@@ -98,8 +92,8 @@ class Reload:
             self.trouble = str(error)
             _log.warning("the changed policy is not taken up, the one before stays in force: %s", error)
             return
-        self._settings, self._policy = settings, policy
-        self._put(settings, policy)
+        self.settings, self.policy = settings, policy
+        self.put(settings, policy)
         self.trouble = None
         _log.info("the changed policy is in force: %s", policy.policy_hash)
         for doubt in doubts:
@@ -107,11 +101,11 @@ class Reload:
 
     def _read(self, sources: Sources[Settings]) -> tuple[Settings, Policy, list[str]]:
         """The settings with the new policy in them, that policy, and what speaks against it although it is valid."""
-        old, new = self._settings, sources.read()
+        old, new = self.settings, sources.read()
         changes = {"routing": new.routing, "risk": new.risk, "origins": new.origins, "sources": sources}
         settings = old.model_copy(update=changes)
-        policy = policy_of(settings, self._cards)
-        known = set(map(str, problems(old, self._policy)))
+        policy = policy_of(settings, self.cards)
+        known = set(map(str, problems(old, self.policy)))
         doubts = [problem for problem in map(str, problems(settings, policy)) if problem not in known]
         if (new.providers, new.models, new.agents) != (old.providers, old.models, old.agents):
             doubts.append("providers, models or agents have changed as well, which takes a restart")

@@ -100,6 +100,16 @@ class Seal:
             ciphertext = b""
         return self.decrypt(name, ciphertext).decode("utf-8", "surrogatepass")
 
+    def close_bytes(self, content: bytes) -> bytes:
+        """Encrypt what a file is to hold."""
+        name, sealed = self.encrypt(content)
+        return name.encode() + b"\n" + sealed
+
+    def open_bytes(self, content: bytes) -> bytes:
+        """Decrypt what `close_bytes` gave; errors as `decrypt` raises them."""
+        name, _, sealed = content.partition(b"\n")
+        return self.decrypt(name.decode("ascii", "replace"), sealed)
+
     def sign(self, text: str) -> str:
         """Show that a text comes from who has the key: HMAC-SHA256 (RFC 2104) in hex digits.
 

@@ -7,7 +7,6 @@ lose them, and langchain-openai even fails the second time.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import os
 import queue
 import threading
@@ -121,11 +120,11 @@ class _Work:
         self._loop = portal.loop
         self._task: asyncio.Task[Any] | None = None
         self.done: Future[Any] = Future()
-        context = contextvars.copy_context()
-        self._loop.call_soon_threadsafe(lambda: self._start(work, context))
+        # It runs in a copy of this thread's context, and so does the task that is made there.
+        self._loop.call_soon_threadsafe(self._start, work)
 
-    def _start(self, work: Coroutine[Any, Any, T], context: contextvars.Context) -> None:
-        self._task = self._loop.create_task(work, context=context)
+    def _start(self, work: Coroutine[Any, Any, T]) -> None:
+        self._task = self._loop.create_task(work)
         self._task.add_done_callback(self._finish)
 
     def _finish(self, ended: asyncio.Task[Any]) -> None:

@@ -139,6 +139,12 @@ class Provenance:
         """Return what a plain ``put`` gets: nobody vouched for it."""
         return cls(source="", author="unknown", run="", trust=Trust.UNTRUSTED)
 
+    @classmethod
+    def of(cls, about: Mapping[str, Any]) -> Provenance:
+        """Read one that `dataclasses.asdict` and JSON made plain values of."""
+        trust, lineage, span = Trust(about["trust"]), tuple(about["lineage"]), about["span"]
+        return cls(**{**about, "trust": trust, "lineage": lineage, "span": span and (int(span[0]), int(span[1]))})
+
 
 @dataclass(frozen=True, slots=True)
 class Note:

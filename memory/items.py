@@ -215,24 +215,25 @@ def rewritten(row: Row, note: Note, ttl: float | None, now: float) -> Row:
     )
 
 
-def check_value(value: Any, where: str) -> None:
+def check_value(value: Any, where: str, left: int = _DEEPEST) -> None:
     """Refuse what JSON would silently change, or not hold.
+
+    Args:
+        value: The value.
+        where: What it is, for the message.
+        left: How many levels it may have.
 
     Raises:
         TypeError: If a key of a mapping, however deep, is not a string.
         ValueError: If it is nested too deeply.
     """
-    _check(value, where, _DEEPEST)
-
-
-def _check(value: Any, where: str, left: int) -> None:
     if not left:
         raise ValueError(f"{where}: is nested deeper than {_DEEPEST} levels")
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"{where}: keys must be strings to survive storage as JSON, not {key!r}")
-            _check(inner, where, left - 1)
+            check_value(inner, where, left - 1)
     elif isinstance(value, list | tuple):
         for inner in value:
-            _check(inner, where, left - 1)
+            check_value(inner, where, left - 1)

@@ -84,8 +84,8 @@ class ChromaStore(Recalling, Upkeep, Closing, BaseStore):
         self._database = folder.database
         self._mirror = Mirror(self._database, tenant, self._vectors, clock)
         self._finder = Finder(self._database, self._mirror, folder.index, self._vectors, tenant, clock)
-        every = (ttl or {}).get("sweep_interval_minutes") or _SWEEP_MINUTES
-        self._writer = Writer(self._database, self._vectors, tenant, fields, clock, every, most, folder.changed)
+        every = 60 * ((ttl or {}).get("sweep_interval_minutes") or _SWEEP_MINUTES)
+        self._writer = Writer(self._database, self._vectors, tenant, tuple(fields), clock, every, most, folder.changed)
         self._coalescer = Coalescer(self._writer.put)
 
     @classmethod

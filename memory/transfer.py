@@ -25,6 +25,8 @@ __all__ = ["Incoming", "embedded", "page", "read", "restored"]
 
 _SAME = ("value", "writers", "ttl", "twin", "trust", "created", "updated")
 """What makes two versions of an item one; when it expires moves with each use of it."""
+_AS_IT_IS = ("seq", "id", "key", "value", "created", "updated", "ttl", "expires")
+"""What is told of an item as it is kept."""
 _WHOLE = ("$",)
 
 
@@ -59,17 +61,10 @@ def page(db: Connection, tenant: str, dimensions: int, now: float, after: int, l
 
 def _told(row: Row, entry: table.Entry, tenant: str) -> dict[str, Any]:
     return {
-        "seq": row.seq,
-        "id": row.id,
+        **{name: getattr(row, name) for name in _AS_IT_IS},
         "tenant": tenant,
         "namespace": list(row.namespace),
-        "key": row.key,
-        "value": row.value,
         "note": bool(row.twin),
-        "created": row.created,
-        "updated": row.updated,
-        "ttl": row.ttl,
-        "expires": row.expires,
         "trust": row.trust.value,
         "writers": _writers_told(row.writers),
         "words": _text(entry.words),
@@ -79,13 +74,7 @@ def _told(row: Row, entry: table.Entry, tenant: str) -> dict[str, Any]:
 
 
 def _version_told(version: Version) -> dict[str, Any]:
-    return {
-        "value": version.value,
-        "writers": _writers_told(version.writers),
-        "trust": version.trust.value,
-        "written": version.written,
-        "replaced": version.replaced,
-    }
+    return {**asdict(version), "writers": _writers_told(version.writers), "trust": version.trust.value}
 
 
 def _writers_told(writers: Iterable[Provenance]) -> list[dict[str, Any]]:
@@ -166,16 +155,8 @@ def _version(about: Mapping[str, Any], *, trusted: bool) -> Version:
 
 
 def _writer(about: Mapping[str, Any], *, trusted: bool) -> Provenance:
-    span = about["span"]
-    return Provenance(
-        **{
-            **about,
-            "source": redact(about["source"]),
-            "trust": Trust(about["trust"]) if trusted else Trust.UNTRUSTED,
-            "lineage": tuple(about["lineage"]),
-            "span": (int(span[0]), int(span[1])) if span else None,
-        }
-    )
+    trust = about["trust"] if trusted else Trust.UNTRUSTED
+    return Provenance.of({**about, "source": redact(about["source"]), "trust": trust})
 
 
 def embedded(items: Sequence[Incoming], vectors: Vectors) -> int:

@@ -20,6 +20,14 @@ from .writer import Writer
 
 __all__ = ["Upkeep"]
 
+_COUNTED = {
+    "namespaces": "count(DISTINCT namespace) FROM items",
+    "vectors": "coalesce(sum(vectors), 0) FROM items",
+    "former_texts": "count(*) FROM history",
+    "waiting_for_chroma": "count(DISTINCT seq) FROM outbox",
+    "forgotten": "count(*) FROM forgotten",
+}
+
 
 class Upkeep:
     """The part of a `ChromaStore` that looks after it; see there."""
@@ -141,21 +149,15 @@ class Upkeep:
         number = table.encoded(self._tenant)
         with self._database.reading() as db:
             trusts = table.by_trust(db, self._tenant, self._clock())
-            (spaces, vectors) = db.execute(
-                "SELECT count(DISTINCT namespace), coalesce(sum(vectors), 0) FROM items WHERE tenant = ?", (number,)
-            ).fetchone()
-            (waiting,) = db.execute("SELECT count(DISTINCT seq) FROM outbox WHERE tenant = ?", (number,)).fetchone()
-            (former,) = db.execute("SELECT count(*) FROM history WHERE tenant = ?", (number,)).fetchone()
-            (gone,) = db.execute("SELECT count(*) FROM forgotten WHERE tenant = ?", (number,)).fetchone()
+            counts = {
+                name: db.execute(f"SELECT {what} WHERE tenant = ?", (number,)).fetchone()[0]
+                for name, what in _COUNTED.items()
+            }
         return {
             "tenant": self._tenant,
             "items": sum(trusts.values()),
             "trust": trusts,
-            "namespaces": spaces,
-            "vectors": vectors,
-            "former_texts": former,
-            "waiting_for_chroma": waiting,
-            "forgotten": gone,
+            **counts,
             "embedder": self._vectors.model_id,
             "dimensions": self._vectors.dimensions,
             "bytes": self._folder.sizes(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import compress, islice
 from sqlite3 import Connection
 from typing import Any
@@ -29,36 +29,30 @@ _log = logging.getLogger(__name__)
 _NO_VECTORS = np.empty((0, 0), np.float32)
 
 
+@dataclass(eq=False, repr=False)
 class Writer:
     """Writes a tenant's items.
 
-    Args:
+    Attributes:
         database: Where they are kept.
         vectors: What they are to be found by.
         tenant: Whose items.
         fields: Which parts of a value are embedded unless a `put` says otherwise.
         clock: Seconds since 1970.
-        sweep_minutes: How often writes delete what has expired.
+        sweep_seconds: How often writes delete what has expired.
         most: How many items are kept; None for any number.
         kept: Called after each change.
     """
 
-    def __init__(
-        self,
-        database: Database,
-        vectors: Vectors,
-        tenant: str,
-        fields: Sequence[str],
-        clock: Callable[[], float],
-        sweep_minutes: float,
-        most: int | None,
-        kept: Callable[[], None],
-    ) -> None:
-        self._database, self._vectors, self._tenant = database, vectors, tenant
-        self._fields, self._clock, self._kept = tuple(fields), clock, kept
-        self._most = most
-        self._sweep_seconds = 60 * sweep_minutes
-        self._last_sweep: float | None = None
+    database: Database
+    vectors: Vectors
+    tenant: str
+    fields: tuple[str, ...]
+    clock: Callable[[], float]
+    sweep_seconds: float
+    most: int | None
+    kept: Callable[[], None]
+    _last_sweep: float | None = None
 
     def put(self, ops: Sequence[PutOp]) -> None:
         """Carry out LangGraph's writes, the last one a key."""
@@ -67,14 +61,14 @@ class Writer:
         if not last:
             return
         ops = [without_secrets(op) for op in last.values()]
-        texts = [texts_of(op, self._fields) for op in ops]
-        vectors = iter(self._vectors.of([text for listed in texts for text in listed]))
-        words = each_counted([words_of(op, listed, self._fields) for op, listed in zip(ops, texts, strict=True)])
-        ids = [row_id(self._tenant, op.namespace, op.key) for op in ops]
-        with self._database.writing() as db:
+        texts = [texts_of(op, self.fields) for op in ops]
+        vectors = iter(self.vectors.of([text for listed in texts for text in listed]))
+        words = each_counted([words_of(op, listed, self.fields) for op, listed in zip(ops, texts, strict=True)])
+        ids = [row_id(self.tenant, op.namespace, op.key) for op in ops]
+        with self.database.writing() as db:
             self._check(db)
-            now = self._clock()
-            held = table.get(db, self._tenant, ids)
+            now = self.clock()
+            held = table.get(db, self.tenant, ids)
             meant = self._meant(db, [op.value or {} for op in ops], [isinstance(op, CapturedPut) for op in ops])
             fresh: list[tuple[Row, table.Entry]] = []
             gone: list[int] = []
@@ -84,95 +78,97 @@ class Writer:
                     continue
                 if op.value is not None:
                     entry = table.Entry(counts, np.array(matrix) if matrix else _NO_VECTORS)
-                    paths = op.index or self._fields
+                    paths = op.index or self.fields
                     fresh.append((written(item_id, op, old, len(listed), paths, now), entry))
                 elif old:
                     gone.append(old.seq)
             if gone:
-                table.delete(db, self._tenant, gone)
+                table.delete(db, self.tenant, gone)
             if fresh:
-                table.put(db, self._tenant, fresh)
+                table.put(db, self.tenant, fresh)
                 self._trim(db)
-        self._kept()
+        self.kept()
         self._sweep_if_due()
 
     def remember(
         self, namespace: tuple[str, ...], notes: Sequence[Note], ttl: float | None, *, captured: bool = False
     ) -> list[str]:
         """Keep notes that are cleaned, and return their ids; see `ChromaStore.remember_all`."""
-        vectors = self._vectors.of([note.text for note in notes])
+        vectors = self.vectors.of([note.text for note in notes])
         twins = [twin_of(namespace, note.text) for note in notes]
-        with self._database.writing() as db:
+        with self.database.writing() as db:
             self._check(db)
-            now = self._clock()
-            fresh = self._not_forgotten(db, notes, captured=captured)
+            now = self.clock()
+            values = [{**note.metadata, "text": note.text} for note in notes]
+            # Not what an agent repeats in a run of what was forgotten.
+            fresh = self._meant(db, values, [captured or bool(note.provenance.run) for note in notes])
             # What is left out supersedes nothing.
             facts = iter(self._superseding(db, namespace, list(compress(notes, fresh)), now))
             notes = [next(facts) if there else note for note, there in zip(notes, fresh, strict=True)]
             slots = [
-                row_id(self._tenant, namespace, twin if note.key is None or not there else note.key)
+                row_id(self.tenant, namespace, twin if note.key is None or not there else note.key)
                 for note, twin, there in zip(notes, twins, fresh, strict=True)
             ]
-            held = table.get(db, self._tenant, slots) | table.twins(db, self._tenant, twins)
+            held = table.get(db, self.tenant, slots) | table.twins(db, self.tenant, twins)
             taken = compress(zip(notes, twins, slots, strict=True), fresh)
             kept = merged(namespace, taken, held.values(), ttl, now)
             for row in kept:
                 if row.seq:
                     row.writers = tuple(self._repeating(db, row.id, writer) for writer in row.writers)
-            history.keep(db, self._tenant, held, kept, now)
+            history.keep(db, self.tenant, held, kept, now)
             final = {row.id: (row, vector) for row, vector in zip(kept, vectors[fresh], strict=True)}
             words = each_counted(["\n".join(strings_in(row.value)) for row, _ in final.values()])
             entries = [
                 (row, table.Entry(counts, vector[None]))
                 for (row, vector), counts in zip(final.values(), words, strict=True)
             ]
-            table.put(db, self._tenant, entries)
+            table.put(db, self.tenant, entries)
             self._trim(db)
-        self._kept()
+        self.kept()
         self._sweep_if_due()
         ids = iter(kept)
         return [next(ids).id if there else slot for there, slot in zip(fresh, slots, strict=True)]
 
     def restore(self, items: Sequence[Incoming]) -> dict[str, int]:
         """Take in items that another memory told; see `ChromaStore.restore`."""
-        with self._database.writing() as db:
+        with self.database.writing() as db:
             self._check(db)
-            count = restored(db, self._tenant, items, self._clock())
+            count = restored(db, self.tenant, items, self.clock())
             self._trim(db)
-        self._kept()
+        self.kept()
         return count
 
     def forget(self, namespace: tuple[str, ...], ids: Sequence[str], writer: Mapping[str, str]) -> int:
         """Delete what a writer wrote, and every trace of it in the database's files; see `ChromaStore.forget`."""
-        with self._database.writing() as db:
-            numbers = table.chosen(db, self._tenant, namespace, ids, writer)
+        with self.database.writing() as db:
+            numbers = table.chosen(db, self.tenant, namespace, ids, writer)
             # First what they said before, since deleting an item deletes all its history, whoever wrote it.
-            former = history.forget(db, self._tenant, namespace, ids, writer)
-            forgotten.note_down(db, self._tenant, [value for values in former.values() for value in values])
+            former = history.forget(db, self.tenant, namespace, ids, writer)
+            forgotten.note_down(db, self.tenant, [value for values in former.values() for value in values])
             gone = set(former)
             for some in table.slices(numbers):
                 rows = table.by_seq(db, some).values()
-                forgotten.note_down(db, self._tenant, [row.value for row in rows])
+                forgotten.note_down(db, self.tenant, [row.value for row in rows])
                 gone.update(row.id for row in rows)
             if numbers:
-                table.delete(db, self._tenant, numbers)
+                table.delete(db, self.tenant, numbers)
             if gone:
                 db.execute("UPDATE state SET purge = 1")
-        self._database.truncate_log()
-        self._vectors.clear()
-        self._kept()
+        self.database.truncate_log()
+        self.vectors.clear()
+        self.kept()
         return len(gone)
 
     def sweep(self) -> int:
         """Delete what has expired, and return how many items that were."""
-        now = self._clock()
+        now = self.clock()
         self._last_sweep = now
-        with self._database.writing() as db:
-            numbers = table.expired(db, self._tenant, now)
+        with self.database.writing() as db:
+            numbers = table.expired(db, self.tenant, now)
             if numbers:
-                table.delete(db, self._tenant, numbers)
+                table.delete(db, self.tenant, numbers)
         if numbers:
-            self._kept()
+            self.kept()
         return len(numbers)
 
     def refresh(self, rows: Iterable[Row]) -> None:
@@ -180,58 +176,53 @@ class Writer:
         limited = [row.id for row in rows if row.ttl is not None]
         if not limited:
             return
-        with self._database.writing() as db:
-            now = self._clock()
+        with self.database.writing() as db:
+            now = self.clock()
             # Read again: since it was found, another writer may have replaced an item or lifted its time limit.
-            held = table.get(db, self._tenant, limited).values()
+            held = table.get(db, self.tenant, limited).values()
             still = [row for row in held if row.ttl is not None and row.live(now)]
-            table.refresh(db, self._tenant, {row.seq: expiry(now, row.ttl) for row in still})
-        self._kept()
+            table.refresh(db, self.tenant, {row.seq: expiry(now, row.ttl) for row in still})
+        self.kept()
 
     def _unforgotten(self, ops: Sequence[PutOp]) -> list[PutOp]:
         """Leave out what a run would keep of what was forgotten."""
         captured = [op for op in ops if isinstance(op, CapturedPut)]
         if not captured:
             return list(ops)
-        with self._database.reading() as db:
-            again = forgotten.repeats(db, self._tenant, [op.value or {} for op in captured])
+        with self.database.reading() as db:
+            again = forgotten.repeats(db, self.tenant, [op.value or {} for op in captured])
         gone = {id(op) for op, met in zip(captured, again, strict=True) if met}
         if gone:
             _log.warning("%d writes of a run were left out: a person had what they say forgotten", len(gone))
         return [op for op in ops if id(op) not in gone]
 
-    def _not_forgotten(self, db: Connection, notes: Sequence[Note], *, captured: bool) -> list[bool]:
-        """Return which notes are to be kept: not what an agent repeats in a run of what was forgotten."""
-        values = [{**note.metadata, "text": note.text} for note in notes]
-        return self._meant(db, values, [captured or bool(note.provenance.run) for note in notes])
-
     def _meant(self, db: Connection, values: Sequence[Mapping[str, Any]], in_run: Sequence[bool]) -> list[bool]:
         """Return which values are to be kept, and let what is kept on purpose be kept from now on."""
         # Who writes outside a run does so on purpose.
-        forgotten.lift(db, self._tenant, [value for value, run in zip(values, in_run, strict=True) if not run])
+        forgotten.lift(db, self.tenant, [value for value, run in zip(values, in_run, strict=True) if not run])
         again = forgotten.repeats(
-            db, self._tenant, [value if run else {} for value, run in zip(values, in_run, strict=True)]
+            db, self.tenant, [value if run else {} for value, run in zip(values, in_run, strict=True)]
         )
         return [not met for met in again]
 
     def _check(self, db: Connection) -> None:
         """Refuse to put vectors beside those of another embedder, which another process may have made meanwhile."""
-        found = table.mark(db, self._tenant, self._vectors.model_id, self._vectors.dimensions)
-        self._vectors.check(self._database.path, found)
+        found = table.mark(db, self.tenant, self.vectors.model_id, self.vectors.dimensions)
+        self.vectors.check(self.database.path, found)
 
     def _trim(self, db: Connection) -> None:
         """Delete what is too much."""
-        numbers = [] if self._most is None else table.beyond(db, self._tenant, self._most)
+        numbers = [] if self.most is None else table.beyond(db, self.tenant, self.most)
         if numbers:
-            table.delete(db, self._tenant, numbers)
+            table.delete(db, self.tenant, numbers)
 
     def _superseding(self, db: Connection, namespace: tuple[str, ...], notes: Sequence[Note], now: float) -> list[Note]:
         """Give notes on an attribute of a subject the key they share, unless what it replaces is trusted further."""
         shared = [keyed(note) for note in notes]
         if all(fact is note for fact, note in zip(shared, notes, strict=True)):
             return shared
-        slots = [row_id(self._tenant, namespace, note.key or "") for note in shared]
-        held = table.get(db, self._tenant, [*slots, *(i for note in notes for i in note.provenance.lineage)])
+        slots = [row_id(self.tenant, namespace, note.key or "") for note in shared]
+        held = table.get(db, self.tenant, [*slots, *(i for note in notes for i in note.provenance.lineage)])
         trusts = {row.id: row.trust for row in held.values() if row.live(now)}
         chosen = []
         for note, fact, slot in zip(notes, shared, slots, strict=True):
@@ -246,13 +237,13 @@ class Writer:
 
     def _repeating(self, db: Connection, item_id: str, writer: Provenance) -> Provenance:
         """Leave out of a writer's lineage what came from the very text it repeats; its trust counts all the same."""
-        back = [parent for parent in writer.lineage if comes_from(db, table.encoded(self._tenant), parent, item_id)]
+        back = [parent for parent in writer.lineage if comes_from(db, table.encoded(self.tenant), parent, item_id)]
         if not back:
             return writer
-        trust = min([writer.trust, *(row.trust for row in table.get(db, self._tenant, back).values())])
+        trust = min([writer.trust, *(row.trust for row in table.get(db, self.tenant, back).values())])
         return replace(writer, trust=trust, lineage=tuple(i for i in writer.lineage if i not in back))
 
     def _sweep_if_due(self) -> None:
         # Also where the clock was set back.
-        if self._last_sweep is None or not 0 <= self._clock() - self._last_sweep < self._sweep_seconds:
+        if self._last_sweep is None or not 0 <= self.clock() - self._last_sweep < self.sweep_seconds:
             self.sweep()

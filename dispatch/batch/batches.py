@@ -20,9 +20,9 @@ from ..context import StepContext, current, entered
 from ..errors import Failure
 from ..request import ModelRequest, one_line
 from ..sealing import user_seal
-from .answers import done, typed
+from .answers import done, read
 from .classes import AnswerClasses
-from .codec import ask_of, reply_of
+from .codec import reply_of
 from .parts import Parts
 from .requests import BREATH, Requests, step_in
 
@@ -229,8 +229,7 @@ class Batches(Closing):
                 tasks.create_task(one(row))
 
     async def _answered_live(self, row: AskRow) -> None:
-        step, facts = step_in(row), json.loads(row.facts)
-        ask = typed(ask_of(row.ask), facts, self._classes)
+        step, (ask, facts) = step_in(row), read(row, self._classes)
         avoid = tuple((str(name), str(reason)) for name, reason in facts["avoid"])
         refused = None
         if told := facts.get("refused"):

@@ -78,7 +78,8 @@ class AnswerClasses:
         return (one_line(f"{told['output']}: {problem}") if problem else ""), ""
 
     def _know(self, kind: type[BaseModel]) -> tuple[str, str]:
-        key = _name(output_class(kind, "a batch")), _digest(kind)
+        output_class(kind, "a batch")
+        key = f"{kind.__module__}:{kind.__qualname__}", _digest(kind)
         self._known[key] = kind
         return key
 
@@ -86,10 +87,6 @@ class AnswerClasses:
 def typed_calls(told: Mapping[str, str], message: AIMessage) -> list[Any]:
     """The calls of a reply that stand for its typed answer."""
     return [call for call in message.tool_calls if call["name"] == told["output"]]
-
-
-def _name(kind: type[BaseModel]) -> str:
-    return f"{kind.__module__}:{kind.__qualname__}"
 
 
 @lru_cache(maxsize=1024)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from langchain_core.messages import AIMessage, message_to_dict, messages_from_dict, messages_to_dict
 
 from ...configs.errors import ConfigError
 from ...configs.words import Risk, Tier
@@ -12,9 +14,6 @@ from ...routing.evidence import Finding
 from ...routing.request import RouteRequest
 from ..context import RunContext, StepContext
 from ..request import ModelRequest
-
-if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage
 
 __all__ = ["ask_of", "ask_text", "reply_of", "reply_text", "step_of", "step_record"]
 
@@ -32,8 +31,6 @@ def ask_text(ask: ModelRequest) -> str:
     Raises:
         ConfigError: Something in it, such as a class given as an option, cannot be written down.
     """
-    from langchain_core.messages import messages_to_dict
-
     record: dict[str, Any] = {field.name: getattr(ask, field.name) for field in fields(ask)}
     record["messages"] = messages_to_dict(list(ask.messages))
     record["declared"] = ask.declared.model_dump(mode="json", exclude={"messages"}, exclude_unset=True)
@@ -48,8 +45,6 @@ def ask_text(ask: ModelRequest) -> str:
 
 def ask_of(text: str) -> ModelRequest:
     """Read an ask that `ask_text` wrote."""
-    from langchain_core.messages import messages_from_dict
-
     record = json.loads(text)
     record["messages"] = messages_from_dict(record["messages"])
     if "declared" not in record:
@@ -90,15 +85,11 @@ def step_of(record: dict[str, Any]) -> StepContext:
 
 def reply_text(message: AIMessage) -> str:
     """Write a reply down; what JSON has no form for becomes text."""
-    from langchain_core.messages import message_to_dict
-
     return json.dumps(message_to_dict(message), default=str)
 
 
 def reply_of(text: str) -> AIMessage:
     """Read a reply that `reply_text` wrote."""
-    from langchain_core.messages import AIMessage, messages_from_dict
-
     [message] = messages_from_dict([json.loads(text)])
     if not isinstance(message, AIMessage):
         raise TypeError(f"a chat model replied with {type(message).__name__}")

@@ -16,8 +16,9 @@ from ...configs.words import FailureKind
 from ...ledger.batches import AskRow, BatchBook, Outcome, PartRow, owner_of
 from ...tools.threads import in_thread
 from ..errors import failure_of
+from ..failures import FAILURES
 from ..request import ModelRequest, one_line
-from .answers import judged
+from .answers import Judge
 from .classes import AnswerClasses
 from .requests import BREATH, Requests, step_in
 
@@ -35,19 +36,6 @@ _GIVE_UP_SECONDS: Final = 86_400.0
 _READ_SECONDS: Final = 3_600.0
 """How long it may take to read a batch's answers, hundreds of megabytes at most; what is not read by then is left."""
 _NOT_FOUND: Final = 404
-
-# The provider said no, so the batch is not there; whatever else went wrong, it may be.
-_REFUSED = frozenset(
-    {
-        FailureKind.RATE_LIMIT,
-        FailureKind.AUTH,
-        FailureKind.UNAVAILABLE,
-        FailureKind.QUOTA,
-        FailureKind.CONTEXT_LENGTH,
-        FailureKind.CONTENT_FILTER,
-        FailureKind.BAD_REQUEST,
-    }
-)
 
 
 class Parts:
@@ -122,7 +110,7 @@ class Parts:
         except Exception as error:
             failure = self._failure(card, error)
             said = one_line(failure)
-            if part.state == "sending" or failure.kind not in _REFUSED:
+            if part.state == "sending" or not FAILURES[failure.kind].refused:
                 await in_thread(self._noted, sending, detail=said)
                 if failure.kind is FailureKind.AUTH:
                     raise failure from error
@@ -141,6 +129,7 @@ class Parts:
         clients = self._dispatcher.clients
         await clients.ready(card)
         model, _ = clients.bound(ModelRequest(()), card)
+        judge = Judge(self._dispatcher, self._classes, card, part)
         # Whoever was at it before may have recorded calls that are not in the file yet.
         await in_thread(self._dispatcher.ledger.flush)
         recorded = await in_thread(self._book.recorded, part.id)
@@ -160,9 +149,9 @@ class Parts:
                     if row is not None:
                         group.append((row, outcome))
                     if len(group) == _GROUP:
-                        await self._take_in(part, card, group, recorded)
+                        await self._take_in(judge, group, recorded)
                         group = []
-            await self._take_in(part, card, group, recorded)
+            await self._take_in(judge, group, recorded)
         except Exception as error:
             failure = self._failure(card, error)
             if failure.status != _NOT_FOUND:
@@ -173,15 +162,14 @@ class Parts:
             lost = BackendError(FailureKind.MALFORMED, f"the provider does not know the batch any more: {failure}")
         missing = lost or BackendError(FailureKind.TIMEOUT, f"not answered: the batch is {detail}")
         unanswered = [(row, missing) for row in waiting.values()]
-        await self._take_in(part, card, unanswered, recorded, billed=lost is not None or state.whole)
+        await self._take_in(judge, unanswered, recorded, billed=lost is not None or state.whole)
         if part.reservation is not None:
             await in_thread(self._settled, part, part.reservation)
         await in_thread(self._noted, part, state="given_up" if lost else "collected", detail=detail)
 
     async def _take_in(
         self,
-        part: PartRow,
-        card: ModelCard,
+        judge: Judge,
         answers: Sequence[tuple[AskRow, AIMessage | BackendError]],
         recorded: set[int],
         *,
@@ -190,14 +178,11 @@ class Parts:
         """Record the calls that are not, then what became of the asks: so nothing is recorded twice or not at all."""
         outcomes: list[Outcome] = []
         for row, answer in answers:
-            known = row.place in recorded
-            outcomes.append(
-                judged(self._dispatcher, self._classes, card, part, row, answer, billed=billed, recorded=known)
-            )
+            outcomes.append(judge.outcome(row, answer, billed=billed, recorded=row.place in recorded))
             if len(outcomes) % BREATH == 0:
                 await asyncio.sleep(0)
         await in_thread(self._dispatcher.ledger.flush)
-        await in_thread(self._book.answer, part.batch, outcomes)
+        await in_thread(self._book.answer, judge.part.batch, outcomes)
 
     def _reserved(self, part: PartRow) -> PartRow:
         """Set the worst case of a part aside, under a name that outlives this process."""

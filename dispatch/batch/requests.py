@@ -17,7 +17,7 @@ from ...ledger.batches import AskRow, PartRow
 from ..calls.prompt import brief
 from ..context import StepContext, entered
 from ..conversation.convert import portable
-from ..guards.budget import scopes_of
+from ..guards.budget import bounded, scopes_of, uncapped
 from ..request import ModelRequest, one_line
 from .classes import AnswerClasses
 from .codec import ask_of, ask_text, step_of, step_record
@@ -174,8 +174,8 @@ class Requests:
             return None
         guards, backend = self._dispatcher.guards, clients.backend(card)
         if not scopes:
-            return _Letter(carried, guards.uncapped(ask, options, backend), 0)
-        bound = guards.bound(card, ask, carried, options, backend=backend)
+            return _Letter(carried, uncapped(ask, options, backend), 0)
+        bound = bounded(guards.prices, card, ask, carried, options, backend=backend, settled=guards.settled(card))
         return _Letter(carried, bound.options, bound.most)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...configs.catalog import ModelCard
@@ -17,18 +18,18 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
 
     from ...ledger.rows import CallRow
-    from ...routing.decision import Decision
     from ..calls.bill import CallRecorder
-    from ..context import StepContext
+    from ..decider import Routed
     from ..request import ModelRequest
 
 __all__ = ["KeptAnswers", "kept_answers"]
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class KeptAnswers:
     """Answers given before to the same request or one like it. Another process may hold their file.
 
-    Args:
+    Attributes:
         responses: The cache.
         request: What is asked for, with all that its answer depends on.
         ask: The same as it was asked. Its class judges what is given again: another may have judged it, or only the
@@ -37,23 +38,15 @@ class KeptAnswers:
         recorder: Writes a row for each answer that is given again.
     """
 
-    def __init__(
-        self,
-        responses: ResponseCache,
-        request: CacheRequest,
-        ask: ModelRequest,
-        cards: Mapping[str, ModelCard],
-        recorder: CallRecorder,
-    ) -> None:
-        self._responses = responses
-        self._request = request
-        self._ask = ask
-        self._cards = cards
-        self._recorder = recorder
+    responses: ResponseCache
+    request: CacheRequest
+    ask: ModelRequest
+    cards: Mapping[str, ModelCard]
+    recorder: CallRecorder
 
     async def get(self) -> tuple[AIMessage, CallRow] | None:
         """An answer that is still fresh, and the row of its being given again."""
-        return self._recorded(await in_thread(self._responses.get, self._request), 0, "an answer given before")
+        return self._recorded(await in_thread(self.responses.get, self.request), 0, "an answer given before")
 
     async def stand_in(self, made: int) -> tuple[AIMessage, CallRow] | None:
         """An answer of any age, where the policy wants such.
@@ -61,33 +54,31 @@ class KeptAnswers:
         Args:
             made: Calls made before it.
         """
-        found = await in_thread(self._responses.stand_in, self._request)
+        found = await in_thread(self.responses.stand_in, self.request)
         return self._recorded(found, made, "an old answer: no model gave a new one")
 
     def _recorded(self, message: AIMessage | None, made: int, why: str) -> tuple[AIMessage, CallRow] | None:
         if message is None or self._refused(message):
             return None
-        card = self._cards.get(str(message.response_metadata["pointsman_cache"]["model"]))
+        card = self.cards.get(str(message.response_metadata["pointsman_cache"]["model"]))
         if card is None:
             return None
-        row = self._recorder.row(card, at=time.time(), attempt=made, finish="cached", detail=why, cost=0)
-        self._recorder.record(row)
+        row = self.recorder.row(card, at=time.time(), attempt=made, finish="cached", detail=why, cost=0)
+        self.recorder.record(row)
         return message, row
 
     def _refused(self, message: AIMessage) -> bool:
-        kind, output = self._ask.answer, self._ask.output
+        kind, output = self.ask.answer, self.ask.output
         return kind is not None and output is not None and bool(refused(kind, output, message))
 
     async def keep(self, message: AIMessage) -> None:
         """Keep a usable answer for the next who asks the same."""
-        await in_thread(self._responses.put, self._request, message)
+        await in_thread(self.responses.put, self.request, message)
 
 
 def kept_answers(
     responses: ResponseCache,
-    ask: ModelRequest,
-    step: StepContext,
-    decision: Decision,
+    routed: Routed,
     *,
     cards: Mapping[str, ModelCard],
     models: str,
@@ -97,9 +88,7 @@ def kept_answers(
 
     Args:
         responses: The cache.
-        ask: What is asked.
-        step: The step it belongs to.
-        decision: What was decided for it.
+        routed: The request, and what was decided for it.
         cards: The catalogue.
         models: Digest of all that is configured for the models' clients.
         recorder: Writes the rows of answers given again.
@@ -107,6 +96,7 @@ def kept_answers(
     Returns:
         None where an answer to such a request is not kept.
     """
+    ask, step, decision = routed.ask, routed.step, routed.decision
     if not cacheable(ask.declared.effects, ask.declared.kind, step.sensitivity or ""):
         return None
     facts: dict[str, Any] = {

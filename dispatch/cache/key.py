@@ -7,12 +7,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from langchain_core.messages import BaseMessage
 
 from ...configs.words import Effect, StepKind
-
-if TYPE_CHECKING:
-    from langchain_core.messages import BaseMessage
 
 __all__ = ["CacheRequest", "cacheable", "request_digest"]
 

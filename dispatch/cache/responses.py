@@ -6,9 +6,12 @@ import json
 import sqlite3
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from langchain_core.messages import AIMessage
 
 from ...configs.errors import ConfigError
 from ...configs.process.forks import Lock, close_before_forks, reset_in_children
@@ -18,7 +21,8 @@ from .key import CacheRequest, cacheable
 
 if TYPE_CHECKING:
     import numpy as np
-    from langchain_core.messages import AIMessage
+
+    _Vector = np.ndarray[Any, np.dtype[np.float32]]
 
 __all__ = ["CacheRequest", "ResponseCache", "Similar", "cacheable"]
 
@@ -90,14 +94,7 @@ class ResponseCache:
             ``response_metadata["pointsman_cache"]`` tells its ``kind`` (``exact`` or ``similar``), ``age`` in seconds,
             ``similarity`` and the ``model`` that once gave it. None when there is none.
         """
-        found = self._read(request.key)
-        if found is not None:
-            return _revived(*found, kind="exact", similarity=1.0)
-        if self._similar is None or not request.text:
-            return None
-        near = self._similar.find(request)
-        found = None if near is None else self._read(near[0])
-        return None if near is None or found is None else _revived(*found, kind="similar", similarity=near[1])
+        return self._found(request)
 
     def stand_in(self, request: CacheRequest) -> AIMessage | None:
         """Look for an answer of any age to the same request or one like it, for when no model can answer.
@@ -105,13 +102,16 @@ class ResponseCache:
         Returns:
             As `get` does; None also where the policy wants no such answers.
         """
-        if self._fallback is None:
-            return None
-        found = self._read(request.key, any_age=True)
+        return None if self._fallback is None else self._found(request, self._fallback, any_age=True)
+
+    def _found(
+        self, request: CacheRequest, threshold: float | None = None, *, any_age: bool = False
+    ) -> AIMessage | None:
+        found = self._read(request.key, any_age=any_age)
         if found is not None:
             return _revived(*found, kind="exact", similarity=1.0)
-        near = self._similar.find(request, self._fallback) if self._similar is not None and request.text else None
-        found = None if near is None else self._read(near[0], any_age=True)
+        near = self._similar.find(request, threshold) if self._similar is not None and request.text else None
+        found = None if near is None else self._read(near[0], any_age=any_age)
         return None if near is None or found is None else _revived(*found, kind="similar", similarity=near[1])
 
     def put(self, request: CacheRequest, message: AIMessage) -> bool:
@@ -246,11 +246,8 @@ class Similar:
         self._embed, self._threshold, self._most = embed, threshold, most
         self._lock = Lock()
         reset_in_children(self._lock)
-        self._vectors: np.ndarray[Any, np.dtype[np.float32]] | None = None
-        self._keys: list[str] = []
-        self._slots: dict[str, list[int]] = {}
-        self._scopes: list[str] = []
-        self._next = 0
+        self._vectors: dict[str, dict[str, _Vector]] = {}
+        self._order: deque[tuple[str, str]] = deque()
 
     def find(self, request: CacheRequest, threshold: float | None = None) -> tuple[str, float] | None:
         """The key of the most similar request of the same scope and its cosine; None when none is similar enough.
@@ -259,50 +256,37 @@ class Similar:
             request: The request.
             threshold: The least cosine, where it is not the usual one.
         """
+        import numpy as np
+
         with self._lock:
-            if request.scope not in self._slots:
+            if request.scope not in self._vectors:
                 return None
         vector = self._unit(request.text)
         with self._lock:
-            slots = self._slots.get(request.scope)
-            if vector is None or not slots or self._vectors is None:
+            held = self._vectors.get(request.scope)
+            if vector is None or not held:
                 return None
-            cosines = self._vectors[slots] @ vector
-            best = int(cosines.argmax())
-            # Rounding can take the cosine of equal vectors a little above one.
-            cosine = min(1.0, float(cosines[best]))
-            return (self._keys[slots[best]], cosine) if cosine >= (threshold or self._threshold) else None
+            keys, cosines = list(held), np.array(list(held.values())) @ vector
+        best = int(cosines.argmax())
+        # Rounding can take the cosine of equal vectors a little above one.
+        cosine = min(1.0, float(cosines[best]))
+        return (keys[best], cosine) if cosine >= (threshold or self._threshold) else None
 
     def add(self, request: CacheRequest) -> None:
         """Remember a request whose answer was kept."""
-        import numpy as np
-
         vector = self._unit(request.text)
-        if vector is None:
-            return
         with self._lock:
-            if any(self._keys[slot] == request.key for slot in self._slots.get(request.scope, ())):
+            if vector is None or request.key in self._vectors.get(request.scope, ()):
                 return
-            if self._vectors is None:
-                self._vectors = np.zeros((self._most, len(vector)), dtype=np.float32)
-            slot = self._next % self._most
-            if slot < len(self._keys):
-                self._forget(slot)
-                self._keys[slot], self._scopes[slot] = request.key, request.scope
-            else:
-                self._keys.append(request.key)
-                self._scopes.append(request.scope)
-            self._vectors[slot] = vector
-            self._slots.setdefault(request.scope, []).append(slot)
-            self._next += 1
+            self._vectors.setdefault(request.scope, {})[request.key] = vector
+            self._order.append((request.scope, request.key))
+            if len(self._order) > self._most:
+                scope, key = self._order.popleft()
+                del self._vectors[scope][key]
+                if not self._vectors[scope]:
+                    del self._vectors[scope]
 
-    def _forget(self, slot: int) -> None:
-        scope = self._scopes[slot]
-        self._slots[scope].remove(slot)
-        if not self._slots[scope]:
-            del self._slots[scope]
-
-    def _unit(self, text: str) -> np.ndarray[Any, np.dtype[np.float32]] | None:
+    def _unit(self, text: str) -> _Vector | None:
         import numpy as np
 
         vector = np.asarray(self._embed(text), dtype=np.float32)
@@ -350,8 +334,6 @@ _ORIGIN: Final = frozenset({"fields", "model_provider", "model_name", "output_ve
 
 def _revived(body: str, age: float, *, kind: str, similarity: float) -> AIMessage | None:
     """Make the message again, under new ids: a conversation may hold the same answer twice."""
-    from langchain_core.messages import AIMessage
-
     try:
         kept = json.loads(body)
         said = kept["said"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
@@ -42,6 +42,7 @@ _MOST_OUTPUT: Final = 4_000_000
 """Output tokens counted in a stream before it is broken off: far more than any model writes, or a picture takes."""
 
 
+@dataclass(eq=False)
 class Bill:
     """What one call used and costs.
 
@@ -53,37 +54,29 @@ class Bill:
         ask: The request.
         messages: The conversation as it is sent.
         grant: What the call was admitted with; settled with the cost.
-        first_token: Seconds from the request to the first words of a stream; None before them.
-        most_input: Input tokens that money was reserved for; None where none was.
         recorder: Gives the price, and writes the row.
         row_id: Id that the row has or will have, where it is known before the call.
+        first_token: Seconds from the request to the first words of a stream; None before them.
+        most_input: Input tokens that money was reserved for; None where none was.
     """
 
-    def __init__(
-        self,
-        card: ModelCard,
-        ask: ModelRequest,
-        messages: Sequence[BaseMessage],
-        grant: Grant,
-        recorder: CallRecorder,
-        row_id: str | None = None,
-    ) -> None:
-        self.card = card
-        self.ask = ask
-        self.messages = messages
-        self.grant = grant
-        self.recorder = recorder
-        self.row_id = row_id
-        self.first_token: float | None = None
-        self.most_input: int | None = None
-        self._stream: StreamUsage | None = None
-        self._reach = Reach()
-        self._sent: float | None = None
-        self._at = self._seconds = 0.0
-        self._usage: Usage | None = None
-        self._cost: int | None = None
-        self._charged: int | None = None
-        self._flagship_cost: int | None = None
+    card: ModelCard
+    ask: ModelRequest
+    messages: Sequence[BaseMessage]
+    grant: Grant
+    recorder: CallRecorder
+    row_id: str | None = None
+    first_token: float | None = None
+    most_input: int | None = None
+    _stream: StreamUsage | None = None
+    _reach: Reach = field(default_factory=Reach)
+    _sent: float | None = None
+    _at: float = 0.0
+    _seconds: float = 0.0
+    _usage: Usage | None = None
+    _cost: int | None = None
+    _charged: int | None = None
+    _flagship_cost: int | None = None
 
     @property
     def begun(self) -> bool:

@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -22,6 +23,8 @@ from ...ledger.budgets.budgets import BudgetExceeded
 from ...ledger.rows import CallRow
 from ..conversation.mending import Mending
 from ..errors import failure_of
+from ..failures import FAILURES
+from ..guards.budget import Bound, bounded, uncapped
 from ..guards.guards import Grant, Guards
 from ..request import ModelRequest, one_line
 from .bill import Bill, CallRecorder, Verdict
@@ -32,22 +35,10 @@ if TYPE_CHECKING:
 
     from ...backends.replies.reply import Reply
     from ...ledger.ledger import Ledger
-    from ..guards.budget import Bound
     from ..guards.tokens import TokenCaps
     from .clients import Ready
 
 __all__ = ["ModelCall", "close_all", "fund"]
-
-_PERHAPS_BILLED: Final = frozenset(
-    {
-        FailureKind.TIMEOUT,
-        FailureKind.CONNECTION,
-        FailureKind.MALFORMED,
-        FailureKind.UNKNOWN,
-        FailureKind.CANCELLED,
-    }
-)
-"""The provider may have worked, and billed, although no complete answer came."""
 
 _UNTOLD: Final = "unknown"
 """The model that answered, where the provider does not name it: never taken for the model that was asked."""
@@ -55,6 +46,7 @@ _GAVE_UP: Final = "the caller did not wait for the end"
 _OVER: Final = "the process ended"
 
 
+@dataclass(eq=False, repr=False)
 class ModelCall:
     """One request to one model: admitted, invoked, validated, settled and recorded.
 
@@ -62,7 +54,7 @@ class ModelCall:
     cancelled task, a stream that its reader closed or dropped, the end of the process) ends it as cancelled: it is
     charged and recorded too.
 
-    Args:
+    Attributes:
         card: The model to ask.
         ask: The request.
         messages: The conversation in a form the model takes.
@@ -70,49 +62,37 @@ class ModelCall:
         backend: Of the model's provider.
         grant: What the call was admitted with.
         booking: Writes its row.
-        notes: Options of the request that its model has no word for, for the row.
-        number: Which call of the request it is, from 1.
         row_id: Id of its row, where it is known before the call.
+        notes: Options of the request that its model has no word for, for the row.
         ready: Its chat model; None where it is answered elsewhere.
-
-    Attributes:
+        number: Which call of the request it is, from 1.
         bill: What it used and costs.
         unwanted: Why its answer is no longer needed, for the row of a call that is broken off.
         task: The task that makes it, where another may have to break it off.
     """
 
-    def __init__(
-        self,
-        card: ModelCard,
-        ask: ModelRequest,
-        messages: Sequence[BaseMessage],
-        options: dict[str, Any],
-        *,
-        backend: Backend,
-        grant: Grant,
-        booking: CallRecorder,
-        notes: Sequence[str] = (),
-        number: int = 1,
-        row_id: str | None = None,
-        ready: Ready | None = None,
-    ) -> None:
-        self.card = card
-        self.ask = ask
-        self.messages = messages
-        self.options = options
-        self.backend = backend
-        self.grant = grant
-        self.number = number
-        self.notes = tuple(notes)
-        self.bill = Bill(card, ask, messages, grant, booking, row_id)
-        self.unwanted = ""
-        self.task: asyncio.Task[Any] | None = None
-        # Popped by whoever ends the call: of two threads, one can.
-        self._unended = [True]
-        self._over = False
-        self._ready = ready
-        self._mending: Mending | None = None
-        self._process = os.getpid()
+    card: ModelCard
+    ask: ModelRequest
+    messages: Sequence[BaseMessage]
+    options: dict[str, Any]
+    _: KW_ONLY
+    backend: Backend
+    grant: Grant
+    booking: InitVar[CallRecorder]
+    row_id: InitVar[str | None] = None
+    notes: Sequence[str] = ()
+    ready: Ready | None = None
+    number: int = 1
+    unwanted: str = ""
+    task: asyncio.Task[Any] | None = None
+    # Popped by whoever ends the call: of two threads, one can.
+    _unended: list[bool] = field(default_factory=lambda: [True])
+    _over: bool = False
+    _mending: Mending | None = None
+    _process: int = field(default_factory=os.getpid)
+
+    def __post_init__(self, booking: CallRecorder, row_id: str | None) -> None:
+        self.bill = Bill(self.card, self.ask, self.messages, self.grant, booking, row_id)
 
     def __enter__(self) -> Self:
         return self
@@ -196,9 +176,9 @@ class ModelCall:
 
     def _bound(self) -> tuple[Ready, Mapping[str, Any]]:
         """The chat model, and the arguments that give it the tools of the request."""
-        if self._ready is None:
+        if self.ready is None:
             raise RuntimeError("the call has no chat model")
-        return self._ready, self._ready.binding(self.ask, self.card) if self.ask.tools else _NO_TOOLS
+        return self.ready, self.ready.binding(self.ask, self.card) if self.ask.tools else _NO_TOOLS
 
     async def chunks(self) -> AsyncGenerator[AIMessageChunk]:
         """Send the request and give the reply as it comes, each chunk counted; errors are the client's own."""
@@ -283,7 +263,7 @@ class ModelCall:
         self._claim()
         refused = error.status is not None and error.status >= 400
         sent = error.sent or self.bill.connected
-        perhaps = sent and not refused and error.kind in _PERHAPS_BILLED
+        perhaps = sent and not refused and FAILURES[error.kind].perhaps_billed
         self.bill.break_off(billed=billed, perhaps=perhaps)
         return self.bill.write((error.kind, one_line(error)), self.notes, attempt=self.number)
 
@@ -330,15 +310,18 @@ async def fund(
     """
 
     def worst() -> Bound:
-        return guards.bound(call.card, call.ask, call.messages, call.options, backend=call.backend)
+        settled = guards.settled(call.card)
+        return bounded(
+            guards.prices, call.card, call.ask, call.messages, call.options, backend=call.backend, settled=settled
+        )
 
     if not scopes and tokens is None:
-        call.options = guards.uncapped(call.ask, call.options, call.backend)
+        call.options = uncapped(call.ask, call.options, call.backend)
         return
     try:
         bound = worst()
         if tokens is not None:
-            call.grant.allow(tokens, await tokens.reserve(bound.input + bound.output, patience))
+            call.grant.tokens = tokens, await tokens.reserve(bound.input + bound.output, patience)
         while scopes and bound.most:
             budgets = guards.budgets()
             # What is recorded if the process is killed during the call; its own row has the same id.
@@ -351,7 +334,7 @@ async def fund(
                 if bound.most >= before.most:
                     raise
             else:
-                call.grant.fund(budgets, reservation)
+                call.grant.money = budgets, reservation
                 call.bill.row_id = row.id
                 break
     except BaseException:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -70,6 +70,15 @@ class Ready(NamedTuple):
     binding: Callable[[ModelRequest, ModelCard], dict[str, Any]]
 
 
+@dataclass(eq=False, slots=True)
+class _Kept:
+    """The chat models of one event loop, the lock under which they are built, and what drops them at the loop's end."""
+
+    models: dict[str, Ready] = field(default_factory=dict)
+    building: asyncio.Lock = field(default_factory=asyncio.Lock)
+    end: AsyncGenerator[None] | None = None
+
+
 class Clients:
     """Builds chat models.
 
@@ -86,13 +95,7 @@ class Clients:
     def __init__(self, settings: Settings, on_headers: Callable[[RateLimitKey, Mapping[str, str]], None]) -> None:
         self._settings = settings
         self._on_headers = on_headers
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Ready]] = (
-            weakref.WeakKeyDictionary()
-        )
-        self._building: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
-        self._ends: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncGenerator[None]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Kept] = weakref.WeakKeyDictionary()
         reset_in_children(self)
         self._bindings: dict[Any, dict[str, Any]] = {}
         self._said_of: Mapping[str, ModelCard] | None = None
@@ -103,9 +106,8 @@ class Clients:
 
     def reset_after_fork(self) -> None:
         """Reset in a forked child: connections are the parent's."""
-        keep_for_good((dict(self._loops), dict(self._ends)))
-        self._loops, self._building = weakref.WeakKeyDictionary(), weakref.WeakKeyDictionary()
-        self._ends = weakref.WeakKeyDictionary()
+        keep_for_good(dict(self._loops))
+        self._loops = weakref.WeakKeyDictionary()
 
     def backend(self, card: ModelCard) -> Backend:
         """The backend that serves a card."""
@@ -133,18 +135,17 @@ class Clients:
 
     async def ready(self, card: ModelCard) -> Ready:
         """The chat model of a card, built in a thread the first time: to load its SDK takes a second or two."""
-        loop = asyncio.get_running_loop()
-        known = self._loops.get(loop)
-        if known is not None and card.id in known:
-            return known[card.id]
-        async with self._building.setdefault(loop, asyncio.Lock()):
-            models = self._models(loop)
-            if loop not in self._ends:
-                self._ends[loop] = _until_the_end(models)
-                await anext(self._ends[loop])
-            if card.id not in models:
-                models[card.id] = await in_thread(self._build, card)
-            return models[card.id]
+        kept = self._kept()
+        ready = kept.models.get(card.id)
+        if ready is not None:
+            return ready
+        async with kept.building:
+            if kept.end is None:
+                kept.end = _until_the_end(kept.models)
+                await anext(kept.end)
+            if card.id not in kept.models:
+                kept.models[card.id] = await in_thread(self._build, card)
+            return kept.models[card.id]
 
     def said(self, ask: ModelRequest, card: ModelCard) -> Said:
         """A request's options in the vocabulary of a model's client."""
@@ -184,7 +185,7 @@ class Clients:
 
     def bound(self, ask: ModelRequest, card: ModelCard) -> tuple[BaseChatModel, dict[str, Any]]:
         """The chat model of a card, built now unless it is `ready`, and the arguments that give it the ask's tools."""
-        models = self._models(asyncio.get_running_loop())
+        models = self._kept().models
         ready = models.get(card.id)
         if ready is None:
             ready = models[card.id] = self._build(card)
@@ -206,17 +207,17 @@ class Clients:
             self._bindings[key] = binding
         return dict(binding)
 
-    def _models(self, loop: asyncio.AbstractEventLoop) -> dict[str, Ready]:
-        models = self._loops.get(loop)
-        if models is None:
+    def _kept(self) -> _Kept:
+        """What is kept for the running event loop."""
+        loop = asyncio.get_running_loop()
+        kept = self._loops.get(loop)
+        if kept is None:
             # A client holds its loop, so those of a loop that is over would stay, with their connections.
             for ref in self._loops.keyrefs():
                 if (old := ref()) is not None and old.is_closed():
                     self._loops.pop(old, None)
-                    self._building.pop(old, None)
-                    self._ends.pop(old, None)
-            models = self._loops.setdefault(loop, {})
-        return models
+            kept = self._loops.setdefault(loop, _Kept())
+        return kept
 
     def _build(self, card: ModelCard) -> Ready:
         settings = played(self._settings)

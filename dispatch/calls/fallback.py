@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from ...backends.base import BackendError
@@ -23,7 +24,7 @@ from ..conversation.prompt_cache import PromptCacheTracker
 from ..errors import AllFailed, Failure, NoCandidate, cut_off
 from ..evidence.task_stats import TaskHistory
 from ..guards.availability import Availability
-from ..guards.guards import Guards
+from ..guards.guards import Grant, Guards
 from ..guards.rate_limit import Wait
 from ..request import one_line
 from .bill import CallRecorder, call_metadata
@@ -47,10 +48,11 @@ _PATIENCE_SECONDS: Final = 30.0
 """How long a call waits for what parallel calls have reserved of a cap."""
 
 
+@dataclass(eq=False, repr=False)
 class FallbackChain:
     """Gives the next call to make until one is answered, and acts on how each call ended.
 
-    Args:
+    Attributes:
         routed: The request, and what was decided for it.
         cards: The catalogue.
         clients: Its chat models.
@@ -61,52 +63,38 @@ class FallbackChain:
         availability: Learns of keys that were refused.
         kept: Answers given before; None where the policy keeps none.
         replay: What came of the request in an earlier part of the run; None where the run cannot be taken up.
-
-    Attributes:
+        made: Calls made so far.
+        failures: Those without a usable answer.
+        setup: Seconds that loading SDKs and building clients has taken.
         ask: The request.
         decision: Which models may run the step.
-        deadline: When the step has to be over, in the event loop's seconds; loading SDKs and building clients is not
-            counted.
-        setup: Seconds that has taken.
         limits: What bounds it.
-        failures: The calls without a usable answer.
-        made: Calls made so far.
-        kept: As it was given, and so is ``replay``.
+        deadline: When the step has to be over, in the event loop's seconds; ``setup`` is not counted.
     """
 
-    def __init__(
-        self,
-        routed: Routed,
-        *,
-        cards: Mapping[str, ModelCard],
-        clients: Clients,
-        guards: Guards,
-        recorder: CallRecorder,
-        history: TaskHistory,
-        prompt_caches: PromptCacheTracker,
-        availability: Availability,
-        kept: KeptAnswers | None = None,
-        replay: Replay | None = None,
-    ) -> None:
-        self._routed = routed
-        self.ask = routed.ask
-        self._cards = cards
-        self._clients = clients
-        self._history = history
-        self._prompt_caches = prompt_caches
-        self._availability = availability
-        self.kept, self.replay = kept, replay
-        self.made = 0
-        self.decision = routed.decision
-        self.limits = routed.limits
+    routed: Routed
+    _: KW_ONLY
+    cards: Mapping[str, ModelCard]
+    clients: Clients
+    guards: Guards
+    recorder: CallRecorder
+    history: TaskHistory
+    prompt_caches: PromptCacheTracker
+    availability: Availability
+    kept: KeptAnswers | None = None
+    replay: Replay | None = None
+    made: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    setup: float = 0.0
+    _flying: dict[str, ModelCall] = field(default_factory=dict)
+    _skipped: list[tuple[str, str]] = field(default_factory=list)
+    _mistakes: list[ConfigError] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        routed = self.routed
+        self.ask, self.decision, self.limits = routed.ask, routed.decision, routed.limits
         self.deadline = routed.deadline
-        self.setup = 0.0
-        self.failures: list[Failure] = []
-        self._candidates = _Candidates(cards, self.decision.candidates, routed.policy.routing.on_failure)
-        self._factory = _CallFactory(routed, guards, recorder)
-        self._flying: dict[str, ModelCall] = {}
-        self._skipped: list[tuple[str, str]] = []
-        self._mistakes: list[ConfigError] = []
+        self._candidates = _Candidates(self.cards, list(self.decision.candidates), routed.policy.routing.on_failure)
 
     def refused(self, failure: Failure) -> None:
         """Note that a provider refused the request before, so that the next one that does so ends it."""
@@ -129,7 +117,7 @@ class FallbackChain:
             built = await self._built(card)
             if card.id not in self._candidates.queue:
                 continue
-            ready = built if isinstance(built, str) else self._prepared(card, built)
+            ready = built if isinstance(built, str) else self._admitted(card, built)
             if isinstance(ready, ModelCall):
                 ready.number = self.made + 1
                 if await self._funded(ready):
@@ -159,7 +147,7 @@ class FallbackChain:
         """
         began = _now()
         try:
-            return await self._clients.ready(card)
+            return await self.clients.ready(card)
         except Exception as error:  # noqa: BLE001 - an SDK raises what it likes while it is loaded and set up
             self._mistakes += [error] if isinstance(error, ConfigError) else []
             return one_line(f"its client cannot be built: {error_line(words_of(error))}")
@@ -168,29 +156,43 @@ class FallbackChain:
             self.setup += took
             self.deadline += took
 
-    def _prepared(self, card: ModelCard, ready: Ready) -> ModelCall | Wait | str | None:
-        """As `_CallFactory.call`, with what this request knows of the model."""
-        try:
-            return self._factory.call(card, ready, slow_too=card.id in self._candidates.slow)
-        except PointsmanError:
-            raise
-        except Exception as error:  # noqa: BLE001 - what one vendor's form cannot hold another's may
-            return one_line(f"the request cannot be put into its form: {error_line(words_of(error))}")
+    def _admitted(self, card: ModelCard, ready: Ready) -> ModelCall | Wait | str | None:
+        """The call of a model, still without money.
+
+        Returns:
+            The call; or how long its rate limit or breaker holds it back; or why it cannot be made now; or None where
+            its breaker only finds it slow.
+        """
+        slow_too = card.id in self._candidates.slow
+        tokens, output = self.decision.features.tokens, self.ask.declared.max_output or 0
+        grant = self.guards.admit(card, tokens, output, last=slow_too)
+        if isinstance(grant, str):
+            key = self.guards.key(card)
+            if held := self.guards.health.held(key):
+                return Wait(grant, held)
+            return grant if slow_too or not self.guards.health.merely_slow(key) else None
+        return grant if isinstance(grant, Wait) else _made(self.routed, self.recorder, card, ready, grant)
 
     async def _funded(self, call: ModelCall) -> bool:
-        """As `_CallFactory.funded`; False too where a failure meanwhile has ruled the model out."""
-        patience = max(0.0, min(self._left(), _PATIENCE_SECONDS))
-        if not await self._factory.funded(call, self.deadline, patience):
-            self._skipped.append((call.card.id, "the deadline was over before the ledger could reserve its money"))
-            return False
+        """Reserve the worst case of a call; False, with the call closed, where it cannot be made.
+
+        Raises:
+            BudgetExceeded: A cap leaves too little.
+        """
+        scopes, tokens = self.routed.scopes, self.routed.step.run.tokens
+        if scopes or tokens is not None or self.ask.declared.max_output is not None:
+            patience = max(0.0, min(self._left(), _PATIENCE_SECONDS))
+            try:
+                async with asyncio.timeout_at(self.deadline):
+                    await fund(call, self.guards, scopes, tokens, patience)
+            except TimeoutError:
+                call.close()
+                self._skipped.append((call.card.id, "the deadline was over before the ledger could reserve its money"))
+                return False
         if call.card.id in self._candidates.queue:
             return True
         call.close()
         return False
-
-    def until(self) -> float:
-        """When an attempt that begins now must have its whole reply, in the event loop's seconds."""
-        return min(self.deadline, _now() + self.limits.call)
 
     async def answer(self, call: ModelCall) -> AIMessage | None:
         """Make a call, and give its reply where that can be used.
@@ -199,7 +201,7 @@ class FallbackChain:
             BackendError: The request itself is at fault.
         """
         call.task = asyncio.current_task()
-        until = self.until()
+        until = min(self.deadline, _now() + self.limits.call)
         try:
             with call:
                 try:
@@ -220,14 +222,14 @@ class FallbackChain:
         """Check and record a complete reply; False when the next candidate must be asked."""
         card, (row, wrong) = call.card, call.answered(message, chunks)
         self._flying.pop(card.id, None)
-        call.grant.judge(row.first_token or row.latency, None if wrong is None else wrong[0], usage=row.usage)
-        self._history.observe(self.ask.declared.task, row)
+        call.grant.judge(row, None if wrong is None else wrong[0])
+        self.history.observe(self.ask.declared.task, row)
         if wrong is not None:
             if self.replay is not None:
                 self.replay.unusable(card.id, wrong)
             self._on_failure(card, Failure(card.id, wrong[0], wrong[1], message))
             return False
-        self._prompt_caches.noted(self._routed.place, card)
+        self.prompt_caches.noted(self.routed.place, card)
         if self._flying:
             _break_off(self._flying.values(), "another model answered first")
         self.accounted(message, row, call.notes)
@@ -242,10 +244,10 @@ class FallbackChain:
         """
         card, row = call.card, call.failed(error)
         self._flying.pop(card.id, None)
-        call.grant.judge(row.latency, error.kind, retry_after=error.retry_after)
-        self._history.observe(self.ask.declared.task, row)
+        call.grant.judge(row, error.kind, error.retry_after)
+        self.history.observe(self.ask.declared.task, row)
         if error.kind is FailureKind.AUTH:
-            self._availability.refused(card.provider)
+            self.availability.refused(card.provider)
         if isinstance(error.__cause__, ConfigError):
             raise error.__cause__
         if self._on_failure(card, Failure(card.id, error.kind, one_line(error)), error) == "retry":
@@ -262,12 +264,12 @@ class FallbackChain:
         if self._mistakes and not self.failures and len(self._mistakes) == len(self._skipped):
             return self._mistakes[0]
         if self.failures or self._skipped:
-            return AllFailed(self.failures, self._skipped, self.decision.risk, self.setup, self._routed.step)
-        return NoCandidate(self.decision, self._routed.step)
+            return AllFailed(self.failures, self._skipped, self.decision.risk, self.setup, self.routed.step)
+        return NoCandidate(self.decision, self.routed.step)
 
     def cut(self, cause: BackendError | None = None) -> BackendError:
         """The error of the last stream, whose first words have been handed out."""
-        return cut_off(self.failures[-1], cause, self._routed.step)
+        return cut_off(self.failures[-1], cause, self.routed.step)
 
     def accounted(self, message: AIMessage, row: CallRow, notes: Sequence[str] | None = None) -> AIMessage:
         """Put into a reply's metadata which model answered, why, and what it cost."""
@@ -299,30 +301,25 @@ class FallbackChain:
         return action
 
 
+@dataclass(eq=False)
 class _Candidates:
     """The queue of one request's models. A model stays in it until its turn is over or a failure rules it out.
 
-    Args:
-        cards: The catalogue.
-        names: The candidates of the decision, best first.
-        on_failure: Kind of failure -> what is done about it, as the policy has it.
-
     Attributes:
-        queue: What may still be asked.
+        cards: The catalogue.
+        queue: What may still be asked: the candidates of the decision at first, best first.
+        on_failure: Kind of failure -> what is done about it, as the policy has it.
         slow: Those that have become slow, and are asked after the others.
         refused_by: The provider that refused the request; a second one that does so ends it.
     """
 
-    def __init__(
-        self, cards: Mapping[str, ModelCard], names: Sequence[str], on_failure: Mapping[FailureKind, OnFailure]
-    ) -> None:
-        self._cards = cards
-        self.queue = list(names)
-        self._on_failure = on_failure
-        self._retried: set[str] = set()
-        self.slow: set[str] = set()
-        self._held: set[str] = set()
-        self.refused_by: str | None = None
+    cards: Mapping[str, ModelCard]
+    queue: list[str]
+    on_failure: Mapping[FailureKind, OnFailure]
+    slow: set[str] = field(default_factory=set)
+    refused_by: str | None = None
+    _held: set[str] = field(default_factory=set)
+    _retried: set[str] = field(default_factory=set)
 
     @property
     def single(self) -> bool:
@@ -343,8 +340,8 @@ class _Candidates:
         if name in self._held:
             # Another one of the same tier, while its rate limit holds this one back.
             peers = (one for one in waiting if one not in self._held)
-            name = next((one for one in peers if self._cards[one].tier is self._cards[name].tier), name)
-        return self._cards[name]
+            name = next((one for one in peers if self.cards[one].tier is self.cards[name].tier), name)
+        return self.cards[name]
 
     def hold(self, model: str) -> bool:
         """Note that a model's rate limit holds it back for a moment.
@@ -370,7 +367,7 @@ class _Candidates:
             What the policy does about it, ``next`` where the model has had its retry; and whether this is the second
             provider that refuses the request.
         """
-        action, again = self._on_failure[kind], False
+        action, again = self.on_failure[kind], False
         if action == "elsewhere":
             again = self.refused_by not in (None, card.provider)
             self.refused_by = self.refused_by if again else card.provider
@@ -381,7 +378,7 @@ class _Candidates:
         if action == "retry" and card.id not in self._retried:
             self._retried.add(card.id)
             return action, False
-        rest = [self._cards[name] for name in self.queue if name != card.id]
+        rest = [self.cards[name] for name in self.queue if name != card.id]
         if action == "stronger":
             # Where nothing is stronger another model of the same tier may still do better.
             rest = [other for other in rest if other.tier > card.tier] or [o for o in rest if o.tier is card.tier]
@@ -393,91 +390,34 @@ class _Candidates:
         return "next" if action == "retry" else action, False
 
 
-class _CallFactory:
-    """Makes calls that may be sent.
-
-    Args:
-        routed: The request, and what was decided for it.
-        guards: Breakers, rate limits and budgets.
-        recorder: Writes the calls' rows.
-    """
-
-    def __init__(self, routed: Routed, guards: Guards, recorder: CallRecorder) -> None:
-        self._routed = routed
-        self._guards = guards
-        self._recorder = recorder
-
-    def call(self, card: ModelCard, ready: Ready, *, slow_too: bool) -> ModelCall | Wait | str | None:
-        """Make the call of a model, still without money.
-
-        Args:
-            card: The model.
-            ready: Its chat model.
-            slow_too: Ask it even if its breaker finds it slow.
-
-        Returns:
-            The call; or how long its rate limit or breaker holds it back; or why it cannot be made now; or None where
-            its breaker only finds it slow.
-        """
-        guards, ask = self._guards, self._routed.ask
-        tokens, output = self._routed.decision.features.tokens, ask.declared.max_output or 0
-        grant = guards.admit(card, tokens, output, last=slow_too)
-        if isinstance(grant, str):
-            key = guards.key(card)
-            if held := guards.health.held(key):
-                return Wait(grant, held)
-            return grant if slow_too or not guards.health.merely_slow(key) else None
-        if isinstance(grant, Wait):
-            return grant
-        try:
-            said = self._routed.said.get(card.id, NOTHING)
-            messages, options = brief(ask, card, said)
-            taken = carried(messages, ready.dialect, card)
-            if isinstance(taken, str):
-                grant.give_back()
-                return taken
-            if self._routed.keeps_prompt:
-                options = {**ready.backend.prompt_cache, **options}
-            return ModelCall(
-                card,
-                ask,
-                taken,
-                options,
-                backend=ready.backend,
-                grant=grant,
-                booking=self._recorder,
-                notes=() if said is NOTHING else said.told,
-                ready=ready,
-            )
-        except BaseException:
+def _made(routed: Routed, recorder: CallRecorder, card: ModelCard, ready: Ready, grant: Grant) -> ModelCall | str:
+    """The call of a model that is asked with a grant; or why it cannot be asked, with the grant given back."""
+    try:
+        said = routed.said.get(card.id, NOTHING)
+        messages, options = brief(routed.ask, card, said)
+        taken = carried(messages, ready.dialect, card)
+        if isinstance(taken, str):
             grant.give_back()
+            return taken
+        if routed.keeps_prompt:
+            options = {**ready.backend.prompt_cache, **options}
+        return ModelCall(
+            card,
+            routed.ask,
+            taken,
+            options,
+            backend=ready.backend,
+            grant=grant,
+            booking=recorder,
+            notes=() if said is NOTHING else said.told,
+            ready=ready,
+        )
+    except BaseException as error:
+        grant.give_back()
+        if isinstance(error, PointsmanError) or not isinstance(error, Exception):
             raise
-
-    async def funded(self, call: ModelCall, until: float, patience: float) -> bool:
-        """Reserve the worst case of a call, and limit the model's output to what that covers.
-
-        Args:
-            call: The call; closed where it cannot be made.
-            until: When the request has to be over, in the event loop's seconds.
-            patience: Seconds to wait for what parallel calls have reserved.
-
-        Returns:
-            False where the ledger did not answer before ``until``.
-
-        Raises:
-            BudgetExceeded: A cap leaves too little.
-        """
-        routed = self._routed
-        scopes, tokens = routed.scopes, routed.step.run.tokens
-        if not scopes and tokens is None and routed.ask.declared.max_output is None:
-            return True
-        try:
-            async with asyncio.timeout_at(until):
-                await fund(call, self._guards, scopes, tokens, patience)
-        except TimeoutError:
-            call.close()
-            return False
-        return True
+        # What one vendor's form cannot hold another's may.
+        return one_line(f"the request cannot be put into its form: {error_line(words_of(error))}")
 
 
 def _break_off(calls: Iterable[ModelCall], why: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cache
-from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
@@ -18,27 +17,23 @@ from ...routing.decision import Decision, RuleHit
 
 __all__ = ["CallOptions", "call_options", "choice_of", "known_options", "noted"]
 
-_ALIASES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "effort": "reasoning_effort",
-        "max_completion_tokens": "max_tokens",
-        "max_output_tokens": "max_tokens",
-        "stop_sequences": "stop",
-    }
-)
+_ALIASES: Final[Mapping[str, str]] = {
+    "effort": "reasoning_effort",
+    "max_completion_tokens": "max_tokens",
+    "max_output_tokens": "max_tokens",
+    "stop_sequences": "stop",
+}
 # LangChain's own words to a chat model, which say nothing about the answer.
 _IGNORED: Final = frozenset({"stream", "stream_usage"})
-_ELSEWHERE: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "n": "ask once for each answer, with batch()",
-        "request_timeout": "give the model a deadline=, in seconds",
-        "timeout": "give the model a deadline=, in seconds",
-        "max_retries": "the policy's limits say how often is tried (routing.limits.attempts)",
-        "api_key": "keys stand in environment variables that models.yaml names",
-        "base_url": "the address of a provider stands in models.yaml",
-        "model_name": "give the model prefer=, as provider/name",
-    }
-)
+_ELSEWHERE: Final[Mapping[str, str]] = {
+    "n": "ask once for each answer, with batch()",
+    "request_timeout": "give the model a deadline=, in seconds",
+    "timeout": "give the model a deadline=, in seconds",
+    "max_retries": "the policy's limits say how often is tried (routing.limits.attempts)",
+    "api_key": "keys stand in environment variables that models.yaml names",
+    "base_url": "the address of a provider stands in models.yaml",
+    "model_name": "give the model prefer=, as provider/name",
+}
 
 
 def _listed(value: Any) -> Any:
@@ -166,14 +161,18 @@ def choice_of(said: Any, names: Collection[str]) -> Choice | None:
         said = said[0]
     if isinstance(said, str):
         return _named(said, names)
-    if isinstance(said, Mapping):
-        return _of_mapping(said, names)
-    raise ConfigError(f"tool_choice={said!r} means nothing here: say 'auto', 'none', 'any' or the name of one tool")
+    found = _of_mapping(said, names) if isinstance(said, Mapping) else None
+    if found is None:
+        raise ConfigError(f"tool_choice={said!r} means nothing here: say 'auto', 'none', 'any' or the name of one tool")
+    return found
 
 
-_MODES: Final[Mapping[str, Choice]] = MappingProxyType(
-    {"auto": Choice("auto"), "none": Choice("none"), "any": Choice("any"), "required": Choice("any")}
-)
+_MODES: Final[Mapping[str, Choice]] = {
+    "auto": Choice("auto"),
+    "none": Choice("none"),
+    "any": Choice("any"),
+    "required": Choice("any"),
+}
 
 
 def _named(word: str, names: Collection[str]) -> Choice:
@@ -185,20 +184,16 @@ def _named(word: str, names: Collection[str]) -> Choice:
     raise ConfigError(f"tool_choice names {word!r}, which is not among the tools bound{suggest(word, names)}")
 
 
-def _of_mapping(said: Mapping[str, Any], names: Collection[str]) -> Choice:
+def _of_mapping(said: Mapping[str, Any], names: Collection[str]) -> Choice | None:
     inner = said.get("function") or said.get("tool") or said.get("function_calling_config") or said
-    if isinstance(inner, Mapping) and isinstance(inner.get("name"), str):
-        if inner["name"] not in names:
-            return _named(inner["name"], names)
-        return Choice("tool", inner["name"])
-    if isinstance(inner, Mapping):
-        allowed = inner.get("allowed_function_names")
-        if isinstance(allowed, list | tuple) and len(allowed) == 1:
-            return _named(str(allowed[0]), names)
-        mode = str(inner.get("mode") or said.get("type") or next(iter(said), "")).lower()
-        if mode in _MODES:
-            return _MODES[mode]
-    raise ConfigError(f"tool_choice={said!r} means nothing here: say 'auto', 'none', 'any' or the name of one tool")
+    if not isinstance(inner, Mapping):
+        return None
+    if isinstance(inner.get("name"), str):
+        return _named(inner["name"], names)
+    allowed = inner.get("allowed_function_names")
+    if isinstance(allowed, list | tuple) and len(allowed) == 1:
+        return _named(str(allowed[0]), names)
+    return _MODES.get(str(inner.get("mode") or said.get("type") or next(iter(said), "")).lower())
 
 
 def noted(decision: Decision, said: Mapping[str, Said]) -> Decision:

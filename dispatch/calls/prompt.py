@@ -6,16 +6,15 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from langchain_core.messages import BaseMessage, SystemMessage
 
 from ...backends.options import Said
 from ...configs.catalog import ModelCard
 from ...configs.errors import ConfigError
 from ...configs.rows import read_rows
 from ..request import ModelRequest
-
-if TYPE_CHECKING:
-    from langchain_core.messages import BaseMessage
 
 __all__ = ["brief", "examples_digests"]
 
@@ -59,8 +58,6 @@ def _digest(path: str, _changed: float) -> str:
 
 
 def _with_examples(ask: ModelRequest) -> list[BaseMessage]:
-    from langchain_core.messages import SystemMessage
-
     shown = "\n\n".join(
         f"Examples for {field}:\n" + _examples(path, _mtime(path)) for field, path in sorted(ask.examples.items())
     )

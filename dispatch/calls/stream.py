@@ -8,14 +8,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from contextvars import Token
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
 
 from ...backends.replies.bounds import HEARD
 from ...configs.schema import Limits
 from .call import ModelCall
-
-if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage, AIMessageChunk
 
 __all__ = ["Streamed", "as_chunk", "bounded", "closing_chunk"]
 
@@ -87,8 +86,6 @@ class Streamed:
 
     def message(self) -> AIMessage:
         """The complete answer."""
-        from langchain_core.messages import AIMessage, message_chunk_to_message
-
         if self.whole is None:
             return AIMessage("")
         message = message_chunk_to_message(self.whole)
@@ -211,8 +208,6 @@ class _Watch:
 
 def as_chunk(message: AIMessage) -> AIMessageChunk:
     """Give a whole message as the only chunk of a stream."""
-    from langchain_core.messages import AIMessageChunk
-
     calls = [
         {"name": call["name"], "args": json.dumps(call["args"]), "id": call["id"], "index": place}
         for place, call in enumerate(message.tool_calls)
@@ -228,8 +223,6 @@ def as_chunk(message: AIMessage) -> AIMessageChunk:
 
 def closing_chunk(message: AIMessage) -> AIMessageChunk:
     """Give an empty last chunk that carries the account of the call, so that a stream tells what ran too."""
-    from langchain_core.messages import AIMessageChunk
-
     return AIMessageChunk(
         content="",
         id=message.id,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, Final
 
+from langchain_core.messages import AIMessage
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, RootModel, ValidationError, create_model
@@ -15,9 +17,6 @@ from ...backends import schemas
 from ...configs.errors import ConfigError
 from ..conversation.blocks import cleaned
 from ..request import one_line
-
-if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage
 
 __all__ = ["bindable", "is_class", "judged", "output_class", "refused", "wrapped"]
 
@@ -204,17 +203,10 @@ def _schema(kind: type[BaseModel]) -> Mapping[str, Any]:
 
 def _comes_back(schema: Mapping[str, Any]) -> bool:
     """Whether one of a schema's definitions contains itself, directly or by way of others."""
-    reach = {name: _refs(inner) for name, inner in (schema.get(_DEFS) or {}).items()}
-    for name in reach:
-        seen: set[str] = set()
-        ahead = set(reach[name])
-        while ahead:
-            other = ahead.pop()
-            if other == name:
-                return True
-            if other not in seen:
-                seen.add(other)
-                ahead |= reach.get(other, set())
+    try:
+        TopologicalSorter({name: _refs(inner) for name, inner in (schema.get(_DEFS) or {}).items()}).prepare()
+    except CycleError:
+        return True
     return False
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+
+from langchain_core.messages import AIMessage
 
 from ...backends.base import Backend
 from ...backends.replies.bounds import MOST_CALLS
@@ -15,9 +16,6 @@ from ..request import ModelRequest, one_line
 from .arguments import misfit
 from .options import choice_of
 from .structured_output import judged
-
-if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage
 
 __all__ = ["fault"]
 

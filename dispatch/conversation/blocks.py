@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from .dialects import Dialect
 
 __all__ = [
-    "EMPTY", "Block", "CannotCarry", "Carrier", "Kind", "clean", "cleaned", "finite", "is_inline", "kind_of", "paired",
+    "EMPTY", "Block", "CannotCarry", "Carrier", "Kind", "clean", "cleaned", "is_inline", "kind_of", "paired",
     "text_of", "with_types",
 ]  # fmt: skip
 
@@ -27,18 +27,16 @@ Kind = Literal["text", "refusal", "image", "file", "audio", "video", "thought", 
 _DATA_URL: Final = re.compile(r"data:(?P<mime>[^;,]+)(?:;[^;,]+)*;base64,(?P<data>.+)", re.DOTALL)
 _PDF: Final = "application/pdf"
 _SAME: Final = MappingProxyType({"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "image/x-png": "image/png"})
-_MAGIC: Final = MappingProxyType(
-    {
-        b"\x89PNG\r\n\x1a\n": "image/png",
-        b"\xff\xd8\xff": "image/jpeg",
-        b"GIF87a": "image/gif",
-        b"GIF89a": "image/gif",
-        b"BM": "image/bmp",
-        b"II*\0": "image/tiff",
-        b"MM\0*": "image/tiff",
-        b"<svg": "image/svg+xml",
-    }
-)
+_MAGIC: Final[Mapping[bytes, str]] = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF87a": "image/gif",
+    b"GIF89a": "image/gif",
+    b"BM": "image/bmp",
+    b"II*\0": "image/tiff",
+    b"MM\0*": "image/tiff",
+    b"<svg": "image/svg+xml",
+}
 _HEIF: Final = frozenset({b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"})
 _TEXTS: Final = frozenset(
     {"application/json", "application/x-ndjson", "application/jsonl", "application/xml", "application/yaml",
@@ -66,34 +64,24 @@ def clean(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in text else text
 
 
-def cleaned(value: Any, clean: Callable[[str], str] = clean) -> Any:
+def cleaned(value: Any, clean: Callable[[str], str] = clean, *, finite: bool = False) -> Any:
     """The same for every text in a JSON value; the same object where there is nothing to take out.
 
     Args:
         value: The JSON value.
         clean: What is done to each text.
+        finite: Make texts of NaN and the infinities, too, since JSON has none.
     """
     if isinstance(value, str):
         return clean(value)
+    if isinstance(value, float):
+        return str(value) if finite and not math.isfinite(value) else value
     if isinstance(value, Mapping):
-        made = {clean(str(key)): cleaned(inner, clean) for key, inner in value.items()}
+        made = {clean(str(key)): cleaned(inner, clean, finite=finite) for key, inner in value.items()}
         same = list(made) == list(value) and all(made[key] is inner for key, inner in value.items())
         return value if same else made
     if isinstance(value, list):
-        items = [cleaned(inner, clean) for inner in value]
-        return value if all(new is old for new, old in zip(items, value, strict=True)) else items
-    return value
-
-
-def finite(value: Any) -> Any:
-    """A JSON value with NaN and the infinities as text, since JSON has none; the same object where there are none."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, Mapping):
-        made = {key: finite(inner) for key, inner in value.items()}
-        return value if all(made[key] is inner for key, inner in value.items()) else made
-    if isinstance(value, list):
-        items = [finite(inner) for inner in value]
+        items = [cleaned(inner, clean, finite=finite) for inner in value]
         return value if all(new is old for new, old in zip(items, value, strict=True)) else items
     return value
 
@@ -104,7 +92,7 @@ def _is_unsendable(text: str) -> bool:
         return False
     try:
         value = json.loads(text)
-        return finite(value) is not value
+        return cleaned(value, str, finite=True) is not value
     except ValueError:
         return False
     except RecursionError:
@@ -204,13 +192,11 @@ class Carrier:
     Args:
         dialect: What its backend takes.
         inputs: Its input modalities.
-        tool_media: Whether a tool's result may hold an image.
     """
 
-    def __init__(self, dialect: Dialect, inputs: frozenset[str], *, tool_media: bool) -> None:
+    def __init__(self, dialect: Dialect, inputs: frozenset[str]) -> None:
         self._dialect = dialect
         self._inputs = inputs
-        self._tool_media = tool_media
 
     def content(self, content: str | Sequence[Any], *, text_only: bool = False) -> Any:
         """Carry what a user or the system said; the same object when it can stay as it is.
@@ -248,7 +234,7 @@ class Carrier:
         carried = self._all(content)
         if not carried:
             return EMPTY, []
-        stays = self._tool_media and not any("file_uri" in block for block in carried)
+        stays = self._dialect.tool_media and not any("file_uri" in block for block in carried)
         moved = [] if stays else [block for block in carried if kind_of(block) not in ("text", "unknown")]
         if not moved:
             return (content if _unchanged(carried, content) else carried), []
@@ -262,7 +248,7 @@ class Carrier:
         Args:
             content: A message's content.
         """
-        content = finite(cleaned(content))
+        content = cleaned(content, finite=True)
         if isinstance(content, str):
             return content if content.strip() else ""
         kept = [block for block in content if not self._is_refused(block)]
@@ -348,10 +334,11 @@ class Carrier:
         if "image" not in self._inputs:
             raise CannotCarry("it takes no image input")
         if not source.data:
-            url = _url_of(source)
+            if not source.url or source.url.startswith("data:"):
+                raise CannotCarry("an image has neither data nor a URL")
             if self._dialect.linked:
                 return _linked(source, source.mime)
-            return dict(block) if _is_common(block, "image") else _seen(block, {"url": url})
+            return dict(block) if _is_common(block, "image") else _seen(block, {"url": source.url})
         mime = _type_of(source.data) or _SAME.get(source.mime, source.mime)
         if mime not in self._dialect.images:
             raise CannotCarry(f"it takes no {mime or 'image of a type nobody told'}: give it as PNG or JPEG")
@@ -374,12 +361,6 @@ def _linked(source: _Source, mime: str) -> Block:
     """A medium that the provider fetches itself, in the form of Google's client."""
     mime = mime or mimetypes.guess_type(urlsplit(source.url).path)[0] or ""
     return {"type": "media", "file_uri": source.url, **({"mime_type": mime} if mime else {})}
-
-
-def _url_of(source: _Source) -> str:
-    if not source.url or source.url.startswith("data:"):
-        raise CannotCarry("an image has neither data nor a URL")
-    return source.url
 
 
 def _type_of(data: str) -> str:

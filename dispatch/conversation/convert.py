@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from ...configs.catalog import ModelCard
-from .blocks import Block, CannotCarry, Carrier, cleaned, finite, kind_of, text_of
+from .blocks import Block, CannotCarry, Carrier, cleaned, kind_of, text_of
 from .dialects import Dialect, dialect_of
 from .naming import wire_name
 from .tool_calls import Call, Turn, fresh_id, turns_of
-
-if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage, BaseMessage
 
 __all__ = ["carried", "portable"]
 
@@ -24,18 +23,13 @@ _OPENING: Final = "(The beginning of this conversation is not shown.)"
 # A date, a version of three digits, "latest" or "preview" after the name: the same model at another time.
 _DATED: Final = re.compile(r"[-@:](?:\d{4}-\d{2}-\d{2}|\d{8}|\d{3}|latest|preview(?:[-@:][\w.-]*)?)$")
 _ORIGIN: Final = ("model_name", "model_provider", "pointsman")
+"""Who made a message; all else about its making is left out."""
 _THOUGHT: Final = ("reasoning_content", "reasoning_details")
 _CLOSING: Final = "(It is your turn.)"
 _SERVER_IDS: Final = ("msg_", "resp_")
 
 
-def portable(
-    messages: Sequence[BaseMessage],
-    *,
-    to: str,
-    card: ModelCard,
-    profile: Mapping[str, Any] | None = None,
-) -> Sequence[BaseMessage] | str:
+def portable(messages: Sequence[BaseMessage], *, to: str, card: ModelCard) -> Sequence[BaseMessage] | str:
     """Put a conversation into a form that a model's API takes.
 
     What is only its maker's (reasoning, signatures, results of tools that ran at the vendor) is kept for that very
@@ -47,22 +41,19 @@ def portable(
             ``response_metadata`` (``pointsman`` or LangChain's ``model_provider``); unknown counts as foreign.
         to: Name of the backend that will be asked.
         card: The model that will be asked.
-        profile: Its LangChain profile, where known.
 
     Returns:
         The messages, the same object when nothing had to be changed; or the reason why the model cannot go on.
     """
-    return carried(messages, dialect_of(to), card, profile)
+    return carried(messages, dialect_of(to), card)
 
 
-def carried(
-    messages: Sequence[BaseMessage], dialect: Dialect | None, card: ModelCard, profile: Mapping[str, Any] | None = None
-) -> Sequence[BaseMessage] | str:
+def carried(messages: Sequence[BaseMessage], dialect: Dialect | None, card: ModelCard) -> Sequence[BaseMessage] | str:
     """`portable` where the dialect of the backend is known."""
     if dialect is None or _is_plain_question(messages):
         return messages
     try:
-        made = _Conversation(dialect, card, profile).carry(messages)
+        made = _Conversation(dialect, card).carry(messages)
     except CannotCarry as reason:
         return str(reason)
     same = len(made) == len(messages) and all(new is old for new, old in zip(made, messages, strict=True))
@@ -82,11 +73,10 @@ def _is_plain_question(messages: Sequence[BaseMessage]) -> bool:
 class _Conversation:
     """One conversion; collects the ids in use as it goes."""
 
-    def __init__(self, dialect: Dialect, card: ModelCard, profile: Mapping[str, Any] | None) -> None:
+    def __init__(self, dialect: Dialect, card: ModelCard) -> None:
         self._dialect = dialect
         self._card = card
-        tool_media = self._dialect.tool_media and (profile is None or bool(profile.get("image_tool_message")))
-        self._carrier = Carrier(self._dialect, card.inputs, tool_media=tool_media)
+        self._carrier = Carrier(dialect, card.inputs)
         self._used: set[str] = set()
         self._calls = 0
 
@@ -154,8 +144,6 @@ class _Conversation:
         return name
 
     def _said(self, turn: Turn, names: list[str], *, rebuild: bool, own: bool) -> tuple[AIMessage, list[Block]]:
-        from langchain_core.messages import AIMessage
-
         message = turn.message
         if isinstance(message, AIMessage) and not rebuild and (own or _is_plain(message)):
             content = self._carrier.kept(message.content)
@@ -168,7 +156,7 @@ class _Conversation:
         calls = [{**call.call, "id": name} for call, name in zip(turn.calls, names, strict=True)]
         made = AIMessage(content=text, tool_calls=calls, name=None if message is None else message.name)
         if message is not None and own:
-            made.response_metadata = _origin(message)
+            made.response_metadata = {key: value for key, value in message.response_metadata.items() if key in _ORIGIN}
             made.additional_kwargs = {key: value for key, value in message.additional_kwargs.items() if key in _THOUGHT}
         return self._changed(made, {}), media
 
@@ -179,8 +167,6 @@ class _Conversation:
         return message.model_copy(update=changes) if changes else message
 
     def _result(self, call: Call, name: str) -> tuple[BaseMessage, list[Block]]:
-        from langchain_core.messages import ToolMessage
-
         result = call.result
         if result is None:
             return ToolMessage(_UNKNOWN_RESULT, tool_call_id=name, name=call.call["name"], status="error"), []
@@ -206,14 +192,12 @@ def _on_the_wire(message: BaseMessage) -> BaseMessage:
     calls = vars(message).get("tool_calls")
     if not calls:
         return message
-    made = [{**call, "name": wire_name(call["name"]), "args": finite(cleaned(call["args"]))} for call in calls]
+    made = [{**call, "name": wire_name(call["name"]), "args": cleaned(call["args"], finite=True)} for call in calls]
     same = all(n["name"] == o["name"] and n["args"] is o["args"] for n, o in zip(made, calls, strict=True))
     return message if same else message.model_copy(update={"tool_calls": made})
 
 
 def _user_last(messages: list[BaseMessage]) -> list[BaseMessage]:
-    from langchain_core.messages import HumanMessage
-
     if messages and messages[-1].type in ("ai", "AIMessageChunk"):
         return [*messages, HumanMessage(_CLOSING)]
     return messages
@@ -222,11 +206,6 @@ def _user_last(messages: list[BaseMessage]) -> list[BaseMessage]:
 def _family(name: object) -> str:
     short = str(name or "").rsplit("/", 1)[-1].lower()
     return _DATED.sub("", short)
-
-
-def _origin(message: BaseMessage) -> dict[str, Any]:
-    """Who made a message, all else about its making left out."""
-    return {key: value for key, value in message.response_metadata.items() if key in _ORIGIN}
 
 
 def _is_plain(message: AIMessage) -> bool:
@@ -246,8 +225,6 @@ def _is_more_than_thought(message: BaseMessage) -> bool:
 
 def _by_role(message: BaseMessage) -> BaseMessage:
     """LangChain's message of a free role as one of a fixed role."""
-    from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
-
     role = str(getattr(message, "role", ""))
     if role in ("assistant", "model"):
         return AIMessage(message.content)
@@ -260,15 +237,11 @@ def _by_role(message: BaseMessage) -> BaseMessage:
 
 def _shown(media: list[Block], origin: str) -> list[BaseMessage]:
     """A user's message that shows media which cannot stay where they were, and says whose they are."""
-    from langchain_core.messages import HumanMessage
-
     return [HumanMessage([{"type": "text", "text": f"(The following is {origin}.)"}, *media])] if media else []
 
 
 def _system_first(messages: list[BaseMessage]) -> list[BaseMessage]:
     """All system messages as one in front; most APIs have one place for it, and clients drop or refuse a second."""
-    from langchain_core.messages import SystemMessage
-
     systems = [message for message in messages if isinstance(message, SystemMessage)]
     if not systems or (len(systems) == 1 and messages[0] is systems[0]):
         return messages
@@ -277,8 +250,6 @@ def _system_first(messages: list[BaseMessage]) -> list[BaseMessage]:
 
 
 def _user_first(messages: list[BaseMessage]) -> list[BaseMessage]:
-    from langchain_core.messages import HumanMessage, SystemMessage
-
     head = 1 if messages and isinstance(messages[0], SystemMessage) else 0
     if head == len(messages):
         return [HumanMessage(message.content) for message in messages]
@@ -289,8 +260,6 @@ def _user_first(messages: list[BaseMessage]) -> list[BaseMessage]:
 
 def _merged(messages: list[BaseMessage], carrier: Carrier) -> list[BaseMessage]:
     """Merge consecutive messages of one role. One with tool calls is followed by results, so it is never merged."""
-    from langchain_core.messages import AIMessage, HumanMessage
-
     merged: list[BaseMessage] = []
     for message in messages:
         last = merged[-1] if merged else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 __all__ = ["Dialect", "dialect_of"]
@@ -23,7 +22,7 @@ class Dialect:
         call_id: Tool-call ids it takes, whole.
         native: Types of content blocks of its own that its client sends as they are.
         file_id: Ids of uploaded files that are its own, from their start; None when it has none.
-        tool_media: Whether a tool's result may hold an image; the model's profile has to agree.
+        tool_media: Whether a tool's result may hold an image.
         file_urls: Whether a file may be named by its URL.
         sources: Whether its client reads images in Anthropic's form, with a ``source``.
         marks: Keys of a text block that it takes beside type and text.
@@ -111,18 +110,16 @@ _BEDROCK = Dialect(
 _COMPATIBLE = Dialect(makers=frozenset(), call_id=re.compile(r"[a-zA-Z0-9]{9}"), speaker=_WORD_ID, alternating=True)
 
 # What runs in this process reads LangChain's messages themselves and has no dialect.
-_DIALECTS: Final[Mapping[str, Dialect | None]] = MappingProxyType(
-    {
-        "anthropic": _ANTHROPIC,
-        "bedrock": _BEDROCK,
-        "google": _GOOGLE,
-        "ondevice": None,
-        "openai": _OPENAI,
-        "openai_compatible": _COMPATIBLE,
-        "scripted": None,
-        "vertex": _GOOGLE,
-    }
-)
+_DIALECTS: Final[Mapping[str, Dialect | None]] = {
+    "anthropic": _ANTHROPIC,
+    "bedrock": _BEDROCK,
+    "google": _GOOGLE,
+    "ondevice": None,
+    "openai": _OPENAI,
+    "openai_compatible": _COMPATIBLE,
+    "scripted": None,
+    "vertex": _GOOGLE,
+}
 
 
 def dialect_of(backend: str) -> Dialect | None:

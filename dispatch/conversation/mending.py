@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from functools import cached_property
+from typing import Any, Final
+
+from langchain_core.messages import AIMessage, AIMessageChunk
 
 from ..request import ModelRequest
 from .blocks import cleaned, paired
 from .naming import real_names, tool_names
 from .tool_calls import fresh_id
-
-if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage, AIMessageChunk
 
 __all__ = ["Mending"]
 
@@ -33,7 +33,6 @@ class Mending:
     def __init__(self, ask: ModelRequest) -> None:
         self._ask = ask
         self._names = real_names(tool_names(ask.tools)) if ask.tools else {}
-        self._used: set[str] | None = None
         self._given: set[str] = set()
         self._open: dict[Any, tuple[str | None, str]] = {}
         self._halves: dict[Any, str] = {}
@@ -93,7 +92,7 @@ class Mending:
 
     def _id(self, place: int, said: str | None) -> str:
         """The id a call goes by: its own where no other call has it."""
-        taken = self._taken()
+        taken = self._taken
         name = said if said and said not in taken else fresh_id(f"{len(self._ask.messages)}:{place}:{said}", taken)
         taken.add(name)
         self._given.add(name)
@@ -103,9 +102,8 @@ class Mending:
         if call["name"] in self._names:
             call["name"] = self._names[call["name"]]
 
+    @cached_property
     def _taken(self) -> set[str]:
-        """The ids of calls earlier in the conversation."""
-        if self._used is None:
-            earlier: Sequence[Any] = self._ask.messages
-            self._used = {call["id"] for message in earlier for call in getattr(message, "tool_calls", None) or ()}
-        return self._used
+        """The ids of calls earlier in the conversation, and those given since."""
+        earlier: Sequence[Any] = self._ask.messages
+        return {call["id"] for message in earlier for call in getattr(message, "tool_calls", None) or ()}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
+
+from langchain_core.messages import BaseMessage
 
 from ...configs.catalog import ModelCard
 from ...configs.process.forks import Lock, reset_in_children
 from ...configs.words import Tier
-
-if TYPE_CHECKING:
-    from langchain_core.messages import BaseMessage
 
 __all__ = ["Place", "PromptCacheTracker", "place_of"]
 

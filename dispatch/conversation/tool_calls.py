@@ -7,10 +7,9 @@ import json
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage, BaseMessage, ToolCall, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, ToolCall, ToolMessage
 
 __all__ = ["Turn", "fresh_id", "turns_of"]
 
@@ -73,7 +72,7 @@ def turns_of(messages: Sequence[BaseMessage]) -> list[Turn]:
         turn = Turn(message)
         turns.append(turn)
         if message.type in _ASSISTANT:
-            _take_calls(turn, message, messages[at + 1 :] if _has_invalid(message) else ())  # type: ignore[arg-type]
+            _take_calls(turn, message, messages, at)  # type: ignore[arg-type]
             waiting.update({call.call["id"] or "": [] for call in turn.calls})
             for call in turn.calls:
                 waiting[call.call["id"] or ""].append(call)
@@ -100,22 +99,15 @@ _ASSISTANT: Final = ("ai", "AIMessageChunk")
 
 
 def _call(name: str, args: dict[str, Any], identity: str | None) -> ToolCall:
-    from langchain_core.messages.tool import tool_call
-
-    return tool_call(name=name, args=args, id=identity)
+    return {"name": name, "args": args, "id": identity, "type": "tool_call"}
 
 
-def _has_invalid(message: BaseMessage) -> bool:
-    return bool(getattr(message, "invalid_tool_calls", None))
-
-
-def _take_calls(turn: Turn, message: AIMessage, later: Sequence[BaseMessage]) -> None:
+def _take_calls(turn: Turn, message: AIMessage, messages: Sequence[BaseMessage], at: int) -> None:
     turn.calls = [Call(call) for call in message.tool_calls]
-    answered = {getattr(result, "tool_call_id", None) for result in later}
     for broken in message.invalid_tool_calls:
         # A call that could not be read was carried out by nobody, but some agents answer it with an error.
         turn.repaired = True
-        if broken.get("id") in answered:
+        if any(getattr(result, "tool_call_id", None) == broken.get("id") for result in messages[at + 1 :]):
             call = _call(broken.get("name") or "tool", _arguments(broken.get("args")), broken.get("id"))
             turn.calls.append(Call(call))
     legacy = message.additional_kwargs.get("function_call")
@@ -139,8 +131,6 @@ def _legacy_id(name: str) -> str:
 
 def _tool_message(message: BaseMessage) -> ToolMessage:
     """The message itself, or OpenAI's old function message as a tool's."""
-    from langchain_core.messages import ToolMessage
-
     if isinstance(message, ToolMessage):
         return message
     name = message.name or "tool"

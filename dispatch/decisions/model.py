@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from langchain_core.decisions import BaseDecisionModel, ClassifierResponse
+from langchain_core.decisions import BaseDecisionModel, ClassifierResponse, Question, State
 from langchain_core.decisions.types import Answer, ChoiceAnswer, NoulAnswer, ScoreAnswer
 from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import ConfigDict, Field
@@ -21,9 +21,6 @@ from ..dispatcher import Dispatcher
 from ..errors import AllFailed, NoCandidate
 from ..request import ModelRequest
 from .state import text_of
-
-if TYPE_CHECKING:
-    from langchain_core.decisions import Question, State
 
 __all__ = ["Decided", "RoutedDecisionModel"]
 

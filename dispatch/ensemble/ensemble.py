@@ -89,7 +89,21 @@ class Ensemble:
         verify: Verify | None = None,
         seed: int = 0,
     ) -> None:
-        _check(combine, len(members), quorum, weights, judge, verify)
+        if not members:
+            raise ConfigError("an ensemble needs members")
+        if combine not in _COMBINE:
+            raise ConfigError(f"combine is one of {', '.join(_COMBINE)}, not {combine!r}")
+        for given, needed, name in ((weights, "weighted", "weights"), (judge, "judge", "a judge")):
+            if given is not None and combine != needed:
+                raise ConfigError(f"{name} can only be given with combine={needed!r}")
+        if (verify is not None) != (combine == "best_of"):
+            raise ConfigError("combine='best_of' and verify go together: say what answer will do")
+        if weights is not None and (
+            len(weights) != len(members) or not all(math.isfinite(weight) and weight > 0 for weight in weights)
+        ):
+            raise ConfigError("give one weight above zero for each member")
+        if quorum is not None and (combine == "best_of" or not 1 <= quorum <= len(members)):
+            raise ConfigError("a quorum is from 1 to the number of members, and best_of has none: it needs one answer")
         self._members = tuple(members)
         self._models = tuple(model_of(member) for member in members)
         self._combine, self._weights, self._judge, self._verify = combine, weights, judge, verify
@@ -133,11 +147,7 @@ class Ensemble:
             return _combined(votes[0], votes, members)
         return await self._judged(said, votes, members)
 
-    def invoke(
-        self, messages: str | Sequence[MessageLikeRepresentation], output: type | dict[str, Any] | None = None
-    ) -> EnsembleAnswer:
-        """The same from synchronous code."""
-        return sync.run(self.ainvoke(messages, output))
+    invoke = sync.blocking(ainvoke)
 
     async def _asked(self, calls: Sequence[Callable[[], Awaitable[Member]]]) -> list[Member]:
         """Ask all at once, and stop as soon as the quorum is out of reach."""
@@ -214,31 +224,6 @@ class Ensemble:
         if self._combine == "weighted":
             weight = capability(card, model.task) if self._weights is None else float(self._weights[place])
         return Candidate(member.answer, card, weight)
-
-
-def _check(
-    combine: str,
-    members: int,
-    quorum: int | None,
-    weights: Sequence[float] | None,
-    judge: object | None,
-    verify: object | None,
-) -> None:
-    if not members:
-        raise ConfigError("an ensemble needs members")
-    if combine not in _COMBINE:
-        raise ConfigError(f"combine is one of {', '.join(_COMBINE)}, not {combine!r}")
-    for given, needed, name in ((weights, "weighted", "weights"), (judge, "judge", "a judge")):
-        if given is not None and combine != needed:
-            raise ConfigError(f"{name} can only be given with combine={needed!r}")
-    if (verify is not None) != (combine == "best_of"):
-        raise ConfigError("combine='best_of' and verify go together: say what answer will do")
-    if weights is not None and (
-        len(weights) != members or not all(math.isfinite(weight) and weight > 0 for weight in weights)
-    ):
-        raise ConfigError("give one weight above zero for each member")
-    if quorum is not None and (combine == "best_of" or not 1 <= quorum <= members):
-        raise ConfigError("a quorum is from 1 to the number of members, and best_of has none: it needs one answer")
 
 
 def _combined(chosen: Vote, votes: tuple[Vote, ...], members: Sequence[Member]) -> EnsembleAnswer:

@@ -83,11 +83,10 @@ def routed(member: Answering, messages: list[BaseMessage], output: type | dict[s
         schema = convert_to_openai_tool(output)
         ask = replace(ask, tools=(schema,), output=schema["function"]["name"])
     caps = scopes_of(step.run, home.policy.routing.budgets)
-    left = [1 - sum(home.budgets.totals(scope)) / cap for scope, cap in caps.items() if cap]
     circumstances = RoutingContext(
         unavailable=home.availability.reasons(step.unavailable),
         needs_price=any(cap is not None for cap in caps.values()),
-        budget_left=max(0.0, min(left)) if left else None,
+        budget_left=home.decider.budget_left(caps),
     )
     return decide(home.policy.features(route_request(ask, step, "")), home.policy, circumstances)
 

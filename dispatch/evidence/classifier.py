@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+
 from ...backends.base import BackendError
 from ...configs.catalog import ModelCard
 from ...configs.evidence import Evidence, render_evidence
@@ -32,8 +34,6 @@ from ..guards.guards import Grant
 from ..request import ModelRequest, one_line, route_request
 
 if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage
-
     from ...ledger.ledger import Ledger
     from ...ledger.prices import PriceBook
     from ..calls.clients import Clients, Ready
@@ -95,6 +95,7 @@ class _Question:
     seconds: float
 
 
+@dataclass(eq=False, repr=False)
 class Classifier:
     """Judges complexity by one short call of a small model, where the policy's scorer is ``classifier``.
 
@@ -109,29 +110,22 @@ class Classifier:
     of users, so that whatever forbids a model to see the step's data forbids it here. It is charged to the caps of the
     step and booked under the agent `ROUTER`, as ``<decision>-router``.
 
-    Args:
+    Attributes:
         clients: The chat models.
         guards: What gives leave to call, with breakers of its own: they neither keep a model from anybody else nor are
             opened by anybody else's calls.
         availability: What cannot be used now.
         ledger: Where its calls are written down.
         prices: The price book.
-
-    Attributes:
-        health: Those breakers.
         trouble: Why no model could be chosen when one was last wanted; None where one was.
     """
 
-    def __init__(
-        self, clients: Clients, guards: Guards, availability: Availability, ledger: Ledger, prices: PriceBook
-    ) -> None:
-        self._clients = clients
-        self._guards = guards
-        self.health = guards.health
-        self._availability = availability
-        self._ledger = ledger
-        self._prices = prices
-        self.trouble: str | None = None
+    clients: Clients
+    guards: Guards
+    availability: Availability
+    ledger: Ledger
+    prices: PriceBook
+    trouble: str | None = None
 
     async def judged(
         self, features: Features, ask: ModelRequest, policy: Policy, circumstances: RoutingContext = _NO_CIRCUMSTANCES
@@ -167,7 +161,7 @@ class Classifier:
         if card is None or (replay is not None and replay.failed(card.id)):
             return None
         # Built before the clock runs: to import a vendor's SDK for the first time takes longer than a judgement.
-        ready = await self._clients.ready(card)
+        ready = await self.clients.ready(card)
         call = await self._admitted(card, ready, question)
         if call is None:
             return None
@@ -188,7 +182,7 @@ class Classifier:
         # What the step's planner says of its risk is about the step, not about judging it.
         asked = route_request(words, replace(step, risk=None, dependents=0), f"{features.id}-router")
         now = RoutingContext(
-            unavailable=self._availability.reasons(step.unavailable),
+            unavailable=self.availability.reasons(step.unavailable),
             needs_price=any(cap is not None for cap in scopes.values()),
         )
         return _Question(
@@ -230,26 +224,19 @@ class Classifier:
         """The call, or None where breaker, rate limit or budget do not allow it now."""
         decision = question.decision
         # Its decision is not recorded, so nothing else has asked whether its row can be.
-        self._ledger.check()
-        grant = self._guards.admit(card, decision.features.tokens, _MOST_OUTPUT)
+        self.ledger.check()
+        grant = self.guards.admit(card, decision.features.tokens, _MOST_OUTPUT)
         if not isinstance(grant, Grant):
             return None
-        messages, options = brief(question.words, card, self._clients.said(question.words, card))
+        messages, options = brief(question.words, card, self.clients.said(question.words, card))
         # What it cost is not compared with a flagship, which nobody would have asked this.
         step = replace(question.step, agent=ROUTER)
-        recorder = CallRecorder(self._ledger, self._prices, step, decision.request, decision.risk)
+        recorder = CallRecorder(self.ledger, self.prices, step, decision.request, decision.risk)
         call = ModelCall(
-            card,
-            question.words,
-            messages,
-            options,
-            backend=ready.backend,
-            grant=grant,
-            booking=recorder,
-            ready=ready,
+            card, question.words, messages, options, backend=ready.backend, grant=grant, booking=recorder, ready=ready
         )
         try:
-            await fund(call, self._guards, question.scopes, question.step.run.tokens)
+            await fund(call, self.guards, question.scopes, question.step.run.tokens)
         except BudgetExceeded:
             return None
         return call
@@ -261,10 +248,10 @@ class Classifier:
             message = await call.invoke(until)
         except BackendError as failure:
             row = call.failed(failure)
-            call.grant.judge(row.latency, failure.kind, retry_after=failure.retry_after)
+            call.grant.judge(row, failure.kind, failure.retry_after)
             return None
         row, wrong = call.answered(message)
-        call.grant.judge(row.latency, None if wrong is None else wrong[0], usage=row.usage)
+        call.grant.judge(row, None if wrong is None else wrong[0])
         if wrong is not None:
             if replay is not None:
                 replay.unusable(call.card.id, wrong)
@@ -281,8 +268,6 @@ def _left_for_others(scopes: Mapping[str, int | None], step: StepContext) -> dic
 
 
 def _messages(features: Features, ask: ModelRequest) -> list[Any]:
-    from langchain_core.messages import HumanMessage, SystemMessage
-
     facts = {
         "task": one_line(features.task, 60),
         "kind": features.kind,

@@ -14,34 +14,11 @@ from ...ledger.prices import PICODOLLARS
 from ...ledger.rows import CallRow
 from ...routing.evidence import of_failure
 from ...routing.experience import TaskStats
+from ..failures import FAILURES
 
 __all__ = ["TaskHistory"]
 
-# Whether a failure speaks against the model for this task. Not so where the caller asked what no model could answer,
-# nor where the account is at fault: a breaker keeps such a model out, and once that is mended it was never ill.
-_COUNTS: Final[Mapping[FailureKind, bool]] = {
-    FailureKind.RATE_LIMIT: True,
-    FailureKind.OVERLOADED: True,
-    FailureKind.TIMEOUT: True,
-    FailureKind.CONNECTION: True,
-    FailureKind.AUTH: False,
-    FailureKind.UNAVAILABLE: False,
-    FailureKind.QUOTA: False,
-    FailureKind.CONTEXT_LENGTH: False,
-    FailureKind.CONTENT_FILTER: True,
-    FailureKind.BAD_REQUEST: False,
-    FailureKind.MALFORMED: True,
-    FailureKind.REFUSAL: True,
-    FailureKind.TRUNCATED: True,
-    FailureKind.EMPTY: True,
-    FailureKind.INVALID_OUTPUT: True,
-    FailureKind.DECLINED: True,
-    FailureKind.WRONG_MODEL: True,
-    FailureKind.UNKNOWN: False,
-    FailureKind.CANCELLED: False,
-    FailureKind.LOST: False,
-}
-_EXCUSED: Final = frozenset(kind.value for kind, counts in _COUNTS.items() if not counts)
+_EXCUSED: Final = frozenset(kind.value for kind, told in FAILURES.items() if told.excused)
 _UNUSABLE: Final = frozenset(kind.value for kind in FailureKind if of_failure(kind) is not None)
 # How a row ends for which no call was made.
 _CACHED: Final = "cached"

@@ -6,11 +6,10 @@ import fcntl
 import json
 import math
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, InitVar, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +19,7 @@ from ...configs.catalog import ModelCard
 from ...configs.errors import ConfigError
 from ...configs.redact import redact
 from ...routing.decision import Because, RejectionCode
+from ..private import replace_private
 from ..request import one_line
 from .health import Health
 
@@ -97,8 +97,13 @@ class Overrides:
             stamp = None
         except OSError as error:
             raise self._unreadable(error) from error
-        if stamp != self._stamp or now >= self._next:
-            self._refresh(stamp)
+        # The time stamp is older than what is read, so a change in between is seen at the next look.
+        if stamp != self._stamp:
+            self._known, self._stamp, self._next = self._read(), stamp, -math.inf
+        if now >= self._next:
+            waiting = [switch for switch in self._known.values() if switch.until > now]
+            self._reasons = {switch.name: Because(RejectionCode.SWITCHED_OFF, switch.said) for switch in waiting}
+            self._next = min((switch.until for switch in waiting), default=math.inf)
         return self._reasons
 
     def all(self) -> tuple[Override, ...]:
@@ -140,18 +145,6 @@ class Overrides:
         with self._changing() as switches:
             return switches.pop(name, None) is not None
 
-    def _refresh(self, stamp: int | None) -> None:
-        # The time stamp is older than what is read, so a change in between is seen at the next look.
-        if stamp != self._stamp:
-            self._known = self._read()
-            self._stamp = stamp
-        now = self._clock()
-        waiting = [switch for switch in self._known.values() if switch.until > now]
-        self._reasons = MappingProxyType(
-            {switch.name: Because(RejectionCode.SWITCHED_OFF, switch.said) for switch in waiting}
-        )
-        self._next = min((switch.until for switch in waiting), default=math.inf)
-
     def _read(self) -> dict[str, Override]:
         try:
             text = self._path.read_text(encoding="utf-8")
@@ -178,40 +171,29 @@ class Overrides:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(f"{self._name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                now = self._clock()
+                switches = {name: switch for name, switch in self._read().items() if switch.until > now}
+                yield switches
+                self._write(switches)
+                self._looked = -math.inf
+            finally:
+                # Said, not left to the closing: a child forked meanwhile has it open too.
+                fcntl.flock(lock, fcntl.LOCK_UN)
+                os.close(lock)
         except OSError as error:
             raise self._unreadable(error) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            now = self._clock()
-            switches = {name: switch for name, switch in self._read().items() if switch.until > now}
-            yield switches
-            try:
-                self._write(switches)
-            except OSError as error:
-                raise self._unreadable(error) from error
-            self._looked = -math.inf
-        finally:
-            # Said, not left to the closing: a child forked meanwhile has it open too.
-            fcntl.flock(lock, fcntl.LOCK_UN)
-            os.close(lock)
 
     def _write(self, switches: Mapping[str, Override]) -> None:
         text = json.dumps({s.name: {"until": s.until, "reason": s.reason} for s in switches.values()}, indent=2)
-        # Made by mkstemp for its owner alone.
-        handle, draft = tempfile.mkstemp(prefix=f"{self._path.name}.", dir=self._path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text + "\n")
-            with suppress(FileNotFoundError):
-                later = os.stat(self._name).st_mtime_ns + 1
-                # Two changes within one tick of the file system's clock must not look like one.
-                if os.stat(draft).st_mtime_ns < later:
-                    os.utime(draft, ns=(later, later))
-            os.replace(draft, self._name)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(draft)
-            raise
+        later = 0
+        with suppress(FileNotFoundError):
+            later = os.stat(self._name).st_mtime_ns + 1
+        replace_private(self._path, f"{text}\n".encode())
+        # Two changes within one tick of the file system's clock must not look like one.
+        if os.stat(self._name).st_mtime_ns < later:
+            os.utime(self._name, ns=(later, later))
 
     def _unreadable(self, error: OSError) -> ConfigError:
         return ConfigError(
@@ -221,37 +203,29 @@ class Overrides:
         )
 
 
+@dataclass(eq=False, repr=False)
 class Availability:
     """Knows which providers and models cannot be used: no key, a refused key, or switched off by an operator.
 
-    Args:
-        missing: Provider -> why it can never be used here, such as a missing key.
+    Attributes:
+        providers: Provider -> why it cannot be used now, such as a missing key, without what an operator switched off.
         overrides: What an operator switched off.
         health: The breakers.
         cards: The catalogue.
         keys: Provider -> where its key comes from.
         clock: Seconds that never go back.
-
-    Attributes:
-        providers: Provider -> why it cannot be used now, without what an operator switched off.
     """
 
-    def __init__(
-        self,
-        missing: Mapping[str, Because],
-        overrides: Overrides,
-        health: Health,
-        cards: Iterable[ModelCard],
-        keys: Mapping[str, str],
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.providers: dict[str, Because] = dict(missing)
-        self._overrides = overrides
-        self._health = health
+    providers: dict[str, Because]
+    overrides: Overrides
+    health: Health
+    cards: InitVar[Iterable[ModelCard]]
+    keys: Mapping[str, str]
+    _: KW_ONLY
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self, cards: Iterable[ModelCard]) -> None:
         self._models = {(card.provider, card.name): card.id for card in cards}
-        self._keys = keys
-        self._clock = clock
         self._refused: dict[str, float] = {}
 
     def reasons(self, besides: tuple[tuple[str, str], ...] = ()) -> Mapping[str, Because]:
@@ -260,7 +234,7 @@ class Availability:
         Args:
             besides: What only one step must not use, each with its reason.
         """
-        overridden = self._overrides.reasons(age=_LOOK_SECONDS)
+        overridden = self.overrides.reasons(age=_LOOK_SECONDS)
         if self._refused:
             self._forgive()
         if not overridden and not besides:
@@ -270,15 +244,15 @@ class Availability:
 
     def open_circuits(self) -> frozenset[str]:
         """The models whose breaker lets nothing through now."""
-        states = (state.key for state in self._health.states() if state.state == "open")
+        states = (state.key for state in self.health.states() if state.state == "open")
         return frozenset(self._models[key.provider, key.model] for key in states if key[:2] in self._models)
 
     def refused(self, provider: str) -> None:
         """Note that a provider refused its key, so that for a while no call is made with it."""
-        said = f"its key was refused: check {self._keys[provider]}"
+        said = f"its key was refused: check {self.keys[provider]}"
         self.providers[provider] = Because(RejectionCode.KEY_REFUSED, said)
-        self._refused[provider] = self._clock() + _REFUSED_SECONDS
+        self._refused[provider] = self.clock() + _REFUSED_SECONDS
 
     def _forgive(self) -> None:
-        for provider in [name for name, until in self._refused.items() if until <= self._clock()]:
+        for provider in [name for name, until in self._refused.items() if until <= self.clock()]:
             del self._refused[provider], self.providers[provider]

@@ -19,11 +19,11 @@ from typing import Final, Literal, NamedTuple
 from ...configs.catalog import Usage
 from ...configs.schema import HealthLimits
 from ...configs.words import FailureKind
+from ..failures import Verdict
 
-__all__ = ["Breaker", "Cause", "HealthKey", "HealthState", "State", "Verdict"]
+__all__ = ["Breaker", "Cause", "HealthKey", "HealthState", "Outcome", "State"]
 
 State = Literal["closed", "open", "half_open"]
-Verdict = Literal["ill", "down", "well", "neutral"]
 
 # Below 20 calls the 95th percentile by nearest rank is the slowest call itself.
 _P95_CALLS: Final = 20
@@ -68,6 +68,22 @@ class HealthKey(NamedTuple):
     provider: str
     model: str
     region: str = ""
+
+
+class Outcome(NamedTuple):
+    """How a call went.
+
+    Attributes:
+        latency: Seconds to the answer, for a stream to its first token: whatever the SLA is about.
+        kind: What went wrong, None for a usable answer.
+        usage: Tokens of the whole, without which nobody can tell whether it was slow for what it did.
+        retry_after: Seconds the provider asked to wait.
+    """
+
+    latency: float
+    kind: FailureKind | None
+    usage: Usage | None
+    retry_after: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,51 +134,35 @@ class Breaker:
         """Why no call may pass now although it is open, None when one may."""
         if now < self.until:
             return f"circuit open for {self.until - now:.1f} s more: {self.reason}"
-        if self._probing():
+        if self.probe is not None and self.probe() is not None:
             return f"one probe is under way: {self.reason}"
         return None
 
-    def add(
-        self,
-        now: float,
-        latency: float,
-        usage: Usage | None,
-        kind: FailureKind | None,
-        verdict: Verdict,
-        jitter: Callable[[], float],
-    ) -> None:
+    def add(self, now: float, call: Outcome, verdict: Verdict, jitter: Callable[[], float]) -> None:
         """Count a call made while it was closed, and open if that was one too many."""
         well = verdict == "well"
         # The latency of a failure would make a provider that refuses quickly look fast.
-        answered = kind is None
-        slow = answered and latency > self._bound(latency, usage)
-        self.window.add(now, well, latency if answered else None, slow)
+        answered = call.kind is None
+        slow = answered and call.latency > self._bound(call)
+        self.window.add(now, well, call.latency if answered else None, slow)
         self.consecutive = 0 if well else self.consecutive + 1
         if answered:
             self.slow_in_a_row = self.slow_in_a_row + 1 if slow else 0
         if verdict == "down":
-            self._trip(now, str(kind), Cause.DOWN, jitter())
+            self._trip(now, str(call.kind), Cause.DOWN, jitter())
         elif reason := self._illness():
             self._trip(now, reason, Cause.ILL, jitter())
         elif reason := self._slowness():
             self._trip(now, reason, Cause.SLOW, jitter())
 
-    def probed(
-        self,
-        now: float,
-        latency: float,
-        usage: Usage | None,
-        kind: FailureKind | None,
-        verdict: Verdict,
-        jitter: float,
-    ) -> None:
+    def probed(self, now: float, call: Outcome, verdict: Verdict, jitter: float) -> None:
         """Close or open again by what the probe brought back."""
-        bound = self._bound(latency, usage) if kind is None else math.inf
+        bound = self._bound(call) if call.kind is None else math.inf
         if verdict != "well":
             cause = Cause.DOWN if verdict == "down" else Cause.ILL
-            self._trip(now, f"the probe failed: {kind}", cause, jitter)
-        elif latency > bound:
-            self._trip(now, f"the probe took {latency:.2f} s, over {bound:.3g} s", Cause.SLOW, jitter)
+            self._trip(now, f"the probe failed: {call.kind}", cause, jitter)
+        elif call.latency > bound:
+            self._trip(now, f"the probe took {call.latency:.2f} s, over {bound:.3g} s", Cause.SLOW, jitter)
         elif now >= self.until:
             self.reason = ""
             self.closed_at = now
@@ -197,14 +197,11 @@ class Breaker:
             trips=self.trips,
         )
 
-    def _probing(self) -> bool:
-        return self.probe is not None and self.probe() is not None
-
-    def _bound(self, latency: float, usage: Usage | None) -> float:
+    def _bound(self, call: Outcome) -> float:
         """Seconds beyond which an answer is slow, infinite where nothing tells; a model's pace learns from each."""
         if self.sla is not None:
             return self.sla
-        return math.inf if usage is None else self.pace.bound(latency, usage, self.limits.slack)
+        return math.inf if call.usage is None else self.pace.bound(call.latency, call.usage, self.limits.slack)
 
     def _trip(self, now: float, reason: str, cause: Cause, jitter: float) -> None:
         limits = self.limits
@@ -324,7 +321,9 @@ class _Window:
 
     def p95(self) -> float | None:
         latencies = sorted(sample.latency for sample in self._samples if sample.latency is not None)
-        return latencies[_rank(len(latencies)) - 1] if latencies else None
+        # Nearest rank, from 1; in whole numbers, for 0.95 has no exact float.
+        rank = -(-95 * len(latencies) // 100)
+        return latencies[rank - 1] if latencies else None
 
     def _count(self, sample: _Sample, by: int) -> None:
         if not sample.well:
@@ -333,8 +332,3 @@ class _Window:
             self.timed += by
             if sample.slow:
                 self.slow += by
-
-
-def _rank(calls: int) -> int:
-    """Nearest rank of the 95th percentile, from 1; in whole numbers, for 0.95 has no exact float."""
-    return -(-95 * calls // 100)

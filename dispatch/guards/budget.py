@@ -23,7 +23,7 @@ from ..request import ModelRequest
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
-__all__ = ["DEFAULT_OUTPUT", "STEP_INPUT", "Bound", "bounded", "input_bound", "scopes_of"]
+__all__ = ["DEFAULT_OUTPUT", "STEP_INPUT", "Bound", "bounded", "input_bound", "scopes_of", "uncapped"]
 
 _PICO: Final = 10**12
 DEFAULT_OUTPUT: Final = 4096
@@ -78,6 +78,12 @@ def input_bound(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, An
         fetched = fetched or elsewhere
     total += len(json.dumps(tools)) if tools else 0
     return max(total, window or _WINDOW) if fetched else total
+
+
+def uncapped(ask: ModelRequest, options: dict[str, Any], backend: Backend) -> dict[str, Any]:
+    """The options of a call that counts against nothing, its output limited where the request says so."""
+    name, most = backend.output_limit, ask.declared.max_output
+    return options if most is None or name is None else {name: most, **options}
 
 
 def bounded(

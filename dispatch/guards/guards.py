@@ -2,63 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ...configs.catalog import ModelCard, Usage
 from ...configs.words import FailureKind
 from ...ledger.prices import PriceBook
-from .budget import Bound, bounded
 from .health import Health, HealthKey, Permit
 from .rate_limit import RateLimiter, RateLimitKey, Reservation, Wait
 
 if TYPE_CHECKING:
-    from langchain_core.messages import BaseMessage
-
-    from ...backends.base import Backend
     from ...backends.http.meter import Asked
     from ...ledger.budgets.budgets import Budgets
-    from ..request import ModelRequest
+    from ...ledger.rows import CallRow
     from .tokens import TokenCaps
 
 __all__ = ["Grant", "Guards"]
 
 
+@dataclass(frozen=True, eq=False)
 class Guards:
     """Gives leave to make calls.
 
-    Args:
+    Attributes:
         health: The breakers.
         rate_limiter: What each provider still takes.
         prices: The price book, for the most a call can cost.
         budgets: Gives the caps; they are opened at the first call that counts against one.
         regions: Provider -> region.
         settled: Gives what the configured options of a model ask for in every call.
-
-    Attributes:
-        health: The breakers.
-        budgets: As it was given.
     """
 
-    def __init__(
-        self,
-        health: Health,
-        rate_limiter: RateLimiter,
-        prices: PriceBook,
-        budgets: Callable[[], Budgets],
-        regions: Mapping[str, str],
-        settled: Callable[[ModelCard], Asked],
-    ) -> None:
-        self.health = health
-        self._rate_limiter = rate_limiter
-        self._prices = prices
-        self.budgets = budgets
-        self._regions = regions
-        self._settled = settled
+    health: Health
+    rate_limiter: RateLimiter
+    prices: PriceBook
+    budgets: Callable[[], Budgets]
+    regions: Mapping[str, str]
+    settled: Callable[[ModelCard], Asked]
 
     def key(self, card: ModelCard) -> HealthKey:
         """What can fail by itself: the card's model at its provider, in the region that is configured."""
-        return HealthKey(card.provider, card.name, self._regions[card.provider])
+        return HealthKey(card.provider, card.name, self.regions[card.provider])
 
     def admit(
         self, card: ModelCard, input_tokens: int, output_tokens: int, *, last: bool = False
@@ -77,64 +62,33 @@ class Guards:
         permit = self.health.allow(self.key(card), last=last)
         if isinstance(permit, str):
             return permit
-        share = self._rate_limiter.reserve(RateLimitKey(card.provider, card.name), input_tokens, output_tokens)
+        share = self.rate_limiter.reserve(RateLimitKey(card.provider, card.name), input_tokens, output_tokens)
         if isinstance(share, Wait):
             permit.cancel()
             return share
         return Grant(permit, share)
 
-    def bound(
-        self,
-        card: ModelCard,
-        ask: ModelRequest,
-        messages: Sequence[BaseMessage],
-        options: dict[str, Any],
-        *,
-        backend: Backend,
-    ) -> Bound:
-        """Compute the most a call can cost, and limit its output to what that covers.
 
-        Args:
-            card: The model.
-            ask: What is asked.
-            messages: The conversation in the form the model takes.
-            options: Keyword arguments of the call, as its client will get them.
-            backend: Of the model's provider.
-        """
-        return bounded(self._prices, card, ask, messages, options, backend=backend, settled=self._settled(card))
-
-    def uncapped(self, ask: ModelRequest, options: dict[str, Any], backend: Backend) -> dict[str, Any]:
-        """The options of a call that counts against nothing, its output limited where the request says so."""
-        name, most = backend.output_limit, ask.declared.max_output
-        return options if most is None or name is None else {name: most, **options}
-
-
+@dataclass(eq=False)
 class Grant:
     """Leave to make one call: given back in full if the call is never sent, settled once otherwise.
 
     Attributes:
         permit: Of the breaker; None where no breaker guards the call.
         share: Of the rate limits; None where none are kept.
+        money: What was reserved for the call, and of which budgets.
+        tokens: The same, of which caps.
     """
 
-    def __init__(self, permit: Permit | None = None, share: Reservation | None = None) -> None:
-        self.permit = permit
-        self.share = share
-        self._money: tuple[Budgets, str] | None = None
-        self._tokens: tuple[TokenCaps, str] | None = None
-
-    def allow(self, caps: TokenCaps, reservation: str) -> None:
-        """Add the tokens that were reserved for the call."""
-        self._tokens = caps, reservation
-
-    def fund(self, budgets: Budgets, reservation: str) -> None:
-        """Add the money that was reserved for the call."""
-        self._money = budgets, reservation
+    permit: Permit | None = None
+    share: Reservation | None = None
+    money: tuple[Budgets, str] | None = None
+    tokens: tuple[TokenCaps, str] | None = None
 
     def give_back(self) -> None:
         """End a grant under which nothing was sent."""
-        if self._money is not None:
-            budgets, reservation = self._money
+        if self.money is not None:
+            budgets, reservation = self.money
             budgets.release(reservation)
         self._use(0)
         if self.share is not None:
@@ -155,8 +109,8 @@ class Grant:
             Picodollars charged; None where no money was reserved or nothing is billed.
         """
         charged: int | None = None
-        if self._money is not None:
-            budgets, reservation = self._money
+        if self.money is not None:
+            budgets, reservation = self.money
             charged = budgets.settle(reservation, cost if billed else 0, recorded=True)
         self._use((None if usage is None else usage.input + usage.output) if billed else 0)
         if self.share is not None:
@@ -167,18 +121,17 @@ class Grant:
         return charged if billed else None
 
     def _use(self, tokens: int | None) -> None:
-        if self._tokens is not None:
-            caps, reservation = self._tokens
+        if self.tokens is not None:
+            caps, reservation = self.tokens
             caps.settle(reservation, tokens)
 
-    def judge(
-        self,
-        latency: float,
-        kind: FailureKind | None = None,
-        *,
-        usage: Usage | None = None,
-        retry_after: float | None = None,
-    ) -> None:
-        """Tell the breaker how the call went; arguments as `Permit.record` takes them."""
+    def judge(self, row: CallRow, kind: FailureKind | None, retry_after: float | None = None) -> None:
+        """Tell the breaker how the call went.
+
+        Args:
+            row: The call's.
+            kind: What went wrong, None for a usable answer.
+            retry_after: Seconds the provider asked to wait.
+        """
         if self.permit is not None:
-            self.permit.record(latency, kind, usage=usage, retry_after=retry_after)
+            self.permit.record(row.first_token or row.latency, kind, usage=row.usage, retry_after=retry_after)

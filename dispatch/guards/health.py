@@ -8,7 +8,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from ...configs.catalog import ModelCard, Usage
@@ -16,34 +15,10 @@ from ...configs.process.forks import reset_in_children
 from ...configs.schema import HealthLimits, Settings
 from ...configs.words import FailureKind
 from ...ledger.health import HealthBook, HealthRow
-from .breaker import Breaker, Cause, HealthKey, HealthState, Verdict
+from ..failures import FAILURES, Verdict
+from .breaker import Breaker, Cause, HealthKey, HealthState, Outcome
 
-__all__ = ["Health", "HealthKey", "HealthState", "Permit", "speaks_well"]
-
-# ill: counts against the provider. down: no second call would fare better, so one is enough. well: it answered, and
-# what is wrong with the answer is the model's or the asker's doing. neutral: says nothing either way.
-_VERDICTS: Final[Mapping[FailureKind, Verdict]] = {
-    FailureKind.RATE_LIMIT: "ill",
-    FailureKind.OVERLOADED: "ill",
-    FailureKind.TIMEOUT: "ill",
-    FailureKind.CONNECTION: "ill",
-    FailureKind.AUTH: "down",
-    FailureKind.QUOTA: "down",
-    FailureKind.UNAVAILABLE: "down",
-    FailureKind.CONTEXT_LENGTH: "neutral",
-    FailureKind.CONTENT_FILTER: "neutral",
-    FailureKind.BAD_REQUEST: "neutral",
-    FailureKind.MALFORMED: "ill",
-    FailureKind.REFUSAL: "well",
-    FailureKind.TRUNCATED: "well",
-    FailureKind.EMPTY: "ill",
-    FailureKind.INVALID_OUTPUT: "well",
-    FailureKind.DECLINED: "well",
-    FailureKind.WRONG_MODEL: "ill",
-    FailureKind.UNKNOWN: "neutral",
-    FailureKind.CANCELLED: "neutral",
-    FailureKind.LOST: "neutral",
-}
+__all__ = ["Health", "HealthKey", "HealthState", "Permit"]
 
 _LOOK_SECONDS: Final = 3.0
 """How often a process that makes calls looks what others have found out: a cool-down is five seconds at least."""
@@ -197,14 +172,7 @@ class Health:
             breaker = self._breakers[key] = Breaker(self._limits, sla)
         return breaker
 
-    def _settle(
-        self,
-        permit: Permit,
-        latency: float | None,
-        kind: FailureKind | None,
-        usage: Usage | None,
-        retry_after: float | None,
-    ) -> None:
+    def _settle(self, permit: Permit, call: Outcome | None) -> None:
         with self._lock:
             if permit.settled:
                 return
@@ -213,20 +181,20 @@ class Health:
             was_probe = breaker.probe is not None and breaker.probe() is permit
             if was_probe:
                 breaker.probe = None
-            if latency is None:
+            if call is None:
                 return
             before = breaker.reason, breaker.until
-            verdict: Verdict = "well" if kind is None else _VERDICTS[kind]
+            verdict: Verdict = "well" if call.kind is None else FAILURES[call.kind].health
             now = self._clock()
-            wait = _hold(retry_after, breaker.limits) if kind is FailureKind.RATE_LIMIT else None
+            wait = _hold(call.retry_after, breaker.limits) if call.kind is FailureKind.RATE_LIMIT else None
             if wait is not None:
                 breaker.hold(now, wait, current=was_probe or permit.generation == breaker.generation)
             elif verdict == "neutral":
                 return
             elif was_probe:
-                breaker.probed(now, latency, usage, kind, verdict, self._jitter())
+                breaker.probed(now, call, verdict, self._jitter())
             elif permit.generation == breaker.generation:
-                breaker.add(now, latency, usage, kind, verdict, self._jitter)
+                breaker.add(now, call, verdict, self._jitter)
             if self._book is None:
                 return
             recovered = verdict == "well" and not breaker.reason and permit.key in self._down_elsewhere
@@ -278,28 +246,17 @@ class Permit:
             usage: Tokens of the whole, without which nobody can tell whether it was slow for what it did.
             retry_after: Seconds the provider asked to wait.
         """
-        self._health._settle(self, max(0.0, latency), kind, usage, retry_after)
+        self._health._settle(self, Outcome(max(0.0, latency), kind, usage, retry_after))
 
     def cancel(self) -> None:
         """Give the permit back without a result."""
-        self._health._settle(self, None, None, None, None)
+        self._health._settle(self, None)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.cancel()
-
-
-def speaks_well(kind: FailureKind | None) -> bool:
-    """Whether the outcome of a call shows that the provider is up.
-
-    Args:
-        kind: What went wrong, None for a usable answer.
-    """
-    return kind is None or _VERDICTS[kind] == "well"
 
 
 def _hold(retry_after: float | None, limits: HealthLimits) -> float | None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from types import TracebackType
 from typing import Final, Literal, NamedTuple, Self
 
 from ...configs.catalog import ModelCard
@@ -121,20 +120,13 @@ class RateLimiter:
         for account in self._accounts.values():
             account.land()
 
-    def fits(self, key: RateLimitKey, input_tokens: float, output_tokens: float = 0) -> Wait | None:
-        """Say why a call would not fit now, None when it would.
+    def reserve(self, key: RateLimitKey, input_tokens: float, output_tokens: float = 0) -> Reservation | Wait:
+        """Take a call's share if it fits, in one step.
 
         Args:
             key: Whose limits.
             input_tokens: Counted input.
             output_tokens: The most it may answer, which is what providers count before they know better.
-        """
-        with self._lock:
-            account = self._accounts.get(key)
-            return None if account is None else account.wait(_need(input_tokens, output_tokens), self._clock())
-
-    def reserve(self, key: RateLimitKey, input_tokens: float, output_tokens: float = 0) -> Reservation | Wait:
-        """Take a call's share if it fits, in one step.
 
         Returns:
             The share, to be settled with what was really used or released (a ``with`` block does), or why not.
@@ -233,9 +225,7 @@ class Reservation:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
 

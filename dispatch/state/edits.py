@@ -16,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from ...configs.errors import ConfigError
-from ...tools.files.changes import Change, Found, is_folder
+from ...tools.files.changes import Change, is_folder
 from ..private import replace_private
 from ..sealing import user_seal
 
@@ -120,8 +120,9 @@ class Edits:
             change.after, change.folders, batch, of, change.mode,
         )  # fmt: skip
         try:
-            if before.content is not None:
-                self._put(before)
+            kept = self._folder / before.digest
+            if before.content is not None and not kept.exists():
+                replace_private(kept, user_seal().close_bytes(before.content))
             path = self._next()
             replace_private(path, user_seal().close(json.dumps(asdict(edit))).encode())
             _sync(self._folder)
@@ -158,10 +159,10 @@ class Edits:
         """
         path = self._folder / digest
         try:
-            cipher, _, sealed = path.read_bytes().partition(b"\n")
+            sealed = path.read_bytes()
         except OSError as error:
             raise ConfigError(f"what was kept of a file cannot be read: {error.strerror}", file=path) from error
-        content = user_seal().decrypt(cipher.decode("ascii", "replace"), sealed)
+        content = user_seal().open_bytes(sealed)
         if hashlib.sha256(content).hexdigest() != digest:
             raise ConfigError("what was kept of a file is not what it was", file=path)
         return content
@@ -169,12 +170,6 @@ class Edits:
     def forget(self) -> None:
         """Delete all that is kept."""
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _put(self, found: Found) -> None:
-        path = self._folder / found.digest
-        if found.content is not None and not path.exists():
-            cipher, sealed = user_seal().encrypt(found.content)
-            replace_private(path, cipher.encode() + b"\n" + sealed)
 
     def _next(self) -> Path:
         """A number that nobody has."""

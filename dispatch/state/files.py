@@ -46,8 +46,7 @@ def set_aside(state: Path, run: str, block: Mapping[str, Any]) -> dict[str, Any]
     try:
         if isinstance(data, str):
             name = hashlib.sha256(data.encode()).hexdigest()
-            cipher, sealed = user_seal().encrypt(base64.b64decode(data))
-            replace_private(state / _FILES / folder / name, cipher.encode() + b"\n" + sealed)
+            replace_private(state / _FILES / folder / name, user_seal().close_bytes(base64.b64decode(data)))
         elif (source := _path(state, place)) is not None and source.exists():
             name = source.name
             _link(source, state / _FILES / folder)
@@ -153,8 +152,8 @@ def _whole(state: Path, block: Any) -> Any:
     if path is None:
         raise ConfigError(f"{place!r} is no file of a run")
     try:
-        cipher, _, sealed = path.read_bytes().partition(b"\n")
+        sealed = path.read_bytes()
     except OSError as error:
         raise ConfigError("the file that the run was given is gone: start the run again", file=path) from error
-    data = base64.b64encode(user_seal().decrypt(cipher.decode("ascii", "replace"), sealed)).decode()
+    data = base64.b64encode(user_seal().open_bytes(sealed)).decode()
     return {**{key: value for key, value in block.items() if key != "url"}, "base64": data}

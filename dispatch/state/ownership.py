@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ...configs.errors import ConfigError
 from ...configs.loading.loader import OFFLINE, environment
 from ...configs.loading.trust import TrustStore
+from ..private import replace_private
 from ..sealing import user_seal
 
 if TYPE_CHECKING:
@@ -237,15 +238,10 @@ def _write(folder: Path, text: str) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # What is kept here is nobody else's: a commit leaves it out, and so the mark never comes with a clone.
     with suppress(FileExistsError):
-        _make(folder / _IGNORE, "*\n")
-    draft = folder / f"{_MARK}.{secrets.token_hex(4)}"
-    _make(draft, f"{text}\n")
-    os.replace(draft, folder / _MARK)
-
-
-def _make(path: Path, text: str) -> None:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
-        file.write(text)
+        descriptor = os.open(folder / _IGNORE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w") as file:
+            file.write("*\n")
+    replace_private(folder / _MARK, f"{text}\n".encode())
 
 
 def _refused(folder: Path) -> ConfigError:

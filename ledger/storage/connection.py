@@ -16,7 +16,7 @@ from ...configs.errors import ConfigError
 from ...configs.process.forks import lock_of
 from .tables import VERSIONS
 
-__all__ = ["BUSY_SECONDS", "LEDGER", "Connection", "Kind", "connect", "explain", "is_busy"]
+__all__ = ["BUSY_SECONDS", "LEDGER", "Connection", "Kind", "connect", "explain", "is_busy", "make_private", "use_wal"]
 
 Connection = sqlite3.Connection
 
@@ -99,7 +99,7 @@ def connect(path: Path | None, kind: Kind = LEDGER) -> Connection:
     with lock_of(path):
         try:
             if path is not None:
-                _make_private(path)
+                make_private(path)
             connection = sqlite3.connect(
                 ":memory:" if path is None else path,
                 timeout=BUSY_SECONDS,
@@ -121,7 +121,7 @@ def connect(path: Path | None, kind: Kind = LEDGER) -> Connection:
         return connection
 
 
-def _make_private(path: Path) -> None:
+def make_private(path: Path) -> None:
     """Make the folder and the file for their owner alone; a folder that is there already is left as it is."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Only ever a new file, by one thread at a time: closing a descriptor of one in use would drop SQLite's locks on it.
@@ -144,7 +144,7 @@ def _set_up(connection: Connection, path: Path | None, kind: Kind) -> None:
             # A file of somebody else's keeps the mode they gave it.
             with suppress(PermissionError):
                 path.chmod(0o600)
-        _use_wal(connection)
+        use_wal(connection)
     # A crash of the process loses nothing; against a crash of the machine `Ledger.flush` syncs the file.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -178,7 +178,7 @@ def _at_once(versions: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
         return tuple(sql for (sql,) in told)
 
 
-def _use_wal(connection: Connection) -> None:
+def use_wal(connection: Connection) -> None:
     """Switch to the write-ahead log, in which readers never wait for the writer."""
     deadline = time.monotonic() + BUSY_SECONDS
     while True:

@@ -46,7 +46,6 @@ def _of_fields(kind: Any, names: tuple[str, ...]) -> tuple[tuple[str, ...], Call
     return names, lambda about: kind(**{name: value for name, value in about.items() if name in names})
 
 
-_OPERATIONS = (GetOp, ListNamespacesOp, MatchCondition, PutOp, SearchOp)
 _MADE: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
     **{
         name: _of_fields(kind, tuple(field.name for field in fields(kind)))
@@ -62,6 +61,13 @@ _MADE: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
     "Item": _of_fields(Item, Item.__slots__),
     "SearchItem": _of_fields(SearchItem, (*Item.__slots__, *SearchItem.__slots__)),
 }
+_WORDS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "Trust": (lambda trust: trust.value, Trust),
+    # A time without a zone is this machine's.
+    "datetime": (lambda time: (time if time.tzinfo else time.astimezone()).isoformat(), datetime.fromisoformat),
+    "timedelta": (timedelta.total_seconds, lambda seconds: timedelta(seconds=seconds)),
+}
+"""What is told in one word, and how it is read again."""
 
 
 def dumped(value: Any) -> bytes:
@@ -88,13 +94,8 @@ def loaded(data: bytes) -> Any:
 
 def _plain(value: Any) -> Any:
     kind = type(value).__name__
-    if isinstance(value, Trust):
-        return {_KIND: kind, _OF: value.value}
-    if isinstance(value, datetime):
-        # A time without a zone is this machine's.
-        return {_KIND: kind, _OF: (value if value.tzinfo else value.astimezone()).isoformat()}
-    if isinstance(value, timedelta):
-        return {_KIND: kind, _OF: value.total_seconds()}
+    if kind in _WORDS:
+        return {_KIND: kind, _OF: _WORDS[kind][0](value)}
     if isinstance(value, base.Ranking) and value.reranker is not None:
         raise ConfigError(
             "a memory that another process serves takes no reranker: recall more items than you need without one, and "
@@ -120,12 +121,8 @@ def _made(value: Any) -> Any:
     if kind is None:
         return {name: _made(one) for name, one in value.items()}
     about = value[_OF]
-    if kind == "Trust":
-        return Trust(about)
-    if kind == "datetime":
-        return datetime.fromisoformat(about)
-    if kind == "timedelta":
-        return timedelta(seconds=about)
+    if kind in _WORDS:
+        return _WORDS[kind][1](about)
     if kind == "tuple":
         return tuple([_made(one) for one in about])
     inner = {name: _made(one) for name, one in about.items()}

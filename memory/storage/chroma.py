@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from sqlite3 import Connection
 from typing import Any
 
 import numpy as np
@@ -216,7 +215,8 @@ class ChromaIndex:
             changes = db.execute(
                 "SELECT place, tenant, seq, vectors FROM outbox ORDER BY place LIMIT ?", (_BATCH,)
             ).fetchall()
-            matrices = _matrices(db, [seq for _, _, seq, _ in changes])
+            changed = [seq for _, _, seq, _ in changes]
+            matrices = dict(table.each(db, "SELECT seq, matrix FROM entries WHERE seq IN (??)", changed))
             dimensions = dict(db.execute("SELECT tenant, dimensions FROM tenants"))
         by_tenant: dict[str, dict[int, int]] = {}
         for _, tenant, seq, vectors in changes:
@@ -351,17 +351,6 @@ _opened_by: int | None = None
 _INDEX_HEADER = "header.bin"
 _HEADER = struct.Struct("<iQQQQ")
 _LENGTH_BYTES = 4
-
-
-def _matrices(db: Connection, seqs: list[int]) -> dict[int, bytes]:
-    return {
-        seq: matrix
-        for some in table.slices(seqs)
-        for seq, matrix in db.execute(
-            f"SELECT seq, matrix FROM entries WHERE seq IN ({', '.join('?' * len(some))})",  # noqa: S608 - our own words
-            list(some),
-        )
-    }
 
 
 def started(chosen: Any) -> tuple[Any, Any]:

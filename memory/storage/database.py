@@ -99,19 +99,17 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection that sees what was committed when it was first asked, however many statements it runs."""
-        with self._read_lock:
-            with self._explained():
-                if self._reader is None:
-                    self._reader = self._lasting() if self.path is None else self._connect()
-                connection = self._reader
-                # In memory it is the one that writes, and whoever is reading already has a moment of their own.
-                began = not connection.in_transaction
-                if began:
-                    connection.execute("BEGIN")
+        with self._read_lock, self._explained():
+            if self._reader is None:
+                self._reader = self._lasting() if self.path is None else self._connect()
+            connection = self._reader
+            # In memory it is the one that writes, and whoever is reading already has a moment of their own.
+            began = not connection.in_transaction
+            if began:
+                connection.execute("BEGIN")
             self._uses += 1
             try:
-                with self._explained():
-                    yield connection
+                yield connection
             finally:
                 if began and connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -120,15 +118,13 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection inside a transaction, of which all changes are kept or none."""
-        with self._write_lock, self._turn():
-            with self._explained():
-                connection = self._lasting()
-                connection.execute("BEGIN IMMEDIATE")
+        with self._write_lock, self._turn(), self._explained():
+            connection = self._lasting()
+            connection.execute("BEGIN IMMEDIATE")
             self._uses += 1
             try:
-                with self._explained():
-                    yield connection
-                    connection.execute("COMMIT")
+                yield connection
+                connection.execute("COMMIT")
             except BaseException:
                 # SQLite has rolled back by itself after some errors, a full disk among them.
                 if connection.in_transaction:

@@ -114,12 +114,9 @@ class Folder:
                 return
             if self._path is not None:
                 del _opened[self._path]
-            self._end()
-
-    def _end(self) -> None:
-        if self.index is not None:
-            self.index.close()
-        self.database.close()
+            if self.index is not None:
+                self.index.close()
+            self.database.close()
 
 
 _opened: dict[Path, Folder] = {}

@@ -128,17 +128,10 @@ class _Look(NamedTuple):
                 starts: dict[bytes, list[int]] = {}
                 for place in range(len(words) - opening + 1):
                     starts.setdefault(_digest(self.salt, words[place : place + opening]), []).append(place)
-                for some in table.slices(list(starts)):
-                    for start, count, whole in self._begun(opening, some):
-                        if any(_stands(self.salt, words, place, count, whole) for place in starts[start]):
-                            yield count, whole
-
-    def _begun(self, opening: int, starts: Sequence[bytes]) -> list[tuple[bytes, int, bytes]]:
-        return self.db.execute(
-            "SELECT start, words, whole FROM forgotten "  # noqa: S608 - our own words
-            f"WHERE tenant = ? AND opening = ? AND start IN ({', '.join('?' * len(starts))})",
-            (self.tenant, opening, *starts),
-        ).fetchall()
+                query = "SELECT start, words, whole FROM forgotten WHERE tenant = ? AND opening = ? AND start IN (??)"
+                for start, count, whole in table.each(self.db, query, list(starts), self.tenant, opening):
+                    if any(_stands(self.salt, words, place, count, whole) for place in starts[start]):
+                        yield count, whole
 
 
 def _stands(salt: bytes, words: Sequence[str], place: int, count: int, whole: bytes) -> bool:

@@ -61,15 +61,13 @@ def ended(row: Row, now: float) -> Version:
 def of(db: Connection, tenant: str, ids: Iterable[str]) -> dict[str, list[Version]]:
     """Return what items said before, oldest first, by their ids; none for one that always said the same."""
     found: dict[str, list[Version]] = {}
-    for some in table.slices(list(dict.fromkeys(ids))):
-        marks = ", ".join("?" * len(some))
-        for item_id, value, writers, trust, written, replaced in db.execute(
-            "SELECT id, value, writers, trust, written, replaced FROM history "  # noqa: S608 - our own words
-            f"WHERE tenant = ? AND id IN ({marks}) ORDER BY place",
-            (table.encoded(tenant), *some),
-        ):
-            version = Version(json.loads(value), _writers(writers), Trust(trust), written, replaced)
-            found.setdefault(item_id, []).append(version)
+    columns = "id, value, writers, trust, written, replaced"
+    query = f"SELECT {columns} FROM history WHERE tenant = ? AND id IN (??) ORDER BY place"  # noqa: S608 - our own words
+    wanted = list(dict.fromkeys(ids))
+    for item_id, value, writers, trust, written, replaced in table.each(db, query, wanted, table.encoded(tenant)):
+        by = tuple(map(Provenance.of, json.loads(writers)))
+        version = Version(json.loads(value), by, Trust(trust), written, replaced)
+        found.setdefault(item_id, []).append(version)
     return found
 
 
@@ -129,18 +127,4 @@ def _insert(db: Connection, tenant: str, namespace: Sequence[str], item_id: str,
             )
             for version in versions
         ],
-    )
-
-
-def _writers(text: str) -> tuple[Provenance, ...]:
-    return tuple(
-        Provenance(
-            **{
-                **one,
-                "trust": Trust(one["trust"]),
-                "lineage": tuple(one["lineage"]),
-                "span": tuple(one["span"]) if one["span"] else None,
-            }
-        )
-        for one in json.loads(text)
     )

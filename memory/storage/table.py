@@ -22,6 +22,7 @@ __all__ = [
     "by_trust",
     "chosen",
     "delete",
+    "each",
     "encoded",
     "entries",
     "expired",
@@ -64,6 +65,19 @@ def slices(items: Sequence[_T], size: int = _BATCH) -> Iterator[Sequence[_T]]:
         yield items[start : start + size]
 
 
+def each(db: Connection, query: str, wanted: Sequence[Any], *before: Any) -> Iterator[Any]:
+    """Yield the rows of a query for any number of values.
+
+    Args:
+        db: A connection.
+        query: The query, with ``??`` for the values.
+        wanted: The values.
+        before: What the query's ``?`` before them stand for.
+    """
+    for some in slices(wanted):
+        yield from db.execute(query.replace("??", ", ".join("?" * len(some))), (*before, *some)).fetchall()
+
+
 def encoded(text: Any) -> str:
     """Return a caller's text, or namespace, as the database keeps it: JSON in ASCII."""
     return json.dumps(text)
@@ -84,17 +98,17 @@ def next_version(db: Connection) -> int:
 def get(db: Connection, tenant: str, ids: Iterable[str]) -> dict[str, Row]:
     """Return a tenant's items that exist among some ids."""
     wanted = list(dict.fromkeys(ids))
-    return {row.id: row for row in _select(db, "id", wanted, "AND tenant = ?", (encoded(tenant),))}
+    return {row.id: row for row in _select(db, "tenant = ? AND id IN (??)", wanted, encoded(tenant))}
 
 
 def by_seq(db: Connection, seqs: Iterable[int]) -> dict[int, Row]:
     """Return the items that exist among some numbers."""
-    return {row.seq: row for row in _select(db, "seq", list(dict.fromkeys(seqs)))}
+    return {row.seq: row for row in _select(db, "seq IN (??)", list(dict.fromkeys(seqs)))}
 
 
 def twins(db: Connection, tenant: str, digests: Sequence[str]) -> dict[str, Row]:
     """Return by id the tenant's items whose remembered text has one of these digests."""
-    return {row.id: row for row in _select(db, "twin", digests, "AND tenant = ?", (encoded(tenant),))}
+    return {row.id: row for row in _select(db, "tenant = ? AND twin IN (??)", digests, encoded(tenant))}
 
 
 def expired(db: Connection, tenant: str, now: float) -> list[int]:
@@ -135,11 +149,7 @@ def entries(db: Connection, seqs: Sequence[int], dimensions: int) -> dict[int, E
         seq: Entry(
             np.frombuffer(words, np.uint32).reshape(-1, 2), np.frombuffer(matrix, np.float32).reshape(-1, dimensions)
         )
-        for some in slices(seqs)
-        for seq, words, matrix in db.execute(
-            f"SELECT seq, words, matrix FROM entries WHERE seq IN ({_marks(some)})",  # noqa: S608 - our own words
-            some,
-        )
+        for seq, words, matrix in each(db, "SELECT seq, words, matrix FROM entries WHERE seq IN (??)", seqs)
     }
 
 
@@ -167,14 +177,8 @@ def made_by(db: Connection, tenant: str) -> tuple[str, int]:
 
 def paths(db: Connection, seqs: Sequence[int]) -> dict[int, tuple[str, ...]]:
     """Return by number which parts of a value have vectors, where it is not all of it as one text."""
-    return {
-        seq: tuple(json.loads(listed))
-        for some in slices(seqs)
-        for seq, listed in db.execute(
-            f"SELECT seq, paths FROM indexed WHERE seq IN ({_marks(some)})",  # noqa: S608 - our own words
-            some,
-        )
-    }
+    found = each(db, "SELECT seq, paths FROM indexed WHERE seq IN (??)", seqs)
+    return {seq: tuple(json.loads(listed)) for seq, listed in found}
 
 
 def remark(db: Connection, tenant: str, embedder: str, dimensions: int) -> None:
@@ -210,11 +214,8 @@ def chosen(
         where.append(f"seq IN (SELECT seq FROM writers WHERE {fits})")  # noqa: S608 - our own words
         values += [encoded(text) for text in writer.values()]
     query = f"SELECT seq FROM items WHERE {' AND '.join(where)}"  # noqa: S608 - our own words
-    if not ids:
-        return [seq for (seq,) in db.execute(query, values)]
-    return [
-        seq for some in slices(ids) for (seq,) in db.execute(f"{query} AND id IN ({_marks(some)})", (*values, *some))
-    ]
+    found = each(db, f"{query} AND id IN (??)", ids, *values) if ids else db.execute(query, values)
+    return [seq for (seq,) in found]
 
 
 def put(db: Connection, tenant: str, fresh: Sequence[tuple[Row, Entry]]) -> None:
@@ -230,7 +231,7 @@ def put(db: Connection, tenant: str, fresh: Sequence[tuple[Row, Entry]]) -> None
     """
     number, now = encoded(tenant), next_version(db)
     (free,) = db.execute("SELECT next_seq FROM state").fetchone()
-    taken = _numbers(db, [row.id for row, _ in fresh])
+    taken = dict(each(db, "SELECT id, seq FROM items WHERE id IN (??)", [row.id for row, _ in fresh]))
     for row, _ in fresh:
         row.seq = taken.get(row.id, free)
         free += row.seq == free
@@ -282,17 +283,6 @@ def delete(db: Connection, tenant: str, seqs: Sequence[int]) -> None:
     db.executemany("INSERT OR REPLACE INTO gone VALUES (?, ?, ?)", [(seq, number, now) for seq in seqs])
 
 
-def _numbers(db: Connection, ids: Sequence[str]) -> dict[str, int]:
-    return {
-        item_id: seq
-        for some in slices(ids)
-        for item_id, seq in db.execute(
-            f"SELECT id, seq FROM items WHERE id IN ({_marks(some)})",  # noqa: S608 - our own words
-            some,
-        )
-    }
-
-
 def _queue(db: Connection, tenant: str, seqs: Sequence[int]) -> None:
     """Note for Chroma that items change, with how many vectors each has now."""
     db.executemany(
@@ -330,26 +320,17 @@ def _writers(row: Row) -> Iterator[tuple[Any, ...]]:
         )
 
 
-def _select(
-    db: Connection, column: str, wanted: Sequence[Any], further: str = "", values: tuple[Any, ...] = ()
-) -> Iterator[Row]:
-    for some in slices(wanted):
-        found = db.execute(
-            f"SELECT {_COLUMNS} FROM items WHERE {column} IN ({_marks(some)}) {further}",  # noqa: S608 - our own words
-            (*some, *values),
-        ).fetchall()
-        writers = _writers_of(db, [values[0] for values in found])
-        yield from (_row(values, tuple(writers[values[0]])) for values in found)
+def _select(db: Connection, where: str, wanted: Sequence[Any], *values: Any) -> list[Row]:
+    found = list(each(db, f"SELECT {_COLUMNS} FROM items WHERE {where}", wanted, *values))  # noqa: S608 - our own words
+    writers = _writers_of(db, [seq for seq, *_ in found])
+    return [_row(columns, tuple(writers[columns[0]])) for columns in found]
 
 
 def _writers_of(db: Connection, seqs: Sequence[int]) -> dict[int, list[Provenance]]:
     writers: dict[int, list[Provenance]] = {seq: [] for seq in seqs}
     columns = "seq, source, author, run, trust, lineage, further"
-    found = db.execute(
-        f"SELECT {columns} FROM writers WHERE seq IN ({_marks(seqs)}) ORDER BY seq, place",  # noqa: S608 - our own words
-        seqs,
-    )
-    for seq, source, author, run, trust, ids, further in found:
+    query = f"SELECT {columns} FROM writers WHERE seq IN (??) ORDER BY seq, place"  # noqa: S608 - our own words
+    for seq, source, author, run, trust, ids, further in each(db, query, seqs):
         names = (json.loads(source), json.loads(author), json.loads(run))
         model, step, tool, span = json.loads(further)
         place = (span[0], span[1]) if span else None
@@ -374,7 +355,3 @@ def _row(values: Sequence[Any], writers: tuple[Provenance, ...]) -> Row:
         trust=_TRUSTS[trust],
         seq=seq,
     )
-
-
-def _marks(values: Sequence[Any]) -> str:
-    return ", ".join("?" * len(values))

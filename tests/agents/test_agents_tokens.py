@@ -109,7 +109,7 @@ def test_a_cap_that_bounds_nothing_is_refused(simulated: Make, cap: Any) -> None
 
 async def test_a_call_that_is_not_sent_gives_all_its_tokens_back() -> None:
     caps, grant = TokenCaps("one", 100), Grant(None, None)
-    grant.allow(caps, await caps.reserve(60, 0))
+    grant.tokens = caps, await caps.reserve(60, 0)
     with pytest.raises(BudgetExceeded):
         await caps.reserve(41, 0)
     grant.give_back()

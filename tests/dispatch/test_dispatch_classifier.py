@@ -166,7 +166,7 @@ async def test_its_trouble_opens_its_own_breaker_and_nobody_elses(judging: Make,
     for _ in range(20):
         assert (await judged(home, asked(), classifier)).judged is None
     assert len(simulator.log) == 5
-    assert [state.state for state in classifier.health.states()] == ["open"]
+    assert [state.state for state in classifier.guards.health.states()] == ["open"]
     assert home.availability.open_circuits() == frozenset()
 
 

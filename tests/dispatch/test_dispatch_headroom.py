@@ -126,7 +126,6 @@ def test_no_header_can_break_the_reading(headers: dict[str, str]) -> None:
 
 def test_without_any_limit_everything_fits() -> None:
     rooms = RateLimiter(clock=Clock())
-    assert rooms.fits(A, 10**9) is None
     _granted(rooms.reserve(A, 10**9)).settle(10**9)
 
 
@@ -134,14 +133,14 @@ def test_a_configured_limit_says_when_a_call_will_fit() -> None:
     clock = Clock()
     rooms = RateLimiter({A: Rate(tpm=6000)}, clock=clock)
     _granted(rooms.reserve(A, 5000, 500))
-    wait = rooms.fits(A, 900, 100)
+    wait = rooms.reserve(A, 900, 100)
     assert wait == Wait("no headroom: 500 of 6000 tokens left, fits in 5.0 s", 5.0)
     clock.now += 5
-    assert rooms.fits(A, 900, 100) is None
+    _granted(rooms.reserve(A, 900, 100))
 
 
 def test_a_call_larger_than_the_limit_never_fits() -> None:
-    wait = RateLimiter({A: Rate(tpm=6000)}, clock=Clock()).fits(A, 7000)
+    wait = RateLimiter({A: Rate(tpm=6000)}, clock=Clock()).reserve(A, 7000)
     assert wait == Wait("needs 7000 tokens of a limit of 6000 a minute", math.inf)
 
 
@@ -175,7 +174,7 @@ def test_an_answer_that_used_more_than_was_reserved_is_owed() -> None:
     _granted(rooms.reserve(A, 500)).settle(500, 400)
     assert rooms.left(A)["tokens"] == -300
     clock.now += 31
-    assert rooms.fits(A, 5) is None
+    _granted(rooms.reserve(A, 5))
 
 
 def test_two_hundred_parallel_callers_spread_before_a_limit_is_hit() -> None:
@@ -308,8 +307,8 @@ def test_a_limit_is_whole_again_when_the_provider_said() -> None:
     rooms.observe(B, {"anthropic-ratelimit-input-tokens-limit": "1000",
                       "anthropic-ratelimit-input-tokens-remaining": "0",
                       "anthropic-ratelimit-input-tokens-reset": _rfc3339(20)})  # fmt: skip
-    wait = rooms.fits(B, 500, 10**6)
-    assert wait is not None
+    wait = rooms.reserve(B, 500, 10**6)
+    assert isinstance(wait, Wait)
     assert wait.seconds == pytest.approx(10)
     clock.now += 20
     assert rooms.left(B) == {"input_tokens": 1000}
@@ -330,8 +329,8 @@ def test_what_is_gone_comes_back_as_quickly_as_the_provider_says(
 ) -> None:
     rooms = RateLimiter(clock=Clock())
     rooms.observe(A, _openai(100, remaining, reset, "tokens"))
-    wait = rooms.fits(A, needed)
-    assert wait is not None
+    wait = rooms.reserve(A, needed)
+    assert isinstance(wait, Wait)
     assert wait.seconds == pytest.approx(seconds, rel=1e-6)
 
 

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pointsman.configs.catalog import Usage
 from pointsman.configs.schema import HealthLimits
 from pointsman.configs.words import FailureKind
-from pointsman.dispatch.guards.health import _VERDICTS, Health, HealthKey, Permit
+from pointsman.dispatch.failures import FAILURES
+from pointsman.dispatch.guards.health import Health, HealthKey, Permit
 from pydantic import ValidationError
 
 KEY = HealthKey("openai", "gpt-5.5")
@@ -48,7 +49,7 @@ def _fail(health: Health, times: int, kind: FailureKind = FailureKind.OVERLOADED
 
 
 def test_every_kind_of_failure_has_its_meaning_for_health() -> None:
-    assert set(_VERDICTS) == set(FailureKind)
+    assert set(FAILURES) == set(FailureKind)
 
 
 def test_failures_in_a_row_open_it_and_a_success_between_them_does_not() -> None:
@@ -276,7 +277,7 @@ def test_a_quick_failure_does_not_make_a_slow_provider_look_fast() -> None:
     pytest.fail("never opened")
 
 
-@pytest.mark.parametrize("kind", [kind for kind, verdict in _VERDICTS.items() if verdict in ("well", "neutral")])
+@pytest.mark.parametrize("kind", [kind for kind, told in FAILURES.items() if told.health in ("well", "neutral")])
 def test_what_the_asker_or_the_model_did_is_not_held_against_the_provider(kind: FailureKind) -> None:
     health = _health(HealthLimits(consecutive=1, calls=1, rate=0.01))
     _fail(health, 50, kind)
