@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from .environment import Noting, sets, sums
 from .scope import Scope, Value
-from .values import HOLES, UNKNOWN, known, merged
+from .values import HOLES, UNKNOWN, known, merged, names
 
 __all__ = ["Shell", "array_of", "fields", "text_of", "unquoted_ansi"]
 
@@ -177,17 +177,12 @@ def _choices(inner: list[Piece], commas: list[int]) -> list[list[Piece]] | None:
     return [[(chr(code), "p")] for code in range(low, min(high, low + _MOST) + 1)]
 
 
+_WORDS = names("word number extglob_pattern regex test_operator special_variable_name variable_name")
+
+
 def _pieces(node: Any, shell: Shell) -> list[Piece]:
     kind = node.type
-    if kind in (
-        "word",
-        "number",
-        "extglob_pattern",
-        "regex",
-        "test_operator",
-        "special_variable_name",
-        "variable_name",
-    ):
+    if kind in _WORDS:
         # In a default (${x:-`id`}) the grammar does not know backticks.
         text = node.text.decode()
         return _plain(text) if "`" not in text else [(_backticked(text, shell), "s")]

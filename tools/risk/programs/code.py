@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ..behind import begins_a_command
 from ..calls import Call, Handler, Options, handlers, options_of
-from ..values import DATA, HOLES, REMOTE, UNKNOWN, known
+from ..values import DATA, HOLES, REMOTE, UNKNOWN, known, names
 from .python_code import python_code
 from .running import run_file
 from .servers import module_serves, reachable
@@ -295,6 +295,9 @@ def _python(call: Call) -> str:
     return UNKNOWN
 
 
+_READING_MODULES = names("json.tool this calendar platform sysconfig site ast tokenize dis")
+
+
 def _module(call: Call, module: str, rest: list[str]) -> str:
     if module in ("pip", "pip3", "uv", "poetry", "pipx", "build", "twine"):
         return call.run([module, *rest])
@@ -311,18 +314,7 @@ def _module(call: Call, module: str, rest: list[str]) -> str:
         call.writes(*(arg for arg in rest if not arg.startswith("-")))
     elif module_serves(call, module, rest):
         call.find("workspace-code", module)
-    elif module in (
-        "json.tool",
-        "this",
-        "calendar",
-        "platform",
-        "sysconfig",
-        "site",
-        "timeit",
-        "ast",
-        "tokenize",
-        "dis",
-    ):
+    elif module in _READING_MODULES:
         call.reads(*(arg for arg in rest if not arg.startswith("-")))
     elif not known(module):
         call.find("unknown-code")

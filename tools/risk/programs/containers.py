@@ -27,6 +27,14 @@ _DOCKER_READS = names(
 )
 
 
+_DOCKER_RULES = {
+    "pull": "leaves",
+    **dict.fromkeys(names("build up"), "workspace-code"),
+    **dict.fromkeys(names("start restart stop pause unpause load import tag commit save export wait attach"), "writes"),
+}
+"""Command -> the rule that holds for it."""
+
+
 _REMOTE_CONTEXT = re.compile(r"(?:https?|git|ssh|oci)://|git@|(?:github|gitlab)\.com/|.*" + REMOTE)
 
 
@@ -61,27 +69,8 @@ def _docker(call: Call) -> str:
         call.find("changes-outside" if command == "push" else "leaves", command)
     elif command in ("build", "bake", "up") and (source := _context_outside(call, command, rest)):
         call.find("remote-code", source)
-    elif command in (
-        "pull",
-        "build",
-        "up",
-        "start",
-        "restart",
-        "stop",
-        "pause",
-        "unpause",
-        "load",
-        "import",
-        "tag",
-        "commit",
-        "save",
-        "export",
-        "wait",
-        "attach",
-    ):
-        call.find(
-            "workspace-code" if command in ("build", "up") else "leaves" if command == "pull" else "writes", command
-        )
+    elif command in _DOCKER_RULES:
+        call.find(_DOCKER_RULES[command], command)
     elif command == "cp":
         _copied(call, rest)
     elif command and command not in _DOCKER_READS:

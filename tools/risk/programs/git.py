@@ -394,6 +394,9 @@ _GIT = {
 }
 
 
+_HG_READS = names("status st diff log info annotate blame cat ls list help summary id")
+
+
 def _hg(call: Call) -> str:
     for arg in call.args:
         if re.search(r"(?:alias|hooks|extensions|ui\.ssh|ui\.editor|ui\.merge)\S*=", arg) or arg.startswith(
@@ -414,22 +417,7 @@ def _hg(call: Call) -> str:
     elif command in ("clone", "pull", "update", "up", "checkout", "co", "incoming", "outgoing", "switch", "export"):
         call.find("leaves")
         call.scope.brought |= outside
-    elif command not in (
-        "status",
-        "st",
-        "diff",
-        "log",
-        "info",
-        "annotate",
-        "blame",
-        "cat",
-        "ls",
-        "list",
-        "help",
-        "summary",
-        "id",
-        "",
-    ):
+    elif command and command not in _HG_READS:
         call.find("writes")
     return DATA
 

@@ -13,6 +13,9 @@ from .tables import LOADS
 __all__ = ["PACKAGES"]
 
 
+_PIP_WRITES = names("config cache lock init new venv update upgrade export build compile")
+
+
 def _pip(call: Call) -> str:
     args = call.args
     options = options_of(
@@ -24,7 +27,7 @@ def _pip(call: Call) -> str:
     if words[:1] == ["pip"] and call.name == "uv":
         words = words[1:]
     command = words[0] if words else ""
-    names = words[1:]
+    given = words[1:]
     if command in ("install", "download", "wheel", "sync", "tool", "add", "run", "x") or call.name in ("pipx", "uvx"):
         if command == "run" and call.name == "uv":
             return _uv_run(call)
@@ -32,7 +35,7 @@ def _pip(call: Call) -> str:
             call.find("installs")
             return UNKNOWN
         outside = "-i --index-url --extra-index-url --trusted-host -f --find-links --proxy" in options
-        named = [name for name in names if not re.match(r"(?:\.{1,2}(?:/.*)?(?:\[.*\])?|\S+\.whl|\./\S*|/\S*)$", name)]
+        named = [name for name in given if not re.match(r"(?:\.{1,2}(?:/.*)?(?:\[.*\])?|\S+\.whl|\./\S*|/\S*)$", name)]
         if outside or (named and command != "download"):
             call.find("installs", " ".join(named[:2]))
         elif command in ("tool", "x") or call.name in ("pipx", "uvx"):
@@ -45,26 +48,14 @@ def _pip(call: Call) -> str:
                 call.find("installs", file)
         call.obeys(*args)
         call.scope.brought |= command in ("download", "wheel")
-    elif call.name == "uv" and command in ("self", "python") and names[:1] in (["update"], ["install"], ["upgrade"]):
+    elif call.name == "uv" and command in ("self", "python") and given[:1] in (["update"], ["install"], ["upgrade"]):
         call.find("installs", f"uv {command}")
     elif command in ("uninstall", "remove"):
         call.find("deletes", "packages")
     elif command in ("publish",):
         call.find("changes-outside", "publishes")
-    elif command in (
-        "config",
-        "cache",
-        "lock",
-        "init",
-        "new",
-        "venv",
-        "update",
-        "upgrade",
-        "export",
-        "build",
-        "compile",
-    ):
-        call.find("environment" if command == "config" and "set" in names else "writes")
+    elif command in _PIP_WRITES:
+        call.find("environment" if command == "config" and "set" in given else "writes")
     return DATA
 
 

@@ -72,6 +72,10 @@ _SERVERS = names(
 """Classes and functions that listen, at an address that is their first argument."""
 _TELLING = {"system": "os.system", "popen": "os.popen", "Popen": "subprocess.Popen", "rmtree": "shutil.rmtree"}
 """Names that tell what they do whatever they are called on."""
+_INSIDE = names("__globals__ __subclasses__ __builtins__ __dict__")
+"""Attributes that lead to all there is."""
+_POWERFUL = names("os subprocess builtins __builtins__ pty shutil")
+"""Modules of which every attribute may run or delete something."""
 _DANGEROUS = re.compile(
     r"os\.(?:system|popen|exec\w*|spawn\w*|remove|unlink|kill|dup2|setuid)|subprocess|pty\.spawn|socket|shutil\.(?:rmtree|move)"
     r"|exec\s*\(|eval\s*\(|__import__|urlopen|requests\.|marshal|ctypes|b64decode|popen"
@@ -247,12 +251,7 @@ class _Program(_Values):
         for node in nodes:
             if isinstance(node, ast.Call):
                 self._called(node)
-            elif isinstance(node, ast.Attribute) and node.attr in (
-                "__globals__",
-                "__subclasses__",
-                "__builtins__",
-                "__dict__",
-            ):
+            elif isinstance(node, ast.Attribute) and node.attr in _INSIDE:
                 self._call.find("unknown-code", node.attr)
             elif isinstance(node, ast.Name) and node.id == "__builtins__":
                 self._call.find("unknown-code", node.id)
@@ -391,15 +390,7 @@ class _Program(_Values):
             name == "getattr"
             and len(node.args) > 1
             and isinstance(node.args[1], ast.Constant)
-            and self._dotted(node.args[0])
-            not in (
-                "os",
-                "subprocess",
-                "builtins",
-                "__builtins__",
-                "pty",
-                "shutil",
-            )
+            and self._dotted(node.args[0]) not in _POWERFUL
         ):
             return
         else:
