@@ -69,11 +69,15 @@ class Call:
         """Judge a shell text that this one runs."""
         return self.judge.read(text, parameters=parameters, stdin=self.stdin)
 
-    def starts(self, text: str) -> None:
-        """Judge a shell text out of an option, such as a pager."""
-        if not _SHOWS.match(text):
-            self.find("option-runs", self.name)
+    def runs_by(self, option: str, *texts: str) -> None:
+        """Judge shell texts that it runs because of an option, or of something else that is told it."""
+        for text in texts:
+            self.find("option-runs", option)
             self.shell(text)
+
+    def starts(self, *texts: str) -> None:
+        """Judge shell texts out of an option, such as a pager."""
+        self.runs_by(self.name, *(text for text in texts if not _SHOWS.match(text)))
 
     def path(self, text: str) -> str:
         """A path among its arguments, tidy."""

@@ -181,8 +181,7 @@ def _judge(call: Call) -> str | None:
 def _options(call: Call) -> None:
     """Programs and files of keys that stand in options of a program that else only reads."""
     options = options_of(call.args, "-f -m --pager --preview --file --from-file --to-file --files0-from --options")
-    for text in options.each("--pager --preview"):
-        call.starts(text)
+    call.starts(*options.each("--pager --preview"))
     for name, value in options.given:
         if name != "--pager" and holds_secrets(call.path(value)):
             call.find("credentials", value)

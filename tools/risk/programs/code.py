@@ -412,12 +412,11 @@ def _awk_runs(call: Call, inner: str, strings: list[str]) -> None:
         call.judge.read(text, stdin=UNKNOWN)
 
 
-def _dc(call: Call) -> str:
+def _dc(call: Call) -> None:
     for text in [*call.args, call.stdin or ""]:
         if found := re.search(r"!(?![<>=])(.+)", text):
             call.find("option-runs", "dc")
             call.judge.read(found[1])
-    return DATA
 
 
 INTERPRETERS: dict[str, Handler] = {

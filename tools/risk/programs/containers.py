@@ -38,7 +38,7 @@ _DOCKER_RULES = {
 _REMOTE_CONTEXT = re.compile(r"(?:https?|git|ssh|oci)://|git@|(?:github|gitlab)\.com/|.*" + REMOTE)
 
 
-def _docker(call: Call) -> str:
+def _docker(call: Call) -> None:
     options = options_of(
         call.args,
         "-H -c --host --context --config -l --log-level -f --file -p --project-name --profile --env-file",
@@ -75,7 +75,6 @@ def _docker(call: Call) -> str:
         _copied(call, rest)
     elif command and command not in _DOCKER_READS:
         call.find("unknown-program", command)
-    return DATA
 
 
 def _context_outside(call: Call, command: str, rest: list[str]) -> str:

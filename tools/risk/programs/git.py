@@ -109,11 +109,9 @@ def _git_options(call: Call, command: str, rest: list[str]) -> None:
         if name == "--config":
             _git_key(call, *value.partition("=")[::2])
         elif name in _GIT_PROGRAMS and command != "rebase":
-            call.find("option-runs", f"git {command}")
-            call.shell(value)
+            call.runs_by(f"git {command}", value)
         elif arg.startswith("ext::"):
-            call.find("option-runs", "git ext::")
-            call.shell(arg[5:])
+            call.runs_by("git ext::", arg[5:])
         elif name in _GIT_WRITES_TO.get(command, ("--output",)):
             call.writes(value)
         elif name == "--template" and command == "init" and place_of(call.path(value)) is not Place.WORKSPACE:
@@ -153,8 +151,7 @@ def _git_key(call: Call, key: str, value: str) -> None:
         r"(?:cache|store|osxkeychain|manager\S*|libsecret|)(?:\s|$)", value
     ):
         return
-    call.find("option-runs", f"git {key}")
-    call.shell(value.lstrip("!"))
+    call.runs_by(f"git {key}", value.lstrip("!"))
 
 
 _GIT_WRITES = names(
@@ -329,9 +326,7 @@ def _git_clone(call: Call, rest: list[str]) -> None:
     )
     for setting in options.each("-c"):
         _git_key(call, *setting.partition("=")[::2])
-    for text in options.each("-u"):
-        call.find("option-runs", "git clone -u")
-        call.shell(text)
+    call.runs_by("git clone -u", *options.each("-u"))
     for folder in options.each("--template"):
         call.find("unread-file", folder)
     if "--recurse-submodules" in options:
@@ -349,10 +344,7 @@ def _git_difftool(call: Call, rest: list[str]) -> None:
 
 
 def _git_grep(call: Call, rest: list[str]) -> None:
-    for arg in rest:
-        if arg.startswith("-O") and len(arg) > 2:
-            call.find("option-runs", "git grep -O")
-            call.shell(arg[2:])
+    call.runs_by("git grep -O", *(arg[2:] for arg in rest if arg.startswith("-O") and len(arg) > 2))
 
 
 _GIT = {
@@ -397,7 +389,7 @@ _GIT = {
 _HG_READS = names("status st diff log info annotate blame cat ls list help summary id")
 
 
-def _hg(call: Call) -> str:
+def _hg(call: Call) -> None:
     for arg in call.args:
         if re.search(r"(?:alias|hooks|extensions|ui\.ssh|ui\.editor|ui\.merge)\S*=", arg) or arg.startswith(
             "--debugger"
@@ -419,7 +411,6 @@ def _hg(call: Call) -> str:
         call.scope.brought |= outside
     elif command and command not in _HG_READS:
         call.find("writes")
-    return DATA
 
 
 GIT: dict[str, Handler] = {"git": _git, "hg": _hg, "svn": _hg}

@@ -34,21 +34,19 @@ def _pkill(call: Call) -> str:
     return ""
 
 
-def _fuser(call: Call) -> str:
+def _fuser(call: Call) -> None:
     if any(re.match(r"-\w*k|--kill", arg) for arg in call.args):
         call.find("processes")
-    return DATA
 
 
-def _mount(call: Call) -> str:
+def _mount(call: Call) -> None:
     if call.args and not all(
         arg in ("-l", "-t", "--version", "-V", "-v") or re.match(r"[\w,]+$", arg) for arg in call.args
     ):
         call.find("system-write", "mounts")
-    return DATA
 
 
-def _crontab(call: Call) -> str:
+def _crontab(call: Call) -> None:
     if "-l" not in call.args:
         call.find("services", "crontab")
     if call.stdin is not None and known(call.stdin):
@@ -56,7 +54,6 @@ def _crontab(call: Call) -> str:
             found = re.match(r"\s*(?:@\w+|\S+\s+\S+\s+\S+\s+\S+\s+\S+)\s+(.+)", line)
             if found and not line.lstrip().startswith("#"):
                 call.shell(found[1])
-    return DATA
 
 
 def _at(call: Call) -> str:
@@ -77,18 +74,16 @@ def _date(call: Call) -> str:
     return UNKNOWN
 
 
-def _history(call: Call) -> str:
+def _history(call: Call) -> None:
     if any(re.match(r"-\w*[cdw]", arg) for arg in call.args):
         call.find("hides", "history")
-    return DATA
 
 
-def _osascript(call: Call) -> str:
+def _osascript(call: Call) -> None:
     call.find("desktop")
     for arg in call.args:
         for text in re.findall(r'do shell script "((?:[^"\\]|\\.)*)"', arg):
             call.shell(text.replace('\\"', '"').replace("\\\\", "\\"))
-    return DATA
 
 
 def _ipython(call: Call) -> str:
@@ -96,7 +91,7 @@ def _ipython(call: Call) -> str:
     return UNKNOWN
 
 
-def _gdb(call: Call) -> str:
+def _gdb(call: Call) -> None:
     args = call.args
     options = options_of(
         args, "-ex -iex -x -p -c -d -eval-command --eval-command --command --pid -batch-x", single=True
@@ -104,8 +99,7 @@ def _gdb(call: Call) -> str:
     for text in options.each("-ex -iex -eval-command --eval-command"):
         found = re.match(r"\s*(?:!|shell\s|pipe\s)\s*(.*)", text)
         if found:
-            call.find("option-runs", "gdb")
-            call.shell(found[1])
+            call.runs_by("gdb", found[1])
         elif re.match(r"\s*(?:python|py|call|print\s+\w*system|source|dump)", text):
             call.find("unknown-code", "gdb")
     if any(flag in options for flag in ("-p", "--pid")):
@@ -113,10 +107,9 @@ def _gdb(call: Call) -> str:
     if "--args" in args:
         call.run(args[args.index("--args") + 1 :])
     call.find("writes")
-    return DATA
 
 
-def _tcpdump(call: Call) -> str:
+def _tcpdump(call: Call) -> None:
     options = options_of(call.args, "-z -w -i -c -r -G -W -C -Z -F")
     for program in options.each("-z"):
         call.find("option-runs", "tcpdump -z")
@@ -124,15 +117,11 @@ def _tcpdump(call: Call) -> str:
     if "-r" not in options and "-D" not in options:
         call.find("records", "network")
     call.writes(*options.each("-w"))
-    return DATA
 
 
-def _man(call: Call) -> str:
+def _man(call: Call) -> None:
     options = options_of(call.args, "-P -H --pager --html -M -S -C")
-    for text in [*options.each("-P --pager"), *options.each("-H --html")]:
-        call.find("option-runs", "man")
-        call.shell(text)
-    return DATA
+    call.runs_by("man", *options.each("-P --pager"), *options.each("-H --html"))
 
 
 def _run_parts(call: Call) -> str:
@@ -150,7 +139,7 @@ def _expect(call: Call) -> str:
     return UNKNOWN
 
 
-def _powershell(call: Call) -> str:
+def _powershell(call: Call) -> None:
     text = " ".join(call.args)
     if re.search(
         r"-e(?:nc|ncodedcommand|c)?\b|\bI(?:EX|nvoke-Expression)\b|DownloadString|FromBase64|Invoke-WebRequest.*\|",
@@ -168,7 +157,6 @@ def _powershell(call: Call) -> str:
         call.find("unread-file", "PowerShell")
     else:
         call.find("code" if text else "interactive")
-    return DATA
 
 
 def _cmd(call: Call) -> str:
@@ -192,35 +180,30 @@ def _time_set(call: Call) -> str:
     return ""
 
 
-def _modprobe(call: Call) -> str:
+def _modprobe(call: Call) -> None:
     if not any(arg in ("-n", "--dry-run", "-c", "--showconfig", "--show-depends", "-l") for arg in call.args):
         call.find("kernel", " ".join(call.args[:2]))
-    return DATA
 
 
-def _sysctl(call: Call) -> str:
+def _sysctl(call: Call) -> None:
     if any("=" in arg or arg in ("-w", "-p", "--write", "--load", "--system") for arg in call.args):
         call.find("kernel", " ".join(call.args[:2]))
-    return DATA
 
 
-def _hdparm(call: Call) -> str:
+def _hdparm(call: Call) -> None:
     if any(arg.startswith(("--security", "--trim", "--write", "--fallocate", "--yes")) for arg in call.args):
         call.find("wipes")
     elif not any(re.match(r"-[iItTgv]+$", arg) for arg in call.args):
         call.find("system-write")
-    return DATA
 
 
-def _badblocks(call: Call) -> str:
+def _badblocks(call: Call) -> None:
     if any(re.match(r"-\w*[wn]", arg) for arg in call.args):
         call.find("wipes")
-    return DATA
 
 
-def _gcore(call: Call) -> str:
+def _gcore(call: Call) -> None:
     call.find("credentials", "memory of another process")
-    return DATA
 
 
 def _sysrq(call: Call) -> str:

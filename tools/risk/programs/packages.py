@@ -127,8 +127,7 @@ def _npm(call: Call) -> str:
     if call.name == "bun" and args[:1] and args[0] in ("-e", "--eval", "-p", "--print"):
         return call.run(["node", *args])
     options = options_of(args, "--registry --prefix -C -w --workspace --filter --loglevel --tag --script-shell")
-    for shell in options.each("--script-shell"):
-        call.starts(shell)
+    call.starts(*options.each("--script-shell"))
     words = options.operands
     if words[:1] == ["global"]:
         words = words[1:]
@@ -224,7 +223,7 @@ def _cargo(call: Call) -> str:
     return DATA
 
 
-def _make(call: Call) -> str:
+def _make(call: Call) -> None:
     takes = "-C -f -j -I -o -W -l --file --directory --makefile --eval --jobs --include-dir"
     options = options_of(call.args, takes)
     for text in options.each("--eval"):
@@ -247,16 +246,14 @@ def _make(call: Call) -> str:
             and name in ("SHELL", "CC", "CXX", "LD", "MAKE")
             and not re.match(r"[\w+./-]*(?:bash|sh|gcc|g\+\+|clang|cc|c\+\+)[\w.+-]*$", value)
         ):
-            call.find("option-runs", f"make {name}=")
-            call.shell(value)
+            call.runs_by(f"make {name}=", value)
         elif equals and LOADS.get(name) == "builds" and known(value):
             call.shell(value)
         elif equals and ("$(shell" in value or "`" in value):
             call.find("option-runs", f"make {name}=")
     if "-n --dry-run --just-print" in options:
-        return DATA
+        return
     call.find("workspace-code")
-    return DATA
 
 
 def _recipes(call: Call, text: str | None) -> None:
@@ -269,7 +266,7 @@ def _recipes(call: Call, text: str | None) -> None:
         call.shell(line)
 
 
-def _compiles(call: Call) -> str:
+def _compiles(call: Call) -> None:
     for place, arg in enumerate(call.args):
         if arg in ("-wrapper", "-fplugin", "-specs") or arg.startswith(("-fplugin=", "-specs=", "-B/tmp")):
             call.find("option-runs", call.name)
@@ -278,7 +275,6 @@ def _compiles(call: Call) -> str:
     options = options_of(call.args, "-o -I -L -l -D -x -std -include -isystem")
     call.writes(options.value("-o") or "a.out")
     call.scope.brought |= any(map(call.scope.fetched, options.operands))
-    return DATA
 
 
 PACKAGES: dict[str, Handler] = handlers(

@@ -140,8 +140,7 @@ def _ssh(call: Call) -> str:
     for setting in options.each("-o"):
         name, _, value = setting.replace(" ", "=", 1).partition("=")
         if name.lower() in ("proxycommand", "localcommand", "knownhostscommand", "pkcs11provider"):
-            call.find("option-runs", name)
-            call.shell(value.strip())
+            call.runs_by(name, value.strip())
         elif name.lower() == "stricthostkeychecking" and value.lower() == "no":
             call.find("leaves")
     bound = [value.rsplit(":", 3)[0] for value in options.each("-L") if value.count(":") >= 3]

@@ -318,13 +318,12 @@ def _bind(call: Call) -> str:
 _COMPLETE_TAKES = "-C -F -W -G -P -S -X -A -o"
 
 
-def _compgen(call: Call) -> str:
+def _compgen(call: Call) -> None:
     for text in options_of(call.args, _COMPLETE_TAKES).each("-C"):
         call.shell(text)
     for text in options_of(call.args, _COMPLETE_TAKES).each("-W"):
         if "$(" in text or "`" in text:
             call.shell(f'echo "{text}"')
-    return DATA
 
 
 def _mapfile(call: Call) -> str:
@@ -350,14 +349,13 @@ def _cd(call: Call) -> str:
     return ""
 
 
-def _set_shell(call: Call) -> str:
+def _set_shell(call: Call) -> None:
     """``set`` and ``shopt``."""
     words = call.args
     if call.name == "set" and "history" in words and "+o" in words:
         call.find("hides", "+o history")
     if call.name == "set" and (words[:1] == ["--"] or (words and words[0][:1] not in "-+")):
         call.scope.parameters = [word for word in words if word != "--"]
-    return DATA
 
 
 _SETTING_UP = names(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from ..calls import Call, Handler, handlers
-from ..values import DATA, names
+from ..values import names
 
 __all__ = ["APPLICATIONS", "SERVERS", "everywhere", "module_serves", "reachable", "serves"]
 
@@ -81,25 +81,22 @@ def module_serves(call: Call, module: str, args: Sequence[str]) -> bool:
     return True
 
 
-def _files(call: Call) -> str:
+def _files(call: Call) -> None:
     """Hands out the files of a folder to whoever asks."""
     call.find("workspace-code")
     serves(call, call.args, everybody=True)
-    return DATA
 
 
-def _when_told(call: Call) -> str:
+def _when_told(call: Call) -> None:
     """Listens only with some of its words."""
     if not _TOLD[call.name].isdisjoint(call.args):
         serves(call, call.args, everybody=True)
     call.find("unknown-program")
-    return DATA
 
 
-def _always(call: Call) -> str:
+def _always(call: Call) -> None:
     if _CHECKS.isdisjoint(call.args):
         call.find("opens")
-    return DATA
 
 
 _CHECKS = names("-t -T -v -V configtest -list")

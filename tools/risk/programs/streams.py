@@ -265,8 +265,7 @@ def _grep(call: Call) -> str:
         "-e -f -A -B -C -m -d -D --include --exclude --exclude-dir --color --regexp --file --context"
         " --pre --hostname-bin --pager",
     )
-    for text in options.each("--pre --hostname-bin --pager"):
-        call.starts(text)
+    call.starts(*options.each("--pre --hostname-bin --pager"))
     operands = options.operands if "-e -f --regexp --file" in options else options.operands[1:]
     call.reads(*options.each("-f --file"), *operands)
     if any(map(_SOUGHT.search, call.args)) and any(_beyond(call.path(one)) for one in operands):
