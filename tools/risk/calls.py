@@ -11,7 +11,7 @@ from .places import Place, holds_secrets, place_of, runs_later
 from .scope import Scope
 from .values import HOLES, REMOTE, UNKNOWN, known, merged
 
-__all__ = ["Call", "Handler", "Judge", "Options", "handlers", "options_of"]
+__all__ = ["Call", "Handler", "Judge", "Options", "finds", "handlers", "options_of"]
 
 
 class Judge(Protocol):
@@ -172,6 +172,31 @@ Handler = Callable[[Call], "str | None"]
 def handlers(rows: Mapping[str, Handler]) -> dict[str, Handler]:
     """A table of handlers by name, made of rows with several names between blanks."""
     return {name: handler for names, handler in rows.items() for name in names.split()}
+
+
+def finds(
+    rule: str, *, where: str = "", otherwise: str = "", first: bool = False, shown: int = 0, prints: str | None = None
+) -> Handler:
+    """A handler that notes one rule, whatever the arguments are or as one of them decides.
+
+    Args:
+        rule: The rule, with its detail behind a colon; empty for none.
+        where: What an argument looks like from its beginning where the rule holds; empty where it always does.
+        otherwise: The rule where there is no such argument.
+        first: It is the first argument that decides.
+        shown: How many of the arguments are the detail where there is no other.
+        prints: What the program prints, as of `Handler`.
+    """
+
+    def noted(call: Call) -> str | None:
+        args = call.args[:1] if first else call.args
+        holds = not where or any(re.match(where, arg) for arg in args)
+        code, _, detail = (rule if holds else otherwise).partition(": ")
+        if code:
+            call.find(code, detail or " ".join(call.args[:shown]))
+        return prints
+
+    return noted
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..calls import Call, Handler, handlers, options_of
+from ..calls import Call, Handler, finds, handlers, options_of
 from ..values import DATA, UNKNOWN, known
 
 __all__ = ["MACHINE"]
@@ -27,23 +27,6 @@ def _kill(call: Call) -> str:
         else:
             call.find("processes", target)
     return ""
-
-
-def _pkill(call: Call) -> str:
-    call.find("processes", " ".join(call.args[:3]))
-    return ""
-
-
-def _fuser(call: Call) -> None:
-    if any(re.match(r"-\w*k|--kill", arg) for arg in call.args):
-        call.find("processes")
-
-
-def _mount(call: Call) -> None:
-    if call.args and not all(
-        arg in ("-l", "-t", "--version", "-V", "-v") or re.match(r"[\w,]+$", arg) for arg in call.args
-    ):
-        call.find("system-write", "mounts")
 
 
 def _crontab(call: Call) -> None:
@@ -74,21 +57,11 @@ def _date(call: Call) -> str:
     return UNKNOWN
 
 
-def _history(call: Call) -> None:
-    if any(re.match(r"-\w*[cdw]", arg) for arg in call.args):
-        call.find("hides", "history")
-
-
 def _osascript(call: Call) -> None:
     call.find("desktop")
     for arg in call.args:
         for text in re.findall(r'do shell script "((?:[^"\\]|\\.)*)"', arg):
             call.shell(text.replace('\\"', '"').replace("\\\\", "\\"))
-
-
-def _ipython(call: Call) -> str:
-    call.find("interactive")
-    return UNKNOWN
 
 
 def _gdb(call: Call) -> None:
@@ -122,11 +95,6 @@ def _tcpdump(call: Call) -> None:
 def _man(call: Call) -> None:
     options = options_of(call.args, "-P -H --pager --html -M -S -C")
     call.runs_by("man", *options.each("-P --pager"), *options.each("-H --html"))
-
-
-def _run_parts(call: Call) -> str:
-    call.find("unread-file", "run-parts")
-    return UNKNOWN
 
 
 def _expect(call: Call) -> str:
@@ -175,21 +143,6 @@ def _logger(call: Call) -> str:
     return ""
 
 
-def _time_set(call: Call) -> str:
-    call.find("writes")
-    return ""
-
-
-def _modprobe(call: Call) -> None:
-    if not any(arg in ("-n", "--dry-run", "-c", "--showconfig", "--show-depends", "-l") for arg in call.args):
-        call.find("kernel", " ".join(call.args[:2]))
-
-
-def _sysctl(call: Call) -> None:
-    if any("=" in arg or arg in ("-w", "-p", "--write", "--load", "--system") for arg in call.args):
-        call.find("kernel", " ".join(call.args[:2]))
-
-
 def _hdparm(call: Call) -> None:
     if any(arg.startswith(("--security", "--trim", "--write", "--fallocate", "--yes")) for arg in call.args):
         call.find("wipes")
@@ -197,45 +150,33 @@ def _hdparm(call: Call) -> None:
         call.find("system-write")
 
 
-def _badblocks(call: Call) -> None:
-    if any(re.match(r"-\w*[wn]", arg) for arg in call.args):
-        call.find("wipes")
-
-
-def _gcore(call: Call) -> None:
-    call.find("credentials", "memory of another process")
-
-
-def _sysrq(call: Call) -> str:
-    call.find("power")
-    return ""
-
-
 MACHINE: dict[str, Handler] = handlers(
     {
         "kill": _kill,
-        "pkill killall killall5 xkill skill taskkill": _pkill,
-        "fuser": _fuser,
-        "mount": _mount,
+        "pkill killall killall5 xkill skill taskkill": finds("processes", shown=3, prints=""),
+        "fuser": finds("processes", where=r"-\w*k|--kill"),
+        "mount": finds("system-write: mounts", where=r"(?!(?:-l|-t|--version|-V|-v|[\w,]+)$)"),
         "crontab fcrontab": _crontab,
         "at batch": _at,
         "date": _date,
-        "history": _history,
+        "history": finds("hides: history", where=r"-\w*[cdw]"),
         "osascript": _osascript,
         "gdb lldb": _gdb,
         "tcpdump": _tcpdump,
         "man": _man,
-        "run-parts": _run_parts,
+        "run-parts": finds("unread-file: run-parts", prints=UNKNOWN),
         "expect autoexpect": _expect,
         "powershell pwsh": _powershell,
         "cmd": _cmd,
         "logger": _logger,
-        "modprobe": _modprobe,
+        "modprobe": finds(
+            "", where=r"(?:-n|--dry-run|-c|--showconfig|--show-depends|-l)$", otherwise="kernel", shown=2
+        ),
         "hdparm": _hdparm,
-        "sysctl": _sysctl,
-        "badblocks": _badblocks,
-        "gcore procdump": _gcore,
-        "grub-reboot": _sysrq,
-        "wall": _time_set,
+        "sysctl": finds("kernel", where=r"[^=]*=|(?:-w|-p|--write|--load|--system)$", shown=2),
+        "badblocks": finds("wipes", where=r"-\w*[wn]"),
+        "gcore procdump": finds("credentials: memory of another process"),
+        "grub-reboot": finds("power", prints=""),
+        "wall": finds("writes", prints=""),
     }
 )

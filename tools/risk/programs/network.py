@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from ..calls import Call, Handler, handlers, options_of
+from ..calls import Call, Handler, finds, handlers, options_of
 from ..places import Place, holds_secrets, place_of, runs_later
 from ..values import DATA, HOLES, REMOTE, UNKNOWN, known
 
@@ -207,11 +207,6 @@ def _socat(call: Call) -> str:
     return REMOTE
 
 
-def _telnet(call: Call) -> str:
-    call.find("sends")
-    return REMOTE
-
-
 def _scp(call: Call) -> str:
     options = options_of(call.args, "-S -o -i -P -F -c -J -l -D -X")
     operands = options.operands
@@ -373,10 +368,6 @@ def _database(call: Call) -> None:
     call.find("leaves")
 
 
-def _dump(call: Call) -> None:
-    call.find("writes")
-
-
 NETWORK: dict[str, Handler] = handlers(
     {
         "curl curlie": _curl,
@@ -387,13 +378,13 @@ NETWORK: dict[str, Handler] = handlers(
         ): _fetch,
         "nc ncat netcat nc.openbsd nc.traditional": _nc,
         "socat": _socat,
-        "telnet": _telnet,
+        "telnet": finds("sends", prints=REMOTE),
         "scp sftp pscp": _scp,
         "rsync": _rsync,
         ("dig nslookup host ping ping6 fping traceroute whois drill getent resolvectl"): _looks_up,
         "mail mailx sendmail mutt": _mail,
         "sqlite3 sqlite duckdb": _sqlite,
         "psql mysql mariadb mongo mongosh redis-cli cqlsh sqlcmd clickhouse-client": _database,
-        "pg_dump pg_dumpall mysqldump mongodump": _dump,
+        "pg_dump pg_dumpall mysqldump mongodump": finds("writes"),
     }
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..calls import Call, Handler, handlers, options_of
+from ..calls import Call, Handler, finds, handlers, options_of
 from ..environment import assign, set_by, set_in
 from ..evaluation import expanded_again, subscripts
 from ..places import Place, place_of
@@ -296,18 +296,6 @@ def _fork(call: Call) -> str:
     return call.run(call.args) if call.args and not call.args[0].startswith("-") else UNKNOWN
 
 
-def _hash(call: Call) -> str:
-    if "-p" in call.args:
-        call.find("environment", "hash -p")
-    return ""
-
-
-def _enable(call: Call) -> str:
-    if "-f" in call.args:
-        call.find("unread-file", "enable -f")
-    return ""
-
-
 def _bind(call: Call) -> str:
     if "-x" in call.args:
         for text in call.args[call.args.index("-x") + 1 :]:
@@ -392,8 +380,8 @@ RUNNING: dict[str, Handler] = {
             "trap": _trap,
             "alias": _alias,
             "busybox toybox": _fork,
-            "hash": _hash,
-            "enable": _enable,
+            "hash": finds("environment: hash -p", where=r"-p$", prints=""),
+            "enable": finds("unread-file: enable -f", where=r"-f$", prints=""),
             "bind": _bind,
             "complete compgen": _compgen,
             "mapfile readarray": _mapfile,

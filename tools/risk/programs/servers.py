@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..calls import Call, Handler, handlers
+from ..calls import Call, Handler, finds, handlers
 from ..values import names
 
 __all__ = ["APPLICATIONS", "SERVERS", "everywhere", "module_serves", "reachable", "serves"]
@@ -94,12 +94,6 @@ def _when_told(call: Call) -> None:
     call.find("unknown-program")
 
 
-def _always(call: Call) -> None:
-    if _CHECKS.isdisjoint(call.args):
-        call.find("opens")
-
-
-_CHECKS = names("-t -T -v -V configtest -list")
 _TOLD = {
     "caddy": names("file-server run start respond reverse-proxy"),
     "twistd": names("web ftp conch portforward"),
@@ -119,6 +113,6 @@ SERVERS: dict[str, Handler] = handlers(
             "thttpd mini_httpd lighttpd nginx apache2 apache2ctl apachectl telnetd tftpd tcpsvd udpsvd tcpserver"
             " vsftpd proftpd pure-ftpd sshd dropbear smbd xinetd inetd systemd-socket-activate"
             " ttyd gotty wetty shellinaboxd tmate x11vnc vncserver x0vncserver gdbserver"
-        ): _always,
+        ): finds("", where=r"(?:-t|-T|-v|-V|configtest|-list)$", otherwise="opens"),
     }
 )

@@ -7,7 +7,7 @@ import binascii
 import re
 from urllib.parse import unquote
 
-from ..calls import Call, Handler, handlers, options_of
+from ..calls import Call, Handler, finds, handlers, options_of
 from ..environment import assign
 from ..expansion import unquoted_ansi
 from ..places import Place, place_of
@@ -313,15 +313,6 @@ def _pwd(call: Call) -> str:
     return (call.scope.folder or ".") + "\n"
 
 
-def _mktemp(call: Call) -> str:
-    call.find("writes")
-    return f"/tmp/{UNKNOWN}\n"  # noqa: S108
-
-
-def _whoami(call: Call) -> str:
-    return UNKNOWN if call.name in ("uname", "date", "nproc", "seq", "expr", "bc", "getconf") else DATA
-
-
 def _seq(call: Call) -> str:
     numbers = [arg for arg in call.args if re.fullmatch(r"-?\d{1,6}", arg)]
     if len(numbers) != len(call.args) or not 1 <= len(numbers) <= 2:
@@ -385,8 +376,8 @@ STREAMS: dict[str, Handler] = handlers(
             "pigz pbzip2 lzma gzcat compress uncompress"
         ): _packs,
         "pwd": _pwd,
-        "mktemp tempfile": _mktemp,
-        "uname nproc expr bc getconf": _whoami,
+        "mktemp tempfile": finds("writes", prints=f"/tmp/{UNKNOWN}\n"),  # noqa: S108
+        "uname nproc expr bc getconf": finds("", prints=UNKNOWN),
         "seq": _seq,
         "which type whereis": _which,
         "basename dirname realpath readlink": _names,
