@@ -21,11 +21,9 @@ class Judge(Protocol):
 
     def run(self, words: list[str], stdin: str | None = None) -> str:
         """Judge a command given as its words; returns what it prints, as far as that can be known."""
-        ...
 
     def read(self, text: str, *, parameters: list[str] | None = None, stdin: str | None = None) -> str:
         """Judge a text of shell; returns what it prints, as far as that can be known."""
-        ...
 
 
 _PRIVATE = (Place.SYSTEM, Place.DEVICE)

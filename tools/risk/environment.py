@@ -21,11 +21,9 @@ class Noting(Judge, Protocol):
 
     def note(self, code: str, span: tuple[int, int], detail: str = "") -> None:
         """Note that a rule holds for a part."""
-        ...
 
     def here(self, node: Any = None) -> tuple[int, int]:
         """The span of a node in the whole text."""
-        ...
 
 
 _FAMILIES = ("DYLD_", "GIT_CONFIG", "BASH_FUNC_", "npm_config_", "NPM_CONFIG_")

@@ -23,7 +23,6 @@ class Shell(Noting, Protocol):
 
     def substituted(self, node: Any) -> str:
         """Read the commands in a node, and say what they print as far as that can be known."""
-        ...
 
 
 # A piece of a word: its text, and whether it is quoted ("q"), plain ("p"), or the value of an unquoted expansion ("s").

@@ -16,11 +16,9 @@ class Walker(Shell, Protocol):
 
     def walk(self, node: Any, stdin: str | None = None) -> str:
         """Read a statement; returns what it prints."""
-        ...
 
     def redirect(self, node: Any, target: str, *, writes: bool) -> None:
         """Note what a redirection to or from a path means."""
-        ...
 
 
 def redirected(reader: Walker, parts: list[Any], body: Callable[[str | None], str], stdin: str | None) -> str:

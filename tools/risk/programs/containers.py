@@ -7,7 +7,7 @@ import re
 from ..calls import Call, Handler, options_of
 from ..places import Place, place_of
 from ..values import DATA, REMOTE, UNKNOWN, names
-from .tables import SHELLS
+from .tables import SHELLS, coded
 
 __all__ = ["CONTAINERS"]
 
@@ -21,17 +21,19 @@ _DOCKER_TAKES = (
 )
 
 
+_DOCKER_GROUPS = names("container image compose buildx builder pod")
 _DOCKER_READS = names(
     "ps images info version inspect logs top stats port history search events diff ls list config context help df "
     "container image network volume system buildx compose manifest"
 )
 
 
-_DOCKER_RULES = {
-    "pull": "leaves",
-    **dict.fromkeys(names("build up"), "workspace-code"),
-    **dict.fromkeys(names("start restart stop pause unpause load import tag commit save export wait attach"), "writes"),
-}
+_DOCKER_RULES = coded("""
+leaves            pull login
+changes-outside   push
+workspace-code    build up
+writes            start restart stop pause unpause load import tag commit save export wait attach
+""")
 """Command -> the rule that holds for it."""
 
 
@@ -47,12 +49,8 @@ def _docker(call: Call) -> None:
     if any("tcp://" in value or "ssh://" in value for value in options.each("-H --host")):
         call.find("other-machine", "docker -H")
     words = options.operands
-    while (
-        len(words) > 1 and words[0] in ("container", "image", "compose", "buildx", "builder", "pod")
-    ) or call.name == "docker-compose":
-        words = words if call.name == "docker-compose" else words[1:]
-        if call.name == "docker-compose" or words[:1]:
-            break
+    if call.name != "docker-compose" and len(words) > 1 and words[0] in _DOCKER_GROUPS:
+        words = words[1:]
     command, rest = (words[0], words[1:]) if words else ("", [])
     joined = " ".join(call.args)
     if command in ("run", "create", "exec"):
@@ -65,8 +63,6 @@ def _docker(call: Call) -> None:
     ):
         mass = "$(" in joined or UNKNOWN in joined or DATA in joined or re.search(r"\s(?:-v|--volumes|--rmi)\b", joined)
         call.find("outside-delete" if mass else "ends-own", command)
-    elif command in ("push", "login"):
-        call.find("changes-outside" if command == "push" else "leaves", command)
     elif command in ("build", "bake", "up") and (source := _context_outside(call, command, rest)):
         call.find("remote-code", source)
     elif command in _DOCKER_RULES:

@@ -118,19 +118,13 @@ def _chmod(call: Call) -> str:
         call.find("permissions", "setuid or setgid")
     elif _MODE.search(mode):
         call.find("permissions", mode)
+    private = known(mode) and re.fullmatch(r"0*[0-7][0145]{1}[0145]{1}|[ugo]*-\w+", mode)
     for path in paths:
-        place = place_of(call.path(path))
-        if place in (Place.ROOT, Place.HOME):
-            call.find("wipes" if "-R --recursive" in options else "system-write", path)
-        elif place in (Place.SYSTEM, Place.DOCUMENTS, Place.DEVICE):
-            call.find("system-write", path)
-        elif not (known(mode) and re.fullmatch(r"0*[0-7][0145]{1}[0145]{1}|[ugo]*-\w+", mode)) and re.search(
-            r"(?:^|/)\.ssh/|/etc/", call.path(path)
-        ):
-            call.find("protected-write", path)
-        else:
-            call.find("writes", path)
-        if (held := call.scope.files.get(call.path(path))) and "\uf8f2" in held:
+        code = _rule_of(call, path, whole="-R --recursive" in options)
+        if code == "writes" and not private and re.search(r"(?:^|/)\.ssh/|/etc/", call.path(path)):
+            code = "protected-write"
+        call.find(code, path)
+        if (held := call.scope.files.get(call.path(path))) and REMOTE in held:
             call.find("downloads-system", path)
     return ""
 
@@ -142,14 +136,16 @@ def _chown(call: Call) -> str:
     if owner.split(":")[0] in ("root", "0"):
         call.find("permissions", owner)
     for path in operands[1:]:
-        place = place_of(call.path(path))
-        if place in (Place.ROOT, Place.HOME):
-            call.find("wipes" if "-R --recursive" in options else "system-write", path)
-        elif place in (Place.SYSTEM, Place.DOCUMENTS, Place.DEVICE):
-            call.find("system-write", path)
-        else:
-            call.find("writes", path)
+        call.find(_rule_of(call, path, whole="-R --recursive" in options), path)
     return ""
+
+
+def _rule_of(call: Call, path: str, *, whole: bool) -> str:
+    """The rule that holds where the owner or the mode of a path is changed, with all in it where ``whole``."""
+    place = place_of(call.path(path))
+    if place in (Place.ROOT, Place.HOME):
+        return "wipes" if whole else "system-write"
+    return "system-write" if place in (Place.SYSTEM, Place.DOCUMENTS, Place.DEVICE) else "writes"
 
 
 def _touch(call: Call) -> str:
@@ -178,7 +174,7 @@ def _sed(call: Call) -> str:
         call.writes(*operands)
         return ""
     text = DATA if operands or call.stdin is None else call.stdin
-    return DATA if not known(text) and "\uf8f2" not in text else "\uf8f2" if not known(text) else UNKNOWN
+    return UNKNOWN if known(text) else REMOTE if REMOTE in text else DATA
 
 
 def _sed_script(call: Call, script: str) -> None:
@@ -304,7 +300,7 @@ def _unzip(call: Call) -> str:
         return DATA
     _unpacked(call, options.operands[0] if options.operands else "")
     call.unpacks(options.value("-d") or ".")
-    return "\uf8f1"
+    return DATA
 
 
 _UNPACK_TAKES = {

@@ -8,7 +8,7 @@ from ..calls import Call, Handler, handlers, options_of
 from ..places import Place, place_of
 from ..values import DATA, UNKNOWN, known, names
 from .servers import APPLICATIONS, SERVERS, serves
-from .tables import LOADS
+from .tables import LOADS, coded
 
 __all__ = ["PACKAGES"]
 
@@ -110,15 +110,15 @@ def _python_project(call: Call) -> str:
     return DATA
 
 
-_NPM_CODES = """
+_NPM = coded("""
 installs-listed   ci
 workspace-code    run run-script test t tst start stop restart build dev lint rb rebuild serve preview
 changes-outside   publish unpublish deprecate owner access token dist-tag hook team profile
 leaves            login adduser star unstar org view info search outdated audit ping whoami repo docs bugs doctor fund
 writes            uninstall remove rm un prune dedupe cache init pack version set unlink pkg config
 prints            ls list help root bin prefix why explain get workspaces
-"""
-_NPM = {name: code for code, *given in map(str.split, _NPM_CODES.strip().splitlines()) for name in given}
+""")
+"""Command -> the rule that holds for it."""
 _NPM_INSTALLS = names("install i add a in link update up upgrade")
 
 
@@ -186,9 +186,14 @@ def _npx(call: Call) -> str:
     return UNKNOWN
 
 
-_BUILD_READS = frozenset(
-    ["tree", "metadata", "version", "help", "env", "list", "doc", "show", "locate-project", "pkgid", "outdated", "why"]
-) | {""}
+_BUILDS = coded("""
+changes-outside   publish push nuget owner yank upload
+leaves            login search info
+installs-listed   install fetch restore update mod vendor download generate-lockfile
+writes            remove clean uninstall rm
+prints            tree metadata version help env list doc show locate-project pkgid outdated why
+""")
+"""The same of tools that build; others run code of the workspace."""
 
 
 def _cargo(call: Call) -> str:
@@ -202,24 +207,14 @@ def _cargo(call: Call) -> str:
     if command in ("install", "get", "add", "require", "global") and names:
         here = all(re.match(r"\.{1,2}(?:/|$)", name) for name in names) or "--path" in call.args
         call.find("installs-listed" if here else "installs", " ".join(names[:2]))
-    elif command in ("publish", "push", "nuget", "owner", "yank", "login", "upload"):
-        call.find("changes-outside" if command != "login" else "leaves", command)
-    elif command in ("install", "fetch", "restore", "update", "mod", "vendor", "download", "generate-lockfile"):
-        call.find("installs-listed", command)
     elif command in ("exec", "run") and call.name in ("bundle", "composer"):
         return call.run(names) if call.name == "bundle" and names else UNKNOWN
     elif command == "new" and names[:1] == ["install"]:
         call.find("installs", " ".join(names[1:2]))
-    elif command in ("search", "info"):
-        call.find("leaves", command)
-    elif command in _BUILD_READS:
-        pass
     elif command == "run" and names and call.name == "go" and "@" in names[0]:
         call.find("installs", names[0])
-    elif command in ("remove", "clean", "uninstall", "rm"):
-        call.find("writes", command)
-    else:
-        call.find("workspace-code", command)
+    elif command and (code := _BUILDS.get(command, "workspace-code")) != "prints":
+        call.find(code, command)
     return DATA
 
 
