@@ -74,6 +74,7 @@ def judged(words: list[str], stdin: str | None, judge: Judge) -> tuple[Call, str
 
 
 _SUBCOMMANDS_DEEP = 5
+_DRY_RUN = re.compile(r"--dry-?run(?:=(?:client|server|true))?$")
 _MAY_LISTEN = ("workspace-code", "unknown-program")
 
 
@@ -220,9 +221,7 @@ def _subcommand(call: Call, verdicts: Verdicts) -> None:
         verbs = [verb for word in words[:3] for verb in (word, word.partition("-")[0])]
         last = next((verdicts[verb] for verb in verbs if verb in verdicts), "")
         code = code or last or verdicts.get("*", "unknown-program" if words else "prints")
-    if code == "changes-outside" and any(
-        re.match(r"--dry-?run(?:=(?:client|server|true))?$", arg) for arg in call.args
-    ):
+    if code == "changes-outside" and any(map(_DRY_RUN.match, call.args)):
         code = "leaves"
     if code != "prints":
         call.find(code, " ".join(words[:2]))

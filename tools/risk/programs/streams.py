@@ -90,6 +90,12 @@ def _encoded(call: Call, text: str) -> str:
     return text
 
 
+def _in_base64(call: Call, text: str) -> str:
+    if not known(text):
+        return merged(text)
+    return _encoded(call, base64.b64encode(text.encode("utf-8", "replace")).decode() + "\n")
+
+
 def _decoded(call: Call, text: str, decode: bytes | None) -> str:
     if "".join(text.split()) in call.scope.encoded:
         call.find("round-trip")
@@ -110,9 +116,7 @@ def _base(call: Call) -> str:
     text = _input(call, operands)
     call.writes(*options.each("-o --output"))
     if "-d -D --decode" not in options:
-        if call.name in ("base64", "gbase64") and known(text):
-            return _encoded(call, base64.b64encode(text.encode("utf-8", "replace")).decode() + "\n")
-        return merged(text)
+        return _in_base64(call, text) if call.name in ("base64", "gbase64") else merged(text)
     decode = {"base64": base64.b64decode, "base32": base64.b32decode}.get(call.name)
     return _decoded(call, text, _tried(decode, text) if decode else None)
 
@@ -122,11 +126,7 @@ def _b64(call: Call) -> str:
     text = _input(call, options_of(call.args, "-o").operands)
     if call.name == "b64decode":
         return _decoded(call, text, _tried(base64.b64decode, text))
-    return (
-        _encoded(call, base64.b64encode(text.encode("utf-8", "replace")).decode() + "\n")
-        if known(text)
-        else merged(text)
-    )
+    return _in_base64(call, text)
 
 
 def _tried(decode: object, text: str) -> bytes | None:
@@ -174,8 +174,8 @@ def _openssl(call: Call) -> str:
     decodes = "-d" in names
     if (command == "enc" and not decodes and not coded) or (command in ("smime", "cms") and "-encrypt" in names):
         call.find("encrypts" if any(one.startswith(("/", "~", "..")) for one in map(call.path, read)) else "writes")
-    if coded and not decodes and known(text):
-        return _encoded(call, base64.b64encode(text.encode("utf-8", "replace")).decode() + "\n")
+    if coded and not decodes:
+        return _in_base64(call, text)
     if decodes and coded and names <= {"-d", "-base64", "-a", "-A", "-in", "-out"}:
         return _decoded(call, text, _tried(base64.b64decode, text))
     return merged(text) if not known(text) else UNKNOWN
