@@ -7,7 +7,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import Field
 
 from ...configs.words import Effect, Risk
 from .amounts import currencies, number
@@ -103,7 +105,7 @@ class ToolFacts:
         description: What it tells models.
     """
 
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     effect: Effect | None = None
     target_args: tuple[str, ...] = ()
     only_reads: bool = False
