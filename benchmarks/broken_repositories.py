@@ -21,12 +21,12 @@ from typing import Any, Final
 
 from pointsman import Agent, RunResult, Runtime, code_fix, load
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
+from stage import simulated
 
 __all__ = ["CASES", "Case", "Outcome", "carried_out"]
 
 Turn = str | tuple[str, dict[str, Any]]
 _WORDS: Final = ("parcel", "ticket", "ledger", "garden", "signal", "harbour", "orchard", "lantern")
-_ENVIRON: Final = {f"{vendor}_API_KEY": "not-a-real-key" for vendor in ("ANTHROPIC", "OPENAI", "GOOGLE")}
 
 
 @dataclass(frozen=True)
@@ -247,11 +247,8 @@ def carried_out(case: Case, folder: Path, seed: int = 1) -> Outcome:
     said: list[str] = []
     began = time.monotonic()
     with Simulator(Scenario(rules=[Rule(answer=_model(case, names, said))])) as simulator:
-        urls = {
-            f"POINTSMAN_PROVIDERS__{vendor}__BASE_URL": simulator.url(vendor.lower())
-            for vendor in ("ANTHROPIC", "OPENAI", "GOOGLE")
-        }
-        with Runtime(load(root, environ={**_ENVIRON, **urls, "POINTSMAN_STATE": str(folder / "state")})) as home:
+        environ = simulated(simulator.base_url, "anthropic", "openai", "google")
+        with Runtime(load(root, environ={**environ, "POINTSMAN_STATE": str(folder / "state")})) as home:
             result, told = _run(case, home)
             took, calls = time.monotonic() - began, len(simulator.log)
     told += said

@@ -27,7 +27,7 @@ from pointsman.configs.words import Tier
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator, ToolCall
 from pointsman.simulator.request import Request
 from pydantic import BaseModel
-from stage import table
+from stage import simulated, table
 
 DECLARED = Tier.ECONOMY
 VENDORS = ("anthropic", "openai", "google", "deepseek")
@@ -164,9 +164,7 @@ def measured(runtime: Runtime) -> tuple[int, int, Counter[str], Counter[tuple[st
 
 def played(simulator: Simulator, folder: Path) -> Runtime:
     """A project at its defaults whose vendors are the simulator."""
-    environ = {f"{vendor.upper()}_API_KEY": "not-a-real-key" for vendor in VENDORS} | {
-        f"POINTSMAN_PROVIDERS__{vendor.upper()}__BASE_URL": simulator.url(vendor) for vendor in VENDORS
-    }
+    environ = simulated(simulator.base_url, *VENDORS)
     return Runtime(load(folder, environ=environ, flags={"routing.limits.call": CALL_SECONDS}))
 
 

@@ -99,18 +99,13 @@ def _bytes(file: Path) -> int:
 
 async def _supervised(url: str, steps: int, wide: int) -> tuple[float, float, float]:
     """Of a supervised run of so many rows of steps, before it is pruned at its end: as `_measured`, of each wave."""
-    import yaml
-    from contenders import KEY, PRIMARY, catalogue
+    from contenders import PRIMARY, runtime
     from pointsman import Agent, Workflow
-    from pointsman.agents.runtime import Runtime
-    from pointsman.configs.loading.loader import load
-    from workflows import _NONE_BUILD
+    from workflows import NONE_BUILD
 
     with tempfile.TemporaryDirectory(prefix="growth-") as name:
         folder = Path(name)
-        (folder / "models.yaml").write_text(yaml.safe_dump(catalogue(url)))
-        (folder / "risk.yaml").write_text(yaml.safe_dump({"risk": {"rules": [_NONE_BUILD]}}))
-        runtime = Runtime(load(folder, environ={"OPENAI_API_KEY": KEY}))
+        home = runtime(folder, url, risk={"risk": {"rules": [NONE_BUILD]}})
         agents = [Agent(f"a{n}", model=f"openai/{PRIMARY}", kind="transform") for n in range(steps)]
         plan = [
             {"id": str(n), "agent": agent.name, "needs": [str(n - wide)] if n >= wide else []}
@@ -128,9 +123,9 @@ async def _supervised(url: str, steps: int, wide: int) -> tuple[float, float, fl
             # What a run that came to its end needs no more is kept, to be measured.
             other.execute("CREATE TRIGGER kept BEFORE DELETE ON checkpoints BEGIN SELECT RAISE(ABORT, 'kept'); END")
         other.close()
-        await flow.arun("Where is my order 4711?", runtime=runtime, emit=stepped, max_steps=steps + 10)
+        await flow.arun("Where is my order 4711?", runtime=home, emit=stepped, max_steps=steps + 10)
         size = _bytes(file)
-        runtime.close()
+        home.close()
     took = [after - before for before, after in pairwise(times[::wide])]
     part = max(1, len(took) // 10)
     early, late = statistics.median(took[5 : 5 + part]), statistics.median(took[-part:])
@@ -165,8 +160,7 @@ def main() -> None:
                 missed.append(rows[-1][0])
     print(table([f"{options.steps} steps", "MB", "CPU ms early", "late / early"], rows))
     with provider() as played:
-        limit = {"requests_per_minute": 100_000_000, "burst": 100_000_000}
-        played.play({"rules": [{"answer": WORDS[:400]}], "rate_limits": {"openai": limit}})
+        played.play([{"answer": WORDS[:400]}], "openai")
         rows = []
         for name, wide in (("supervised, in order", 1), ("supervised, two side by side", 2)):
             size, early, ratio = asyncio.run(_supervised(played.url, options.supervised, wide))

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from stage import provider, table
+from stage import provider, simulated, table
 
 RATIO_BAR, SECONDS_BAR = 1.15, 2.0
 _CALL = """
@@ -48,12 +48,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="pairs of processes (default 5)")
     rounds = parser.parse_args().rounds
     with provider() as played, tempfile.TemporaryDirectory() as folder:
-        played.play({"rules": [{"answer": "On its way."}]})
+        played.play([{"answer": "On its way."}])
         environment = {
             **os.environ,
+            **simulated(played.url, "openai"),
             "HOME": folder,
-            "OPENAI_API_KEY": "sk-bench",
-            "POINTSMAN_PROVIDERS__OPENAI__BASE_URL": f"{played.url}/openai/v1",
             "POINTSMAN_STATE": f"{folder}/state",
         }
         calls, imports = [], []

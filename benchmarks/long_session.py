@@ -14,6 +14,7 @@ from typing import Any
 
 from pointsman import Agent, Runtime, load
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
+from stage import simulated
 
 TASK = "Mend the seventh rule of the parser, and nothing else."
 OPEN = ("mend the seventh rule", "tell the user about the eighth")
@@ -41,8 +42,7 @@ def session(turns: int, context: int | None) -> tuple[list[int], int, int]:
     with tempfile.TemporaryDirectory() as folder, Simulator(Scenario(rules=[Rule(answer=answer)])) as simulator:
         lines = (f"rule {number} of a parser that is longer than one would like" for number in range(turns + 40))
         Path(folder, "parser.txt").write_text("\n".join(lines))
-        environ = {"ANTHROPIC_API_KEY": "x", "POINTSMAN_PROVIDERS__ANTHROPIC__BASE_URL": simulator.url("anthropic")}
-        with Runtime(load(Path(folder), environ=environ)) as home:
+        with Runtime(load(Path(folder), environ=simulated(simulator.base_url, "anthropic"))) as home:
             result = Agent.named("coding", home, turns=turns, context=context).run(TASK, runtime=home)
     texts = ["\n".join([*(m.text for m in one.messages), str(one.messages)]) for one in seen]
     kept = sum(all(todo in text for todo in OPEN) for text in texts[4:])

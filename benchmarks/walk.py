@@ -22,20 +22,17 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pointsman
 from pointsman.agents.runtime import Runtime
-from stage import provider
+from stage import provider, simulated
 
 _ROOT = os.path.dirname(os.path.realpath(pointsman.__file__)) + os.sep
 _HERE = os.path.realpath(__file__)
 _WARM = 3
 _PROMPT = "Say hello."
-_KEYS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GOOGLE_API_KEY")
-_URLS = {"ANTHROPIC": "anthropic", "OPENAI": "openai/v1", "GOOGLE": "google"}
 
 Calls = list[tuple[str, str]]
 """File and function of each call, in order."""
@@ -145,9 +142,7 @@ def main() -> None:
     given = options.parse_args()
     walk = Walk()
     with provider() as served, tempfile.TemporaryDirectory() as folder:
-        os.environ.update(dict.fromkeys(_KEYS, "simulated"), POINTSMAN_STATE=str(Path(folder) / "state"))
-        for vendor, path in _URLS.items():
-            os.environ[f"POINTSMAN_PROVIDERS__{vendor}__BASE_URL"] = f"{served.url}/{path}"
+        os.environ.update(simulated(served.url, "anthropic", "openai", "google"), POINTSMAN_STATE=f"{folder}/state")
         os.chdir(folder)
         try:
             found = asyncio.run(_count(walk))
