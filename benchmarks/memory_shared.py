@@ -37,28 +37,11 @@ from stage import table
 TOKEN = "of the benchmark"
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["memory_shared", "pointsman.backends.ondevice.embedder", "chromadb.api.rust"])
-_WORDS = [
-    "amber",
-    "brook",
-    "cedar",
-    "delta",
-    "ember",
-    "fjord",
-    "grove",
-    "haven",
-    "inlet",
-    "jetty",
-    "knoll",
-    "ledge",
-    "marsh",
-    "north",
-    "orbit",
-    "piers",
-]
+_NAMES = "amber brook cedar delta ember fjord grove haven inlet jetty knoll ledge marsh north orbit piers"
 
 
 def _text(name: str, number: int) -> str:
-    drawn = random.Random(f"{name} {number}").choices(_WORDS, k=8)
+    drawn = random.Random(f"{name} {number}").choices(_NAMES.split(), k=8)
     return f"{name} item{number} {' '.join(drawn)}"
 
 
