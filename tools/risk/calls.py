@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from .places import Place, holds_secrets, place_of, runs_later
 from .scope import Scope
 from .values import HOLES, REMOTE, UNKNOWN, known, merged
 
-__all__ = ["Call", "Handler", "Judge", "Options", "finds", "handlers", "options_of"]
+__all__ = ["Call", "Handler", "Handlers", "Judge", "Options", "finds", "handlers", "options_of"]
 
 
 class Judge(Protocol):
@@ -167,9 +167,13 @@ Handler = Callable[[Call], "str | None"]
 """Judges a call; returns what it prints where that matters, and None where it is plain data of this machine."""
 
 
-def handlers(rows: Mapping[str, Handler]) -> dict[str, Handler]:
-    """A table of handlers by name, made of rows with several names between blanks."""
-    return {name: handler for names, handler in rows.items() for name in names.split()}
+Handlers = dict[str, Handler]
+"""Names of programs, between blanks -> who judges them."""
+
+
+def handlers(*tables: Handlers) -> Handlers:
+    """One table, with one name a row; of a name that several have, the last holds."""
+    return {name: handler for rows in tables for names, handler in rows.items() for name in names.split()}
 
 
 def finds(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .behind import runs_what_it_is_given
-from .calls import Call, Handler, Judge, options_of
+from .calls import Call, Judge, handlers, options_of
 from .characters import plain_letters
 from .places import Place, holds_secrets, place_of
 from .programs.code import INTERPRETERS
@@ -26,19 +26,9 @@ from .values import DATA, HOLES, REMOTE, UNKNOWN, known, names
 
 __all__ = ["judged"]
 
-_HANDLERS: dict[str, Handler] = {
-    **STREAMS,
-    **FILES,
-    **NETWORK,
-    **MACHINE,
-    **GIT,
-    **CONTAINERS,
-    **PACKAGES,
-    **REPEATING,
-    **SERVERS,
-    **INTERPRETERS,
-    **RUNNING,
-}
+_HANDLERS = handlers(
+    STREAMS, FILES, NETWORK, MACHINE, GIT, CONTAINERS, PACKAGES, REPEATING, SERVERS, INTERPRETERS, RUNNING
+)
 _SYSTEM_BIN = re.compile(
     r"/(?:usr/|usr/local/|snap/|opt/homebrew/|opt/local/|nix/store/[^/]+/)?s?bin/|/usr/lib(?:exec)?/|/opt/[^/]+/bin/"
     r"|/usr/local/[\w.-]+/bin/|/System/Library/|/Library/|/mnt/c/Windows/|/mingw64/bin/"

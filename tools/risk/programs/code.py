@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 
 from ..behind import begins_a_command
-from ..calls import Call, Handler, Options, handlers, options_of
+from ..calls import Call, Handlers, Options, options_of
 from ..values import DATA, HOLES, REMOTE, UNKNOWN, known, names
 from .python_code import python_code
 from .running import run_file
@@ -419,14 +419,10 @@ def _dc(call: Call) -> None:
             call.judge.read(found[1])
 
 
-INTERPRETERS: dict[str, Handler] = {
+INTERPRETERS: Handlers = {
     **dict.fromkeys(_LANGUAGES, _interpreter),
-    **handlers(
-        {
-            "python python2 python3 pypy pypy3 ipython py jython": _python,
-            "awk gawk mawk nawk original-awk": _awk,
-            "dc": _dc,
-        }
-    ),
+    "python python2 python3 pypy pypy3 ipython py jython": _python,
+    "awk gawk mawk nawk original-awk": _awk,
+    "dc": _dc,
 }
 INTERPRETERS.pop("other")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..calls import Call, Handler, options_of
+from ..calls import Call, Handlers, options_of
 from ..places import Place, place_of
 from ..values import DATA, REMOTE, UNKNOWN, names
 from .tables import SHELLS, coded
@@ -136,4 +136,4 @@ def _source(mount: str) -> str:
     return found[1] if found else ""
 
 
-CONTAINERS: dict[str, Handler] = dict.fromkeys(("docker", "podman", "nerdctl", "docker-compose", "finch"), _docker)
+CONTAINERS: Handlers = dict.fromkeys(("docker", "podman", "nerdctl", "docker-compose", "finch"), _docker)

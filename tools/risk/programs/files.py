@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from ..calls import Call, Handler, handlers, options_of
+from ..calls import Call, Handlers, options_of
 from ..places import Place, holds_secrets, place_of
 from ..values import DATA, HOLES, REMOTE, UNKNOWN, known
 
@@ -417,25 +417,23 @@ def _pager(call: Call) -> str:
     return DATA if call.stdin is None else call.passed_on()
 
 
-FILES: dict[str, Handler] = handlers(
-    {
-        "rm unlink trash trash-put gomi del erase grm": _rm,
-        "srm shred wipe": _shred,
-        "truncate": _truncate,
-        "cp mv install ln link gcp gmv": _copy,
-        "dd dcfldd ddrescue": _dd,
-        "chmod": _chmod,
-        "chown chgrp": _chown,
-        "touch": _touch,
-        "sed gsed": _sed,
-        "tar gtar bsdtar": _tar,
-        "zip": _zip,
-        "7z 7za 7zr": _sevenzip,
-        "unzip": _unzip,
-        "cpio pax jar unar unrar rar unsquashfs dpkg-deb": _unpacks,
-        "patch gpatch": _patch,
-        "less more": _pager,
-        "split csplit": _writes_out,
-        "vi vim nvim view vimdiff ed ex emacs rvim gvim emacsclient": _editor,
-    }
-)
+FILES: Handlers = {
+    "rm unlink trash trash-put gomi del erase grm": _rm,
+    "srm shred wipe": _shred,
+    "truncate": _truncate,
+    "cp mv install ln link gcp gmv": _copy,
+    "dd dcfldd ddrescue": _dd,
+    "chmod": _chmod,
+    "chown chgrp": _chown,
+    "touch": _touch,
+    "sed gsed": _sed,
+    "tar gtar bsdtar": _tar,
+    "zip": _zip,
+    "7z 7za 7zr": _sevenzip,
+    "unzip": _unzip,
+    "cpio pax jar unar unrar rar unsquashfs dpkg-deb": _unpacks,
+    "patch gpatch": _patch,
+    "less more": _pager,
+    "split csplit": _writes_out,
+    "vi vim nvim view vimdiff ed ex emacs rvim gvim emacsclient": _editor,
+}

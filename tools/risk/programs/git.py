@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from itertools import pairwise
 
-from ..calls import Call, Handler, finds, handlers, options_of
+from ..calls import Call, Handlers, finds, handlers, options_of
 from ..places import Place, holds_secrets, place_of
 from ..values import DATA, REMOTE, UNKNOWN, known, names
 from .servers import serves
@@ -299,7 +299,7 @@ def _grep(call: Call) -> None:
     call.runs_by("git grep -O", *(arg[2:] for arg in call.args if arg.startswith("-O") and len(arg) > 2))
 
 
-_COMMANDS: dict[str, Handler] = handlers(
+_COMMANDS: Handlers = handlers(
     {
         "push send-pack": _push,
         "subtree": _subtree,
@@ -359,4 +359,4 @@ def _hg(call: Call) -> None:
         call.find("writes")
 
 
-GIT: dict[str, Handler] = {"git": _git, "hg": _hg, "svn": _hg}
+GIT: Handlers = {"git": _git, "hg": _hg, "svn": _hg}

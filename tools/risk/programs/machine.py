@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..calls import Call, Handler, finds, handlers, options_of
+from ..calls import Call, Handlers, finds, options_of
 from ..values import DATA, UNKNOWN, known
 
 __all__ = ["MACHINE"]
@@ -75,7 +75,7 @@ def _gdb(call: Call) -> None:
             call.runs_by("gdb", found[1])
         elif re.match(r"\s*(?:python|py|call|print\s+\w*system|source|dump)", text):
             call.find("unknown-code", "gdb")
-    if any(flag in options for flag in ("-p", "--pid")):
+    if "-p --pid" in options:
         call.find("credentials", "another process")
     if "--args" in args:
         call.run(args[args.index("--args") + 1 :])
@@ -150,33 +150,29 @@ def _hdparm(call: Call) -> None:
         call.find("system-write")
 
 
-MACHINE: dict[str, Handler] = handlers(
-    {
-        "kill": _kill,
-        "pkill killall killall5 xkill skill taskkill": finds("processes", shown=3, prints=""),
-        "fuser": finds("processes", where=r"-\w*k|--kill"),
-        "mount": finds("system-write: mounts", where=r"(?!(?:-l|-t|--version|-V|-v|[\w,]+)$)"),
-        "crontab fcrontab": _crontab,
-        "at batch": _at,
-        "date": _date,
-        "history": finds("hides: history", where=r"-\w*[cdw]"),
-        "osascript": _osascript,
-        "gdb lldb": _gdb,
-        "tcpdump": _tcpdump,
-        "man": _man,
-        "run-parts": finds("unread-file: run-parts", prints=UNKNOWN),
-        "expect autoexpect": _expect,
-        "powershell pwsh": _powershell,
-        "cmd": _cmd,
-        "logger": _logger,
-        "modprobe": finds(
-            "", where=r"(?:-n|--dry-run|-c|--showconfig|--show-depends|-l)$", otherwise="kernel", shown=2
-        ),
-        "hdparm": _hdparm,
-        "sysctl": finds("kernel", where=r"[^=]*=|(?:-w|-p|--write|--load|--system)$", shown=2),
-        "badblocks": finds("wipes", where=r"-\w*[wn]"),
-        "gcore procdump": finds("credentials: memory of another process"),
-        "grub-reboot": finds("power", prints=""),
-        "wall": finds("writes", prints=""),
-    }
-)
+MACHINE: Handlers = {
+    "kill": _kill,
+    "pkill killall killall5 xkill skill taskkill": finds("processes", shown=3, prints=""),
+    "fuser": finds("processes", where=r"-\w*k|--kill"),
+    "mount": finds("system-write: mounts", where=r"(?!(?:-l|-t|--version|-V|-v|[\w,]+)$)"),
+    "crontab fcrontab": _crontab,
+    "at batch": _at,
+    "date": _date,
+    "history": finds("hides: history", where=r"-\w*[cdw]"),
+    "osascript": _osascript,
+    "gdb lldb": _gdb,
+    "tcpdump": _tcpdump,
+    "man": _man,
+    "run-parts": finds("unread-file: run-parts", prints=UNKNOWN),
+    "expect autoexpect": _expect,
+    "powershell pwsh": _powershell,
+    "cmd": _cmd,
+    "logger": _logger,
+    "modprobe": finds("", where=r"(?:-n|--dry-run|-c|--showconfig|--show-depends|-l)$", otherwise="kernel", shown=2),
+    "hdparm": _hdparm,
+    "sysctl": finds("kernel", where=r"[^=]*=|(?:-w|-p|--write|--load|--system)$", shown=2),
+    "badblocks": finds("wipes", where=r"-\w*[wn]"),
+    "gcore procdump": finds("credentials: memory of another process"),
+    "grub-reboot": finds("power", prints=""),
+    "wall": finds("writes", prints=""),
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from ..calls import Call, Handler, finds, handlers, options_of
+from ..calls import Call, Handlers, finds, options_of
 from ..places import Place, holds_secrets, place_of, runs_later
 from ..values import DATA, HOLES, REMOTE, UNKNOWN, known
 
@@ -368,23 +368,20 @@ def _database(call: Call) -> None:
     call.find("leaves")
 
 
-NETWORK: dict[str, Handler] = handlers(
-    {
-        "curl curlie": _curl,
-        "wget wget2": _wget,
-        (
-            "http https xh aria2c axel lynx links w3m elinks fetch lwp-request GET HEAD youtube-dl yt-dlp "
-            "gdown ab wrk hey"
-        ): _fetch,
-        "nc ncat netcat nc.openbsd nc.traditional": _nc,
-        "socat": _socat,
-        "telnet": finds("sends", prints=REMOTE),
-        "scp sftp pscp": _scp,
-        "rsync": _rsync,
-        ("dig nslookup host ping ping6 fping traceroute whois drill getent resolvectl"): _looks_up,
-        "mail mailx sendmail mutt": _mail,
-        "sqlite3 sqlite duckdb": _sqlite,
-        "psql mysql mariadb mongo mongosh redis-cli cqlsh sqlcmd clickhouse-client": _database,
-        "pg_dump pg_dumpall mysqldump mongodump": finds("writes"),
-    }
-)
+NETWORK: Handlers = {
+    "curl curlie": _curl,
+    "wget wget2": _wget,
+    (
+        "http https xh aria2c axel lynx links w3m elinks fetch lwp-request GET HEAD youtube-dl yt-dlp gdown ab wrk hey"
+    ): _fetch,
+    "nc ncat netcat nc.openbsd nc.traditional": _nc,
+    "socat": _socat,
+    "telnet": finds("sends", prints=REMOTE),
+    "scp sftp pscp": _scp,
+    "rsync": _rsync,
+    ("dig nslookup host ping ping6 fping traceroute whois drill getent resolvectl"): _looks_up,
+    "mail mailx sendmail mutt": _mail,
+    "sqlite3 sqlite duckdb": _sqlite,
+    "psql mysql mariadb mongo mongosh redis-cli cqlsh sqlcmd clickhouse-client": _database,
+    "pg_dump pg_dumpall mysqldump mongodump": finds("writes"),
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..calls import Call, Handler, handlers, options_of
+from ..calls import Call, Handlers, handlers, options_of
 from ..places import Place, place_of
 from ..values import DATA, UNKNOWN, known, names
 from .servers import APPLICATIONS, SERVERS, serves
@@ -272,7 +272,7 @@ def _compiles(call: Call) -> None:
     call.scope.brought |= any(map(call.scope.fetched, options.operands))
 
 
-PACKAGES: dict[str, Handler] = handlers(
+PACKAGES: Handlers = handlers(
     {
         "pip pip3 uv pipx uvx": _pip,
         "poetry pdm pipenv hatch rye": _python_project,

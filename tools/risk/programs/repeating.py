@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from ..calls import Call, Handler, handlers, options_of
+from ..calls import Call, Handlers, options_of
 from ..places import Place, holds_secrets, place_of
 from ..values import DATA, REMOTE, UNKNOWN, known, merged, names
 from .running import run_text
@@ -144,7 +144,7 @@ def _ssh(call: Call) -> str:
         elif name.lower() == "stricthostkeychecking" and value.lower() == "no":
             call.find("leaves")
     bound = [value.rsplit(":", 3)[0] for value in options.each("-L") if value.count(":") >= 3]
-    if any(flag in options for flag in ("-R", "-w", "-D", "-g")) or any(map(reachable, bound)):
+    if "-R -w -D -g" in options or any(map(reachable, bound)):
         call.find("opens")
     words = options.operands[1:]
     if not options.operands:
@@ -259,20 +259,18 @@ def _terminal(call: Call) -> str:
     return UNKNOWN
 
 
-REPEATING: dict[str, Handler] = handlers(
-    {
-        "xargs gxargs": _xargs,
-        "find gfind": _find,
-        "fd fdfind": _fd,
-        "locate mlocate plocate": _locate,
-        "ssh autossh slogin": _ssh,
-        "entr watchexec nodemon": _entr,
-        "script scriptreplay": _script,
-        (
-            "screen tmux dtach abduco xterm gnome-terminal konsole uxterm alacritty kitty xfce4-terminal "
-            "terminator urxvt rxvt lxterminal foot"
-        ): _terminal,
-        "parallel": _parallel,
-        "watch": _watch,
-    }
-)
+REPEATING: Handlers = {
+    "xargs gxargs": _xargs,
+    "find gfind": _find,
+    "fd fdfind": _fd,
+    "locate mlocate plocate": _locate,
+    "ssh autossh slogin": _ssh,
+    "entr watchexec nodemon": _entr,
+    "script scriptreplay": _script,
+    (
+        "screen tmux dtach abduco xterm gnome-terminal konsole uxterm alacritty kitty xfce4-terminal "
+        "terminator urxvt rxvt lxterminal foot"
+    ): _terminal,
+    "parallel": _parallel,
+    "watch": _watch,
+}

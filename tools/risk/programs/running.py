@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..calls import Call, Handler, finds, handlers, options_of
+from ..calls import Call, Handlers, finds, options_of
 from ..environment import assign, set_by, set_in
 from ..evaluation import expanded_again, subscripts
 from ..places import Place, place_of
@@ -202,7 +202,7 @@ def _line(stdin: str | None) -> str:
 def _sudo(call: Call) -> str:
     takes = "-u -g -h -p -C -D -R -T -U -r -t --user --group --host --prompt --chdir --chroot --role --type -a"
     options = options_of(call.args, takes, first=True)
-    if any(flag in options for flag in ("-l --list", "-V --version", "-v --validate", "-k --reset-timestamp", "-K")):
+    if "-l --list -V --version -v --validate -k --reset-timestamp -K" in options:
         return UNKNOWN
     call.find("privilege")
     if "-e --edit" in options or call.name == "sudoedit":
@@ -366,34 +366,30 @@ def sets_up(call: Call) -> str | None:
     return "" if not words or words[0] in _SETTING_UP else None
 
 
-RUNNING: dict[str, Handler] = {
+RUNNING: Handlers = {
     **dict.fromkeys(SHELLS, _shell),
     **dict.fromkeys(WRAPPERS, _wrapper),
-    **handlers(
-        {
-            "eval": _eval,
-            "source .": _source,
-            "env": _env,
-            "sudo doas sudoedit pkexec gosu su-exec run0 dzdo calife": _sudo,
-            "su": _su,
-            "flock": _flock,
-            "trap": _trap,
-            "alias": _alias,
-            "busybox toybox": _fork,
-            "hash": finds("environment: hash -p", where=r"-p$", prints=""),
-            "enable": finds("unread-file: enable -f", where=r"-f$", prints=""),
-            "bind": _bind,
-            "complete compgen": _compgen,
-            "mapfile readarray": _mapfile,
-            "cd pushd popd": _cd,
-            "set shopt": _set_shell,
-            "read": _read,
-            "getopts": _getopts,
-            "wait": _wait,
-            "let": _let,
-            "test [": _test,
-            "export declare typeset local readonly unset setenv": _export,
-            "command builtin exec coproc ! then do else -": _command,
-        }
-    ),
+    "eval": _eval,
+    "source .": _source,
+    "env": _env,
+    "sudo doas sudoedit pkexec gosu su-exec run0 dzdo calife": _sudo,
+    "su": _su,
+    "flock": _flock,
+    "trap": _trap,
+    "alias": _alias,
+    "busybox toybox": _fork,
+    "hash": finds("environment: hash -p", where=r"-p$", prints=""),
+    "enable": finds("unread-file: enable -f", where=r"-f$", prints=""),
+    "bind": _bind,
+    "complete compgen": _compgen,
+    "mapfile readarray": _mapfile,
+    "cd pushd popd": _cd,
+    "set shopt": _set_shell,
+    "read": _read,
+    "getopts": _getopts,
+    "wait": _wait,
+    "let": _let,
+    "test [": _test,
+    "export declare typeset local readonly unset setenv": _export,
+    "command builtin exec coproc ! then do else -": _command,
 }

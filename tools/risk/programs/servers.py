@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..calls import Call, Handler, finds, handlers
+from ..calls import Call, Handlers, finds, handlers
 from ..values import names
 
 __all__ = ["APPLICATIONS", "SERVERS", "everywhere", "module_serves", "reachable", "serves"]
@@ -104,7 +104,7 @@ _TOLD = {
     "fossil": names("server ui"),
     "adb": names("tcpip"),
 }
-SERVERS: dict[str, Handler] = handlers(
+SERVERS: Handlers = handlers(
     {
         "serve http-server live-server servor sirv local-web-server ws miniserve dufs simple-http-server": _files,
         "static-web-server darkhttpd webfsd woof httpd ftpd": _files,

@@ -7,7 +7,7 @@ import binascii
 import re
 from urllib.parse import unquote
 
-from ..calls import Call, Handler, finds, handlers, options_of
+from ..calls import Call, Handlers, finds, options_of
 from ..environment import assign
 from ..expansion import unquoted_ansi
 from ..places import Place, place_of
@@ -355,33 +355,31 @@ def _decode_url(call: Call) -> str:
     return unquote(text) if known(text) else merged(text)
 
 
-STREAMS: dict[str, Handler] = handlers(
-    {
-        "echo": _echo,
-        "printf": _printf,
-        "b64encode b64decode": _b64,
-        "cat": _cat,
-        "base64 base32 basenc gbase64": _base,
-        "xxd": _xxd,
-        "openssl": _openssl,
-        "rev": _rev,
-        "tac": _tac,
-        "tr": _tr,
-        "head tail sort uniq": _filter,
-        "grep egrep fgrep rg ag ack zgrep": _grep,
-        "tee sponge": _tee,
-        ("cut paste fold fmt column nl expand unexpand iconv uudecode uuencode od hexdump strings colrm"): _changes,
-        (
-            "dos2unix unix2dos gzip gunzip zcat bzip2 bunzip2 bzcat xz unxz xzcat zstd unzstd zstdcat lz4 "
-            "pigz pbzip2 lzma gzcat compress uncompress"
-        ): _packs,
-        "pwd": _pwd,
-        "mktemp tempfile": finds("writes", prints=f"/tmp/{UNKNOWN}\n"),  # noqa: S108
-        "uname nproc expr bc getconf": finds("", prints=UNKNOWN),
-        "seq": _seq,
-        "which type whereis": _which,
-        "basename dirname realpath readlink": _names,
-        "jq gojq": _jq,
-        "urldecode": _decode_url,
-    }
-)
+STREAMS: Handlers = {
+    "echo": _echo,
+    "printf": _printf,
+    "b64encode b64decode": _b64,
+    "cat": _cat,
+    "base64 base32 basenc gbase64": _base,
+    "xxd": _xxd,
+    "openssl": _openssl,
+    "rev": _rev,
+    "tac": _tac,
+    "tr": _tr,
+    "head tail sort uniq": _filter,
+    "grep egrep fgrep rg ag ack zgrep": _grep,
+    "tee sponge": _tee,
+    ("cut paste fold fmt column nl expand unexpand iconv uudecode uuencode od hexdump strings colrm"): _changes,
+    (
+        "dos2unix unix2dos gzip gunzip zcat bzip2 bunzip2 bzcat xz unxz xzcat zstd unzstd zstdcat lz4 "
+        "pigz pbzip2 lzma gzcat compress uncompress"
+    ): _packs,
+    "pwd": _pwd,
+    "mktemp tempfile": finds("writes", prints=f"/tmp/{UNKNOWN}\n"),  # noqa: S108
+    "uname nproc expr bc getconf": finds("", prints=UNKNOWN),
+    "seq": _seq,
+    "which type whereis": _which,
+    "basename dirname realpath readlink": _names,
+    "jq gojq": _jq,
+    "urldecode": _decode_url,
+}
