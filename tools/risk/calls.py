@@ -254,12 +254,8 @@ def options_of(args: Iterable[str], takes: str = "", *, first: bool = False, sin
                 operands += words[place:]
                 break
             continue
-        used = (
-            _long(word, words[place:], values, given)
-            if word[:2] == "--" or single
-            else _short(word, words[place:], values, given)
-        )
-        place += used
+        read = _long if word[:2] == "--" or single else _short
+        place += read(word, words[place:], values, given)
     return Options(given, operands, end)
 
 

@@ -332,15 +332,13 @@ _COMMANDS: Handlers = handlers(
 """Command of git -> what it does with its own arguments."""
 
 
+_HG_RUNS = re.compile(r"(?:alias|hooks|extensions|ui\.ssh|ui\.editor|ui\.merge)\S*=|^--debugger")
 _HG_READS = names("status st diff log info annotate blame cat ls list help summary id")
 
 
 def _hg(call: Call) -> None:
-    for arg in call.args:
-        if re.search(r"(?:alias|hooks|extensions|ui\.ssh|ui\.editor|ui\.merge)\S*=", arg) or arg.startswith(
-            "--debugger"
-        ):
-            call.find("option-runs", call.name)
+    if any(map(_HG_RUNS.search, call.args)):
+        call.find("option-runs", call.name)
     words = [arg for arg in call.args if not arg.startswith("-")]
     _reads_keys(call, words[0] if words else "", call.args)
     command, outside = (words[0] if words else ""), any("://" in word for word in words)

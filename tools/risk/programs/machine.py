@@ -50,9 +50,8 @@ def _at(call: Call) -> str:
 def _date(call: Call) -> str:
     call.reads(*options_of(call.args, "-d -f -r -s --date --file --reference --set").each("-f --file"))
     words = [arg for arg in call.args if not arg.startswith("+")]
-    if any(re.match(r"-\w*s$|--set", word) for word in words) or any(
-        re.fullmatch(r"\d{8,12}(?:\.\d\d)?", word) for word in words[:1]
-    ):
+    told = re.fullmatch(r"\d{8,12}(?:\.\d\d)?", "".join(words[:1]))
+    if told or any(re.match(r"-\w*s$|--set", word) for word in words):
         call.find("hides", "sets the clock")
     return UNKNOWN
 
@@ -107,19 +106,21 @@ def _expect(call: Call) -> str:
     return UNKNOWN
 
 
+_POWER_HIDES = re.compile(
+    r"-e(?:nc|ncodedcommand|c)?\b|\bI(?:EX|nvoke-Expression)\b|DownloadString|FromBase64|Invoke-WebRequest.*\|", re.I
+)
+_POWER_CHANGES = re.compile(
+    r"Remove-Item|Stop-(?:Process|Service|Computer)|Restart-Computer|Set-ExecutionPolicy|Format-Volume|Clear-"
+    r"|Set-MpPreference|New-Service|rm\b|del\b",
+    re.I,
+)
+
+
 def _powershell(call: Call) -> None:
     text = " ".join(call.args)
-    if re.search(
-        r"-e(?:nc|ncodedcommand|c)?\b|\bI(?:EX|nvoke-Expression)\b|DownloadString|FromBase64|Invoke-WebRequest.*\|",
-        text,
-        re.IGNORECASE,
-    ):
+    if _POWER_HIDES.search(text):
         call.find("unknown-code", "hidden in an option")
-    elif re.search(
-        r"Remove-Item|Stop-(?:Process|Service|Computer)|Restart-Computer|Set-ExecutionPolicy|Format-Volume|Clear-|Set-MpPreference|New-Service|rm\b|del\b",
-        text,
-        re.IGNORECASE,
-    ):
+    elif _POWER_CHANGES.search(text):
         call.find("system-write", "PowerShell")
     elif re.search(r"-f(?:ile)?\b", text, re.IGNORECASE):
         call.find("unread-file", "PowerShell")

@@ -82,7 +82,7 @@ def _curl(call: Call) -> str:
     leaking = any(
         DATA in one for one in [*data, *options.each("-H --header -A --user-agent -e --referer -u --user -b --cookie")]
     )
-    if ((changes or leaking) and not local) or (files and not local):
+    if (changes or leaking) and not local:
         call.find("sends", urls[0] if urls else "")
     for config in options.each("-K --config"):
         call.find("unread-file", config)
@@ -134,9 +134,8 @@ def _wget(call: Call) -> str:
     local = bool(urls) and all(map(_is_local, urls))
     files = list(options.each("--post-file --body-file"))
     call.reads(*files, *options.each("-i --input-file"))
-    if (
-        files or "--post-data --body-data" in options or options.value("--method") not in (None, "GET", "HEAD")
-    ) and not local:
+    sends = files or "--post-data --body-data" in options or options.value("--method") not in (None, "GET", "HEAD")
+    if sends and not local:
         call.find("sends", urls[0] if urls else "")
     for program in options.each("--use-askpass"):
         call.find("option-runs", "wget --use-askpass")

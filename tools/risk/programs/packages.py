@@ -142,14 +142,10 @@ def _npm(call: Call) -> str:
         code = "installs"
         for text in options_of(args, "-c --call").each("-c --call"):
             call.shell(text)
-    elif (
-        command == "config"
-        and given[:1] == ["set"]
-        and re.search(r"registry|script-shell|prefix|proxy", " ".join(given))
-    ):
-        code = "environment"
     elif command in ("config", "pkg") and given[:1] != ["set"]:
         code = "prints"
+    elif command == "config" and re.search(r"registry|script-shell|prefix|proxy", " ".join(given)):
+        code = "environment"
     elif command and not code:
         code = "workspace-code" if call.name in ("yarn", "pnpm", "bun") else "unknown-program"
     if code == "workspace-code" and any(re.match(r"https?://", one) for one in given[:1]):
@@ -218,6 +214,9 @@ def _cargo(call: Call) -> str:
     return DATA
 
 
+_USUAL_TOOL = re.compile(r"[\w+./-]*(?:bash|sh|gcc|g\+\+|clang|cc|c\+\+)[\w.+-]*$")
+
+
 def _make(call: Call) -> None:
     takes = "-C -f -j -I -o -W -l --file --directory --makefile --eval --jobs --include-dir"
     options = options_of(call.args, takes)
@@ -236,11 +235,7 @@ def _make(call: Call) -> None:
         _recipes(call, held)
     for setting in options.operands:
         name, equals, value = setting.partition("=")
-        if (
-            equals
-            and name in ("SHELL", "CC", "CXX", "LD", "MAKE")
-            and not re.match(r"[\w+./-]*(?:bash|sh|gcc|g\+\+|clang|cc|c\+\+)[\w.+-]*$", value)
-        ):
+        if equals and name in ("SHELL", "CC", "CXX", "LD", "MAKE") and not _USUAL_TOOL.match(value):
             call.runs_by(f"make {name}=", value)
         elif equals and LOADS.get(name) == "builds" and known(value):
             call.shell(value)

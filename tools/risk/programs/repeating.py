@@ -216,6 +216,7 @@ def _script(call: Call) -> str:
 
 
 _MULTIPLEXERS = names("screen tmux dtach abduco")
+_OWN_WORDS = names("Enter C-m stuff -X ; send-keys new-session")
 _SHOWS = re.compile(
     r"-ls|-list|ls|list-.*|info|show.*|display.*|has.*|kill-.*|-v|-V|attach.*|a|detach.*|select-.*|rename-.*|source.*"
 )
@@ -233,11 +234,7 @@ def _multiplexer(call: Call) -> str:
         else "-S -c -h -T -t -p -e -L -N -n -A -z"
     )
     options = options_of(args[1:] if call.name == "tmux" and not args[0].startswith("-") else args, takes, first=True)
-    words = [
-        word
-        for word in options.operands
-        if word not in ("Enter", "C-m", "stuff", "-X", ";", "send-keys", "new-session")
-    ]
+    words = [word for word in options.operands if word not in _OWN_WORDS]
     for word in words:
         if " " in word:
             call.shell(word.strip("\n"))
