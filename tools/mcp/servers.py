@@ -80,8 +80,6 @@ class McpServers:
                 than when it was first used.
         """
         server = self._of(name)
-        if not server.is_ready:
-            self.wait(self._ready([server]))
         offered = server.offered(name)
         from .tool import mcp_tool
 
@@ -106,10 +104,7 @@ class McpServers:
         Raises:
             ConfigError: As `get`, but for a description that has changed.
         """
-        server = self._of(name)
-        if not server.is_ready:
-            self.wait(self._ready([server]))
-        server.accept(name)
+        self._of(name).accept(name)
 
     def __iter__(self) -> Iterator[Server]:
         return iter(self._servers.values())
@@ -127,11 +122,14 @@ class McpServers:
         return await asyncio.wrap_future(self._host.submit(server.call(tool, arguments)))
 
     def _of(self, name: str) -> Server:
+        """The server of a tool, once it is ready."""
         owner = _owner(name)
         server = self._servers.get(owner)
         if server is None:
             meant = suggest(owner, self._servers) or f": configure it under mcp.{owner}"
             raise ConfigError(f"there is no MCP server {owner!r} for the tool {name!r}{meant}")
+        if not server.is_ready:
+            self.wait(self._ready([server]))
         return server
 
     async def _asked(self) -> dict[str, ConfigError]:
