@@ -17,16 +17,15 @@ import operator
 import sqlite3
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from langchain_core.messages import AIMessage
 from langgraph.channels import DeltaChannel
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph, add_messages
 from pointsman.graphs.checkpoints import checkpoints
 from pointsman.graphs.checkpoints.growing import grown
@@ -62,18 +61,10 @@ def _graph(reducer: Any, times: list[float], steps: int) -> StateGraph[Any, Any,
     return graph
 
 
-@asynccontextmanager
-async def _ours(folder: Path) -> AsyncIterator[Any]:
-    async with checkpoints(folder, []) as saver:
-        yield saver
-
-
-@asynccontextmanager
-async def _theirs(folder: Path) -> AsyncIterator[Any]:
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-
-    async with AsyncSqliteSaver.from_conn_string(str(folder / "checkpoints.db")) as saver:
-        yield saver
+SAVERS: dict[str, Callable[[Path], Any]] = {
+    "LangGraph's": lambda folder: AsyncSqliteSaver.from_conn_string(str(folder / "checkpoints.db")),
+    "pointsman's": lambda folder: checkpoints(folder, []),
+}
 
 
 async def _measured(saving: Callable[[Path], Any], reducer: Any, steps: int) -> tuple[float, float, float]:
@@ -119,7 +110,10 @@ async def _supervised(url: str, steps: int, wide: int) -> tuple[float, float, fl
                 times.append(time.process_time())
 
         file = folder / ".pointsman" / "checkpoints.db"
-        with sqlite3.connect(_made(file)) as other:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        async with checkpoints(file.parent, []) as saver:
+            await saver.aget_tuple({"configurable": {"thread_id": "none"}})
+        with sqlite3.connect(file) as other:
             # What a run that came to its end needs no more is kept, to be measured.
             other.execute("CREATE TRIGGER kept BEFORE DELETE ON checkpoints BEGIN SELECT RAISE(ABORT, 'kept'); END")
         other.close()
@@ -132,18 +126,6 @@ async def _supervised(url: str, steps: int, wide: int) -> tuple[float, float, fl
     return size / 1e6, early * 1e3, late / early
 
 
-def _made(file: Path) -> Path:
-    async def made() -> None:
-        async with checkpoints(file.parent, []) as saver:
-            await saver.aget_tuple({"configurable": {"thread_id": "none"}})
-
-    file.parent.mkdir(parents=True, exist_ok=True)
-    thread = threading.Thread(target=asyncio.run, args=(made(),))
-    thread.start()
-    thread.join()
-    return file
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -152,11 +134,12 @@ def main() -> None:
     options = parser.parse_args()
     rows = []
     missed = []
-    for saver, saving in (("LangGraph's", _theirs), ("pointsman's", _ours)):
+    for saver, saving in SAVERS.items():
         for state, reducer in STATES.items():
             size, early, ratio = asyncio.run(_measured(saving, reducer, options.steps))
             rows.append([f"{saver}, {state}", f"{size:.1f}", f"{early:.2f}", f"{ratio:.2f}"])
-            if saving is _ours and state in ("DeltaChannel", "grown") and (size > BAR_MB or ratio > BAR_RATIO):
+            ours = saver == "pointsman's" and state in ("DeltaChannel", "grown")
+            if ours and (size > BAR_MB or ratio > BAR_RATIO):
                 missed.append(rows[-1][0])
     print(table([f"{options.steps} steps", "MB", "CPU ms early", "late / early"], rows))
     with provider() as played:
