@@ -8,7 +8,6 @@ ledger are real, the providers are played on loopback. Each run is of `pointsman
 
 from __future__ import annotations
 
-import argparse
 import random
 import shutil
 import subprocess
@@ -21,7 +20,7 @@ from typing import Any, Final
 
 from pointsman import Agent, RunResult, Runtime, code_fix, load
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
-from stage import simulated
+from stage import options, simulated
 
 __all__ = ["CASES", "Case", "Outcome", "carried_out"]
 
@@ -345,9 +344,7 @@ def _filled(text: str, names: Mapping[str, str]) -> str:
 
 def main() -> None:
     """Carry out every case and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=1)
-    seed = parser.parse_args().seed
+    seed = options(__doc__, seed=(1, "of what is in the repositories")).seed
     good = 0
     for case in CASES:
         with tempfile.TemporaryDirectory() as folder:

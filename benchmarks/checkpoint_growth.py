@@ -11,7 +11,6 @@ and as two such rows side by side, whose steps go on together, wave after wave.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import operator
 import sqlite3
@@ -29,7 +28,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph, add_messages
 from pointsman.graphs.checkpoints import checkpoints
 from pointsman.graphs.checkpoints.growing import grown
-from stage import provider, table
+from stage import options, provider, table
 
 WORDS = "The order has left the warehouse this morning and should reach you on Thursday. " * 5
 BAR_MB, BAR_RATIO = 6.0, 1.3
@@ -128,31 +127,28 @@ async def _supervised(url: str, steps: int, wide: int) -> tuple[float, float, fl
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1000, help="steps of the graphs (default 1000)")
-    parser.add_argument("--supervised", type=int, default=1000, help="steps of each supervised run (default 1000)")
-    options = parser.parse_args()
+    given = options(__doc__, steps=(1000, "steps of the graphs"), supervised=(1000, "steps of each supervised run"))
     rows = []
     missed = []
     for saver, saving in SAVERS.items():
         for state, reducer in STATES.items():
-            size, early, ratio = asyncio.run(_measured(saving, reducer, options.steps))
+            size, early, ratio = asyncio.run(_measured(saving, reducer, given.steps))
             rows.append([f"{saver}, {state}", f"{size:.1f}", f"{early:.2f}", f"{ratio:.2f}"])
             ours = saver == "pointsman's" and state in ("DeltaChannel", "grown")
             if ours and (size > BAR_MB or ratio > BAR_RATIO):
                 missed.append(rows[-1][0])
-    print(table([f"{options.steps} steps", "MB", "CPU ms early", "late / early"], rows))
+    print(table([f"{given.steps} steps", "MB", "CPU ms early", "late / early"], rows))
     with provider() as played:
         played.play([{"answer": WORDS[:400]}], "openai")
         rows = []
         for name, wide in (("supervised, in order", 1), ("supervised, two side by side", 2)):
-            size, early, ratio = asyncio.run(_supervised(played.url, options.supervised, wide))
-            each = f"{size * 1e3 / options.supervised:.1f}"
+            size, early, ratio = asyncio.run(_supervised(played.url, given.supervised, wide))
+            each = f"{size * 1e3 / given.supervised:.1f}"
             rows.append([name, f"{size:.1f}", each, f"{early / wide:.2f}", f"{ratio:.2f}"])
             if ratio > BAR_RATIO:
                 missed.append(name)
     print()
-    print(table([f"{options.supervised} steps", "MB", "kB a step", "CPU ms early", "late / early"], rows))
+    print(table([f"{given.supervised} steps", "MB", "kB a step", "CPU ms early", "late / early"], rows))
     print(f"\n{'MISSED: ' + ', '.join(missed) if missed else 'met'} (bar {BAR_MB:.0f} MB, {BAR_RATIO:.1f} times)")
 
 

@@ -7,14 +7,13 @@ The built-in coding agent reads a file, another part each turn; the provider is 
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from pointsman import Agent, Runtime, load
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
-from stage import simulated
+from stage import options, simulated
 
 TASK = "Mend the seventh rule of the parser, and nothing else."
 OPEN = ("mend the seventh rule", "tell the user about the eighth")
@@ -51,10 +50,7 @@ def session(turns: int, context: int | None) -> tuple[list[int], int, int]:
 
 def main() -> None:
     """Print what a turn costs with the budget and, of as many turns as fit a request, without."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--turns", type=int, default=200)
-    parser.add_argument("--context", type=int, default=32_000)
-    asked = parser.parse_args()
+    asked = options(__doc__, turns=(200, "turns of the session"), context=(32_000, "the budget in tokens"))
     for context in (asked.context, None):
         tokens, task, todos = session(asked.turns, context)
         blocks = [tokens[at : at + 50] for at in range(0, len(tokens), 50)]

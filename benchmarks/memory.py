@@ -12,7 +12,6 @@ processor time of the calling thread (numpy is kept to one thread), so that othe
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import tempfile
@@ -26,7 +25,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 from items import BATCH, TEAM, op, resident_mb, size_mb, texts_of
 from pointsman.memory import ChromaStore
-from stage import table
+from stage import options, table
 
 
 def _timed(call: Callable[[int], Any], times: int) -> list[str]:
@@ -66,10 +65,7 @@ def _calls(store: ChromaStore, texts: list[str], rng: random.Random) -> dict[str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--items", type=int, default=10_000)
-    parser.add_argument("--queries", type=int, default=100)
-    given = parser.parse_args()
+    given = options(__doc__, items=(10_000, "items in the memory"), queries=(100, "calls of each kind"))
     rng = random.Random(1)
     texts = texts_of(given.items, rng)
     with tempfile.TemporaryDirectory() as folder:

@@ -12,7 +12,6 @@ then asks the memory by key, by meaning and by words; what it gets must not be o
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import multiprocessing
 import os
@@ -32,7 +31,7 @@ from pointsman.configs.words import Trust
 from pointsman.memory import ChromaStore, Provenance
 from pointsman.memory.search.words import terms
 from pointsman.memory.serving.server import serve
-from stage import table
+from stage import options, table
 
 TOKEN = "of the benchmark"
 _context = multiprocessing.get_context("forkserver")
@@ -223,9 +222,6 @@ def shared(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seconds", type=float, default=15)
-    given = parser.parse_args()
+    given = options(__doc__, kills=(50, "writers that are killed"), seconds=(15.0, "of reading and writing together"))
     kills(given.kills)
     shared(given.seconds)

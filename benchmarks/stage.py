@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Provider", "Worker", "WorkerFailed", "at_work", "provider", "simulated", "table", "verdict"]
+__all__ = ["Provider", "Worker", "WorkerFailed", "at_work", "options", "provider", "simulated", "table", "verdict"]
 
 _WORKER = Path(__file__).with_name("worker.py")
 _SERVE = "from pointsman.simulator import serve; serve(None, port=0, ready=lambda url: print(url, flush=True))"
@@ -149,6 +150,21 @@ def at_work(workers: Iterable[Worker]) -> Iterator[None]:
 def verdict(met: bool, text: str) -> str:
     """A line that says whether a bar was met."""
     return f"{'met   ' if met else 'MISSED'} {text}"
+
+
+def options(about: str | None, words: Sequence[str] | None = None, **each: tuple[Any, str]) -> argparse.Namespace:
+    """Read the options of a script.
+
+    Args:
+        about: What it does.
+        words: What it is called with; that of the command line when absent.
+        each: Option -> its default, which says what kind it is, and what it is for; one that is False is a flag.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, (default, what) in each.items():
+        kind: Any = {"type": type(default), "default": default, "help": f"{what} (default {default})"}
+        parser.add_argument(f"--{name}", **({"action": "store_true", "help": what} if default is False else kind))
+    return parser.parse_args(words)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

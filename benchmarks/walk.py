@@ -12,7 +12,6 @@ three times before it is counted.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -27,7 +26,7 @@ from typing import Any
 
 import pointsman
 from pointsman.agents.runtime import Runtime
-from stage import provider, simulated
+from stage import options, provider, simulated
 
 _ROOT = os.path.dirname(os.path.realpath(pointsman.__file__)) + os.sep
 _HERE = os.path.realpath(__file__)
@@ -136,10 +135,8 @@ def _print(found: dict[str, dict[str, Any]], *, files: bool) -> None:
 
 def main() -> None:
     """Count and print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--files", action="store_true", help="name each file, with its calls in all threads")
-    options.add_argument("--json", action="store_true", help="as JSON, each file with its calls included")
-    given = options.parse_args()
+    files, as_json = "name each file, with its calls in all threads", "as JSON, each file with its calls included"
+    given = options(__doc__, files=(False, files), json=(False, as_json))
     walk = Walk()
     with provider() as served, tempfile.TemporaryDirectory() as folder:
         os.environ.update(simulated(served.url, "anthropic", "openai", "google"), POINTSMAN_STATE=f"{folder}/state")
