@@ -16,10 +16,10 @@ __all__ = ["REPEATING"]
 _ITEMS = 40  # items of a list that xargs and the like get, and that are read
 
 
-def _items(stdin: str | None, options_zero: bool = False) -> list[str]:
+def _items(stdin: str | None) -> list[str]:
     if stdin is None:
         return [UNKNOWN]
-    items = stdin.split("\x00" if options_zero and "\x00" in stdin else None)
+    items = stdin.split()
     return [*items[:_ITEMS], UNKNOWN] if len(items) > _ITEMS else items
 
 
