@@ -95,15 +95,11 @@ def loops(count: int, share: float, seed: int) -> list[Loop]:
     kinds = {
         place: (CONTENT if n % 2 else PROVIDER)[n // 2 % 4 if n % 2 else n // 2 % 6] for n, place in enumerate(broken)
     }
-    return [
-        Loop(
-            f"loop-{number}",
-            kind,
-            turns,
-            {turn: kinds[number, turn] for turn in range(turns) if (number, turn) in kinds},
-        )
-        for number, (kind, turns) in enumerate(sizes)
-    ]
+    made = []
+    for number, (kind, turns) in enumerate(sizes):
+        faults = {turn: kinds[number, turn] for turn in range(turns) if (number, turn) in kinds}
+        made.append(Loop(f"loop-{number}", kind, turns, faults))
+    return made
 
 
 def rules(work: Sequence[Loop]) -> Iterator[Rule]:

@@ -156,15 +156,8 @@ _HEAD = ("", "right", "reported", "silently wrong", "asked primary", "added p95 
 
 def _cells(outcome: Outcome, well_ms: float) -> list[str]:
     usd = "unknown" if outcome.wasted_usd is None else f"{outcome.wasted_usd:.4f}"
-    return [
-        str(outcome.right),
-        str(outcome.reported),
-        str(outcome.wrong),
-        f"{outcome.asked:.1%}",
-        f"{outcome.p95_ms - well_ms:+.0f}",
-        str(outcome.wasted_tokens),
-        usd,
-    ]
+    counts = map(str, (outcome.right, outcome.reported, outcome.wrong))
+    return [*counts, f"{outcome.asked:.1%}", f"{outcome.p95_ms - well_ms:+.0f}", str(outcome.wasted_tokens), usd]
 
 
 def _judged(outcome: Outcome, what: str, calls: int, *, quiet: bool = False) -> list[str]:

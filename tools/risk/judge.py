@@ -75,7 +75,7 @@ def _said(call: Call, word: str) -> str:
         return UNKNOWN
     if ahead := next((path for folder in call.scope.ahead if (path := f"{folder}/{word}") in call.scope.files), None):
         return run_text(call, call.scope.files[ahead], call.args)
-    if re.search(r"[*?]|\[.*\]", word) and _looks_like_path(word):
+    if re.search(r"[*?]|\[.*\]", word) and re.search(r"[a-zA-Z/]", word) and "=" not in word:
         call.find("hidden-name", word)
     if not word.isascii() and (plain := plain_letters(call.name)) != call.name:
         call.name = plain
@@ -86,10 +86,6 @@ def _said(call: Call, word: str) -> str:
         return UNKNOWN
     printed = _judge(call)
     return DATA if printed is None else printed
-
-
-def _looks_like_path(word: str) -> bool:
-    return re.search(r"[a-zA-Z/]", word) is not None and "=" not in word
 
 
 def _base(word: str) -> str:

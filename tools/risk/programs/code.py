@@ -180,7 +180,7 @@ def _foreign(call: Call, language: _Language, program: str) -> None:
         call.find("hidden-code", call.name)
     masked = _without_strings(program)
     network = language.network.search(program) is not None
-    runs = [found for found in language.runs.finditer(program) if not _in_string(masked, found.start())]
+    runs = [found for found in language.runs.finditer(program) if not masked.startswith("§", found.start())]
     for found in runs:
         _ran(call, program, found.end())
     if "`" in masked and language is not _LANGUAGES["node"]:
@@ -261,10 +261,6 @@ def _without_strings(program: str) -> str:
     return re.sub(
         r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", lambda found: "§" * len(found[0]), program, flags=re.DOTALL
     )
-
-
-def _in_string(masked: str, place: int) -> bool:
-    return masked[place : place + 1] == "§"
 
 
 def _python(call: Call) -> str:
