@@ -8,7 +8,6 @@ ledger are real, the providers are played on loopback. Each run is of `pointsman
 
 from __future__ import annotations
 
-import argparse
 import random
 import shutil
 import subprocess
@@ -21,12 +20,12 @@ from typing import Any, Final
 
 from pointsman import Agent, RunResult, Runtime, code_fix, load
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
+from stage import options, simulated
 
 __all__ = ["CASES", "Case", "Outcome", "carried_out"]
 
 Turn = str | tuple[str, dict[str, Any]]
 _WORDS: Final = ("parcel", "ticket", "ledger", "garden", "signal", "harbour", "orchard", "lantern")
-_ENVIRON: Final = {f"{vendor}_API_KEY": "not-a-real-key" for vendor in ("ANTHROPIC", "OPENAI", "GOOGLE")}
 
 
 @dataclass(frozen=True)
@@ -247,11 +246,8 @@ def carried_out(case: Case, folder: Path, seed: int = 1) -> Outcome:
     said: list[str] = []
     began = time.monotonic()
     with Simulator(Scenario(rules=[Rule(answer=_model(case, names, said))])) as simulator:
-        urls = {
-            f"POINTSMAN_PROVIDERS__{vendor}__BASE_URL": simulator.url(vendor.lower())
-            for vendor in ("ANTHROPIC", "OPENAI", "GOOGLE")
-        }
-        with Runtime(load(root, environ={**_ENVIRON, **urls, "POINTSMAN_STATE": str(folder / "state")})) as home:
+        environ = simulated(simulator.base_url, "anthropic", "openai", "google")
+        with Runtime(load(root, environ={**environ, "POINTSMAN_STATE": str(folder / "state")})) as home:
             result, told = _run(case, home)
             took, calls = time.monotonic() - began, len(simulator.log)
     told += said
@@ -348,9 +344,7 @@ def _filled(text: str, names: Mapping[str, str]) -> str:
 
 def main() -> None:
     """Carry out every case and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=1)
-    seed = parser.parse_args().seed
+    seed = options(__doc__, seed=(1, "of what is in the repositories")).seed
     good = 0
     for case in CASES:
         with tempfile.TemporaryDirectory() as folder:

@@ -20,8 +20,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from contenders import PRIMARY, catalogue
-from stage import Provider, provider, table
+from contenders import PRIMARY, runtime
+from stage import Provider, provider, table, verdict
 
 _PICO = 10**12
 _PROMPT = "Where is my order 4711? I was promised it for Tuesday."
@@ -45,13 +45,11 @@ def main() -> None:
     rows: list[list[str]] = []
     lines: list[str] = []
     with provider() as played:
-        scenario = {
-            "rules": [{"match": {"model": PRIMARY}, "answer": _ANSWER, "latency": _LATENCY}],
-            "rate_limits": {"openai": {"requests_per_minute": 100_000_000, "burst": 100_000_000}},
-        }
-        cap = _price_of_one(played, scenario) * calls
+        rules = [{"match": {"model": PRIMARY}, "answer": _ANSWER, "latency": _LATENCY}]
+        played.play(rules, "openai")
+        cap = _price_of_one(played) * calls
         for processes in (1, 4):
-            played.play(scenario)
+            played.play(rules, "openai")
             _measure(played, processes, branches, cap, rows, lines)
     print(
         f"{branches} branches, a cap of ${cap}: {calls} calls as they turn out, each reserving its worst case before\n"
@@ -88,19 +86,16 @@ def _measure(
     cells = [answered, refused, *(f"{share:.2%}" for share in shares), reserved, f"{took:.1f}"]
     rows.append([str(processes), *map(str, cells)])
     name = f"{processes} process{'es' if processes > 1 else ''}"
-    over = max(shares) > 1 or totals.unpriced
-    lines.append(f"{'MISSED' if over else 'met   '} {name}: at most {max(shares):.2%} of the cap spent, never over")
+    within = max(shares) <= 1 and not totals.unpriced
+    lines.append(verdict(within, f"{name}: at most {max(shares):.2%} of the cap spent, never over"))
     usable = min(shares)
-    lines.append(
-        f"{'met   ' if usable >= _BAR else 'MISSED'} {name}: {usable:.2%} of the cap was usable (bar {_BAR:.0%})"
-    )
+    lines.append(verdict(usable >= _BAR, f"{name}: {usable:.2%} of the cap was usable (bar {_BAR:.0%})"))
     if odd:
-        lines.append(f"MISSED {name}: {len(odd)} calls ended in another way, for one: {odd[0]}")
+        lines.append(verdict(False, f"{name}: {len(odd)} calls ended in another way, for one: {odd[0]}"))
 
 
-def _price_of_one(played: Provider, scenario: dict[str, Any]) -> Decimal:
+def _price_of_one(played: Provider) -> Decimal:
     """What one call turns out to cost, in USD."""
-    played.play(scenario)
     with tempfile.TemporaryDirectory(prefix="pointsman-benchmark-") as folder:
         asyncio.run(_ask_once(folder, played.url))
     cost = played.log()[0]["cost_usd"]
@@ -110,9 +105,9 @@ def _price_of_one(played: Provider, scenario: dict[str, Any]) -> Decimal:
 
 
 async def _ask_once(folder: str, url: str) -> None:
-    runtime, model = _model(folder, url)
+    home, model = _model(folder, url)
     await model.ainvoke(_PROMPT)
-    runtime.close()
+    home.close()
 
 
 def _in_processes(url: str, folder: str, processes: int, branches: int, cap: Decimal) -> list[dict[str, Any]]:
@@ -144,7 +139,7 @@ async def _branches(url: str, folder: str, number: int, branches: int, cap: str,
 
     result: dict[str, Any] = {"answered": 0, "refused": 0, "odd": []}
     alone = together.parties == 1
-    runtime, model = _model(folder, url, None if alone else float(cap))
+    home, model = _model(folder, url, None if alone else float(cap))
 
     async def branch() -> None:
         while True:
@@ -159,27 +154,18 @@ async def _branches(url: str, folder: str, number: int, branches: int, cap: str,
             result["answered"] += 1
 
     await asyncio.to_thread(together.wait)
-    with run_scope(runtime, "benchmark", run=f"benchmark-{number}", max_cost=float(cap) if alone else None):
+    with run_scope(home, "benchmark", run=f"benchmark-{number}", max_cost=float(cap) if alone else None):
         await asyncio.gather(*(branch() for _ in range(branches)))
-    runtime.close()
+    home.close()
     return result
 
 
 def _model(folder: str, url: str, day: float | None = None) -> tuple[Any, Any]:
-    import yaml
-    from pointsman.agents.runtime import Runtime
-    from pointsman.configs.loading.loader import load
     from pointsman.dispatch.model import RoutedChatModel
 
-    file = Path(folder) / "models.yaml"
-    if not file.exists():
-        file.write_text(yaml.safe_dump(catalogue(url)))
-    environ = {"OPENAI_API_KEY": "simulated"}
-    if day is not None:
-        environ["POINTSMAN_ROUTING__BUDGETS__DAY"] = str(day)
-    runtime = Runtime(load(Path(folder), environ=environ))
-    model = RoutedChatModel(kind="transform", prefer=_MODEL, max_output=_MAX_OUTPUT, dispatcher=runtime.dispatcher)  # type: ignore[arg-type]
-    return runtime, model
+    home = runtime(Path(folder), url, environ={} if day is None else {"POINTSMAN_ROUTING__BUDGETS__DAY": str(day)})
+    model = RoutedChatModel(kind="transform", prefer=_MODEL, max_output=_MAX_OUTPUT, dispatcher=home.dispatcher)
+    return home, model
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import statistics
 from collections import defaultdict
 from typing import Any
 
-from stage import Provider, Worker, WorkerFailed, provider, table
+from stage import Provider, Worker, WorkerFailed, at_work, provider, table, verdict
 
 OURS, PLAIN = "pointsman", "langchain-openai"
 MODES = ("plain", "streamed")
@@ -35,15 +35,10 @@ def main() -> None:
     """Measure and print."""
     options = _options()
     with provider() as played:
-        # Unlimited in all but name; without it the headers tell of a limit that a benchmark meets.
-        limit = {"requests_per_minute": 100_000_000, "burst": 100_000_000}
-        played.play({"rules": [{"answer": _ANSWER}], "rate_limits": dict.fromkeys(("openai", "deepseek"), limit)})
+        played.play([{"answer": _ANSWER}], "openai", "deepseek")
         workers = _workers(options, played)
-        try:
+        with at_work(workers):
             blocks = _measure(workers, options)
-        finally:
-            for worker in workers:
-                worker.close()
     _print(blocks, [worker.contender for worker in workers], options)
 
 
@@ -136,17 +131,13 @@ def _verdicts(blocks: Blocks, at_once: tuple[int, ...]) -> list[str]:
     lines = []
     for mode in MODES:
         worst = max(_ratio(blocks, PLAIN, mode, number) for number in at_once)
-        lines.append(_verdict(worst <= 1.0, f"{mode}: CPU at most {worst:.2f} of {PLAIN}'s (bar 1.00)"))
+        lines.append(verdict(worst <= 1.0, f"{mode}: CPU at most {worst:.2f} of {PLAIN}'s (bar 1.00)"))
         added = _added(blocks, mode)
-        lines.append(_verdict(added <= 1.0, f"{mode}: {added:+.2f} ms p50 at 1 at once (bar 1.00)"))
+        lines.append(verdict(added <= 1.0, f"{mode}: {added:+.2f} ms p50 at 1 at once (bar 1.00)"))
         if {16, 256} <= set(at_once):
             growth = _median(blocks, OURS, mode, 256, "cpu_ms") / _median(blocks, OURS, mode, 16, "cpu_ms")
-            lines.append(_verdict(growth <= 1.5, f"{mode}: CPU at 256 is {growth:.2f} times that at 16 (bar 1.50)"))
+            lines.append(verdict(growth <= 1.5, f"{mode}: CPU at 256 is {growth:.2f} times that at 16 (bar 1.50)"))
     return lines
-
-
-def _verdict(met: bool, text: str) -> str:
-    return f"{'met   ' if met else 'MISSED'} {text}"
 
 
 def _median(blocks: Blocks, name: str, mode: str, at_once: int, key: str) -> float:

@@ -10,7 +10,6 @@ than was asked for, a refusal, a truncation, broken JSON), in the others the pro
 
 from __future__ import annotations
 
-import argparse
 import random
 import tempfile
 from collections import Counter
@@ -27,7 +26,7 @@ from pointsman.configs.words import Tier
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator, ToolCall
 from pointsman.simulator.request import Request
 from pydantic import BaseModel
-from stage import table
+from stage import options, simulated, table
 
 DECLARED = Tier.ECONOMY
 VENDORS = ("anthropic", "openai", "google", "deepseek")
@@ -96,15 +95,11 @@ def loops(count: int, share: float, seed: int) -> list[Loop]:
     kinds = {
         place: (CONTENT if n % 2 else PROVIDER)[n // 2 % 4 if n % 2 else n // 2 % 6] for n, place in enumerate(broken)
     }
-    return [
-        Loop(
-            f"loop-{number}",
-            kind,
-            turns,
-            {turn: kinds[number, turn] for turn in range(turns) if (number, turn) in kinds},
-        )
-        for number, (kind, turns) in enumerate(sizes)
-    ]
+    made = []
+    for number, (kind, turns) in enumerate(sizes):
+        faults = {turn: kinds[number, turn] for turn in range(turns) if (number, turn) in kinds}
+        made.append(Loop(f"loop-{number}", kind, turns, faults))
+    return made
 
 
 def rules(work: Sequence[Loop]) -> Iterator[Rule]:
@@ -164,19 +159,14 @@ def measured(runtime: Runtime) -> tuple[int, int, Counter[str], Counter[tuple[st
 
 def played(simulator: Simulator, folder: Path) -> Runtime:
     """A project at its defaults whose vendors are the simulator."""
-    environ = {f"{vendor.upper()}_API_KEY": "not-a-real-key" for vendor in VENDORS} | {
-        f"POINTSMAN_PROVIDERS__{vendor.upper()}__BASE_URL": simulator.url(vendor) for vendor in VENDORS
-    }
+    environ = simulated(simulator.base_url, *VENDORS)
     return Runtime(load(folder, environ=environ, flags={"routing.limits.call": CALL_SECONDS}))
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--loops", type=int, default=200, help="loops (default 200)")
-    parser.add_argument("--prompts", type=int, default=500, help="everyday prompts (default 500, the most there are)")
-    parser.add_argument("--seed", type=int, default=0, help="of the faults (default 0)")
-    given = parser.parse_args()
+    prompts = "everyday prompts, of 500 that there are"
+    given = options(__doc__, loops=(200, "loops"), prompts=(500, prompts), seed=(0, "of the faults"))
     rows = []
     for name, share in (("no faults", 0.0), ("a tenth of the turns fails", 0.1)):
         work = loops(given.loops, share, given.seed)
@@ -193,8 +183,8 @@ def main() -> None:
     with Simulator() as simulator, tempfile.TemporaryDirectory() as folder:
         runtime = played(simulator, Path(folder))
         model = RoutedChatModel(dispatcher=runtime.dispatcher)
-        prompts = [form.format(subject) for subject in SUBJECTS for form in FORMS][: given.prompts]
-        for prompt in prompts:
+        asked = [form.format(subject) for subject in SUBJECTS for form in FORMS][: given.prompts]
+        for prompt in asked:
             model.invoke(prompt)
         turns, above, _, _ = measured(runtime)
         runtime.close()

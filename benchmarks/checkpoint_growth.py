@@ -11,26 +11,24 @@ and as two such rows side by side, whose steps go on together, wave after wave.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import operator
 import sqlite3
 import statistics
 import tempfile
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from langchain_core.messages import AIMessage
 from langgraph.channels import DeltaChannel
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import END, START, StateGraph, add_messages
 from pointsman.graphs.checkpoints import checkpoints
 from pointsman.graphs.checkpoints.growing import grown
-from stage import provider, table
+from stage import options, provider, table
 
 WORDS = "The order has left the warehouse this morning and should reach you on Thursday. " * 5
 BAR_MB, BAR_RATIO = 6.0, 1.3
@@ -62,18 +60,10 @@ def _graph(reducer: Any, times: list[float], steps: int) -> StateGraph[Any, Any,
     return graph
 
 
-@asynccontextmanager
-async def _ours(folder: Path) -> AsyncIterator[Any]:
-    async with checkpoints(folder, []) as saver:
-        yield saver
-
-
-@asynccontextmanager
-async def _theirs(folder: Path) -> AsyncIterator[Any]:
-    from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-
-    async with AsyncSqliteSaver.from_conn_string(str(folder / "checkpoints.db")) as saver:
-        yield saver
+SAVERS: dict[str, Callable[[Path], Any]] = {
+    "LangGraph's": lambda folder: AsyncSqliteSaver.from_conn_string(str(folder / "checkpoints.db")),
+    "pointsman's": lambda folder: checkpoints(folder, []),
+}
 
 
 async def _measured(saving: Callable[[Path], Any], reducer: Any, steps: int) -> tuple[float, float, float]:
@@ -99,18 +89,13 @@ def _bytes(file: Path) -> int:
 
 async def _supervised(url: str, steps: int, wide: int) -> tuple[float, float, float]:
     """Of a supervised run of so many rows of steps, before it is pruned at its end: as `_measured`, of each wave."""
-    import yaml
-    from contenders import KEY, PRIMARY, catalogue
+    from contenders import PRIMARY, runtime
     from pointsman import Agent, Workflow
-    from pointsman.agents.runtime import Runtime
-    from pointsman.configs.loading.loader import load
-    from workflows import _NONE_BUILD
+    from workflows import NONE_BUILD
 
     with tempfile.TemporaryDirectory(prefix="growth-") as name:
         folder = Path(name)
-        (folder / "models.yaml").write_text(yaml.safe_dump(catalogue(url)))
-        (folder / "risk.yaml").write_text(yaml.safe_dump({"risk": {"rules": [_NONE_BUILD]}}))
-        runtime = Runtime(load(folder, environ={"OPENAI_API_KEY": KEY}))
+        home = runtime(folder, url, risk={"risk": {"rules": [NONE_BUILD]}})
         agents = [Agent(f"a{n}", model=f"openai/{PRIMARY}", kind="transform") for n in range(steps)]
         plan = [
             {"id": str(n), "agent": agent.name, "needs": [str(n - wide)] if n >= wide else []}
@@ -124,58 +109,46 @@ async def _supervised(url: str, steps: int, wide: int) -> tuple[float, float, fl
                 times.append(time.process_time())
 
         file = folder / ".pointsman" / "checkpoints.db"
-        with sqlite3.connect(_made(file)) as other:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        async with checkpoints(file.parent, []) as saver:
+            await saver.aget_tuple({"configurable": {"thread_id": "none"}})
+        with sqlite3.connect(file) as other:
             # What a run that came to its end needs no more is kept, to be measured.
             other.execute("CREATE TRIGGER kept BEFORE DELETE ON checkpoints BEGIN SELECT RAISE(ABORT, 'kept'); END")
         other.close()
-        await flow.arun("Where is my order 4711?", runtime=runtime, emit=stepped, max_steps=steps + 10)
+        await flow.arun("Where is my order 4711?", runtime=home, emit=stepped, max_steps=steps + 10)
         size = _bytes(file)
-        runtime.close()
+        home.close()
     took = [after - before for before, after in pairwise(times[::wide])]
     part = max(1, len(took) // 10)
     early, late = statistics.median(took[5 : 5 + part]), statistics.median(took[-part:])
     return size / 1e6, early * 1e3, late / early
 
 
-def _made(file: Path) -> Path:
-    async def made() -> None:
-        async with checkpoints(file.parent, []) as saver:
-            await saver.aget_tuple({"configurable": {"thread_id": "none"}})
-
-    file.parent.mkdir(parents=True, exist_ok=True)
-    thread = threading.Thread(target=asyncio.run, args=(made(),))
-    thread.start()
-    thread.join()
-    return file
-
-
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1000, help="steps of the graphs (default 1000)")
-    parser.add_argument("--supervised", type=int, default=1000, help="steps of each supervised run (default 1000)")
-    options = parser.parse_args()
+    given = options(__doc__, steps=(1000, "steps of the graphs"), supervised=(1000, "steps of each supervised run"))
     rows = []
     missed = []
-    for saver, saving in (("LangGraph's", _theirs), ("pointsman's", _ours)):
+    for saver, saving in SAVERS.items():
         for state, reducer in STATES.items():
-            size, early, ratio = asyncio.run(_measured(saving, reducer, options.steps))
+            size, early, ratio = asyncio.run(_measured(saving, reducer, given.steps))
             rows.append([f"{saver}, {state}", f"{size:.1f}", f"{early:.2f}", f"{ratio:.2f}"])
-            if saving is _ours and state in ("DeltaChannel", "grown") and (size > BAR_MB or ratio > BAR_RATIO):
+            ours = saver == "pointsman's" and state in ("DeltaChannel", "grown")
+            if ours and (size > BAR_MB or ratio > BAR_RATIO):
                 missed.append(rows[-1][0])
-    print(table([f"{options.steps} steps", "MB", "CPU ms early", "late / early"], rows))
+    print(table([f"{given.steps} steps", "MB", "CPU ms early", "late / early"], rows))
     with provider() as played:
-        limit = {"requests_per_minute": 100_000_000, "burst": 100_000_000}
-        played.play({"rules": [{"answer": WORDS[:400]}], "rate_limits": {"openai": limit}})
+        played.play([{"answer": WORDS[:400]}], "openai")
         rows = []
         for name, wide in (("supervised, in order", 1), ("supervised, two side by side", 2)):
-            size, early, ratio = asyncio.run(_supervised(played.url, options.supervised, wide))
-            each = f"{size * 1e3 / options.supervised:.1f}"
+            size, early, ratio = asyncio.run(_supervised(played.url, given.supervised, wide))
+            each = f"{size * 1e3 / given.supervised:.1f}"
             rows.append([name, f"{size:.1f}", each, f"{early / wide:.2f}", f"{ratio:.2f}"])
             if ratio > BAR_RATIO:
                 missed.append(name)
     print()
-    print(table([f"{options.supervised} steps", "MB", "kB a step", "CPU ms early", "late / early"], rows))
+    print(table([f"{given.supervised} steps", "MB", "kB a step", "CPU ms early", "late / early"], rows))
     print(f"\n{'MISSED: ' + ', '.join(missed) if missed else 'met'} (bar {BAR_MB:.0f} MB, {BAR_RATIO:.1f} times)")
 
 

@@ -16,10 +16,11 @@ import gzip
 import hashlib
 import io
 import json
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -68,9 +69,8 @@ def by_category(rows: Sequence[Row]) -> list[tuple[str, str]]:
     ]
 
 
-def own() -> tuple[list[tuple[str, str, str]], list[str]]:
+def own(kinds: Mapping[str, Mapping[str, list[str]]]) -> tuple[list[tuple[str, str, str]], list[str]]:
     """Each kind of the project's own commands, and those that are judged wrongly."""
-    kinds = yaml.safe_load(OWN.read_text(encoding="utf-8"))
     told = [(kind, share(asked(sets["risky"])), share(asked(sets["benign"]))) for kind, sets in kinds.items()]
     risky = [command for sets in kinds.values() for command in sets["risky"]]
     benign = [command for sets in kinds.values() for command in sets["benign"]]
@@ -99,39 +99,27 @@ def main() -> None:
     parser.add_argument("--rates", type=int, default=3, help="how often the rate is measured")
     parser.add_argument("--missed", action="store_true", help="show what is judged wrongly of the first half")
     given = parser.parse_args()
-    told, wrong = own()
+    kinds = yaml.safe_load(OWN.read_text(encoding="utf-8"))
+    told, wrong = own(kinds)
     print(table(("own", "risky, asked", "benign, asked"), told))
     print(*(f"  wrongly judged: {one!r}" for one in wrong), sep="\n")
-    commands = [
-        one
-        for sets in yaml.safe_load(OWN.read_text(encoding="utf-8")).values()
-        for group in sets.values()
-        for one in group
-    ]
+    commands = [one for sets in kinds.values() for group in sets.values() for one in group]
     if given.table:
         rows = rows_of(given.table)
-        halves = {
-            "first half": [row for row in rows if in_first_half(row)],
-            "second half": [row for row in rows if not in_first_half(row)],
-            "all": rows,
-        }
-        print(
-            table(
-                ("table", "recall", "false alarms", "unlabelled, asked"),
-                [(n, *labelled(part)) for n, part in halves.items()],
-            )
-        )
+        first, second = ([row for row in rows if in_first_half(row) is half] for half in (True, False))
+        parts = (("first half", first), ("second half", second), ("all", rows))
+        head = ("table", "recall", "false alarms", "unlabelled, asked")
+        print(table(head, [(name, *labelled(part)) for name, part in parts]))
         print(table(("category", "recall"), by_category(rows)))
         if given.missed:
-            for row in halves["first half"]:
+            for row in first:
                 if row["label"] != "-1" and read_command(row["command"]).asks != (row["label"] == "1"):
                     print(row["label"], row["category"], repr(row["command"][:200]))
         commands = [row["command"] for row in rows]
-    rates = sorted(rate(commands) for _ in range(given.rates))
+    rates = [rate(commands) for _ in range(given.rates)]
     if rates:
-        print(
-            f"{rates[len(rates) // 2]:,.0f} commands a second through pointsman risk command --json ({len(commands)} lines)"
-        )
+        each = f"{statistics.median_high(rates):,.0f} commands a second"
+        print(f"{each} through pointsman risk command --json ({len(commands)} lines)")
 
 
 if __name__ == "__main__":

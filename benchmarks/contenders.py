@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-__all__ = ["CONTENDERS", "KEY", "PRIMARY", "Contender", "Setting", "catalogue", "chat_openai", "told"]
+__all__ = ["CONTENDERS", "KEY", "PRIMARY", "Contender", "Setting", "chat_openai", "runtime", "told"]
 
 PRIMARY, SECOND, THIRD = "gpt-5.4-mini", "deepseek-v4-flash", "openai/gpt-5.5"
 KEY = "simulated"
+_OTHERS = ("deepseek", "openrouter")
 
 Setting = dict[str, Any]
 """``url`` of the simulator, and what is not the default: ``seconds`` a model may be silent, ``cap`` in USD, JSON ``schema``
@@ -38,21 +39,14 @@ class Pointsman:
     """`RoutedChatModel` with decision, breaker, headroom, ledger and, given a cap, budget."""
 
     def __init__(self, setting: Setting) -> None:
-        import yaml
         from pointsman.agents.runs import run_scope
-        from pointsman.agents.runtime import Runtime
-        from pointsman.configs.loading.loader import load
         from pointsman.dispatch.calls.retraction import retracts
         from pointsman.dispatch.model import RoutedChatModel
 
         self._folder = tempfile.TemporaryDirectory(prefix="pointsman-benchmark-")
-        folder = Path(self._folder.name)
-        (folder / "models.yaml").write_text(yaml.safe_dump(catalogue(setting["url"])))
-        if setting.get("seconds"):
-            limits = dict.fromkeys(("call", "first_token", "stall"), setting["seconds"])
-            (folder / "routing.yaml").write_text(yaml.safe_dump({"routing": {"limits": limits}}))
-        environ = dict.fromkeys(("OPENAI_API_KEY", "DEEPSEEK_API_KEY", "OPENROUTER_API_KEY"), KEY)
-        self._runtime = Runtime(load(folder, environ=environ))
+        limits = dict.fromkeys(("call", "first_token", "stall"), setting.get("seconds"))
+        files = {"routing": {"routing": {"limits": limits}}} if setting.get("seconds") else {}
+        self._runtime = runtime(Path(self._folder.name), setting["url"], *_OTHERS, **files)
         model: Any = RoutedChatModel(
             kind="transform",
             prefer=f"openai/{PRIMARY}",
@@ -178,8 +172,28 @@ CONTENDERS: dict[str, Callable[[Setting], Contender]] = {
 }
 
 
-def catalogue(url: str) -> dict[str, Any]:
-    """The built-in catalogue with only the three models of the benchmark reachable."""
+def runtime(folder: Path, url: str, *others: str, environ: Mapping[str, str] = {}, **files: Any) -> Any:
+    """A `Runtime` whose catalogue is the built-in one with only the three models of the benchmark reachable.
+
+    Args:
+        folder: Of the project; what has been written there stays.
+        url: Of the simulator.
+        others: Vendors beside OpenAI that there are keys for.
+        environ: What else stands in the environment.
+        files: Name of each further file of the configuration, and what is in it.
+    """
+    import yaml
+    from pointsman.agents.runtime import Runtime
+    from pointsman.configs.loading.loader import load
+
+    for name, content in {"models": _catalogue(url), **files}.items():
+        if not (file := folder / f"{name}.yaml").exists():
+            file.write_text(yaml.safe_dump(content))
+    keys = {f"{vendor.upper()}_API_KEY": KEY for vendor in ("openai", *others)}
+    return Runtime(load(folder, environ={**keys, **environ}))
+
+
+def _catalogue(url: str) -> dict[str, Any]:
     return {
         "providers": {
             **{name: {"base_url": f"{url}/{name}/v1"} for name in ("openai", "deepseek", "openrouter")},

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contenders import PRIMARY
-from stage import Provider, Worker, WorkerFailed, provider, table
+from stage import Provider, Worker, WorkerFailed, at_work, provider, table, verdict
 
 OURS = "pointsman"
 MODES = ("plain", "streamed")
@@ -44,7 +44,6 @@ _SCHEMA = {
 _NOTE = {"text": "All is well."}
 # Calls before the faults begin: connections are made, and the breaker knows the primary as well.
 _WARM_UP = 48
-_UNLIMITED = {"requests_per_minute": 100_000_000, "burst": 100_000_000}
 
 
 @dataclass(frozen=True)
@@ -73,12 +72,9 @@ def main() -> None:
     began = time.monotonic()
     with provider() as played:
         workers = _workers(options)
-        try:
+        with at_work(workers):
             lines = _mixed(played, workers, options)
             lines += _each(played, workers[0], options)
-        finally:
-            for worker in workers:
-                worker.close()
     print(f"\n{time.monotonic() - began:.0f} s in all\n")
     for line in lines:
         print(line)
@@ -160,15 +156,8 @@ _HEAD = ("", "right", "reported", "silently wrong", "asked primary", "added p95 
 
 def _cells(outcome: Outcome, well_ms: float) -> list[str]:
     usd = "unknown" if outcome.wasted_usd is None else f"{outcome.wasted_usd:.4f}"
-    return [
-        str(outcome.right),
-        str(outcome.reported),
-        str(outcome.wrong),
-        f"{outcome.asked:.1%}",
-        f"{outcome.p95_ms - well_ms:+.0f}",
-        str(outcome.wasted_tokens),
-        usd,
-    ]
+    counts = map(str, (outcome.right, outcome.reported, outcome.wrong))
+    return [*counts, f"{outcome.asked:.1%}", f"{outcome.p95_ms - well_ms:+.0f}", str(outcome.wasted_tokens), usd]
 
 
 def _judged(outcome: Outcome, what: str, calls: int, *, quiet: bool = False) -> list[str]:
@@ -176,15 +165,13 @@ def _judged(outcome: Outcome, what: str, calls: int, *, quiet: bool = False) -> 
     if met and quiet:
         return []
     example = "".join(f"\n       {kind}, for one: {text}" for kind, text in outcome.examples.items())
-    return [f"{'met   ' if met else 'MISSED'} {what}: {outcome.right} right, {outcome.wrong} silently wrong{example}"]
+    return [verdict(met, f"{what}: {outcome.right} right, {outcome.wrong} silently wrong{example}")]
 
 
 def _judged_dead(outcome: Outcome, what: str, well_ms: float) -> list[str]:
     added = outcome.p95_ms - well_ms
     met = outcome.asked <= 0.05 and added <= 50
-    return [
-        f"{'met   ' if met else 'MISSED'} dead primary, {what}: asked {outcome.asked:.1%} (bar 5 %), {added:+.0f} ms (50)"
-    ]
+    return [verdict(met, f"dead primary, {what}: asked {outcome.asked:.1%} (bar 5 %), {added:+.0f} ms (50)")]
 
 
 def _run(played: Provider, worker: Worker, mode: str, rules: list[dict[str, Any]], calls: int) -> Outcome:
@@ -194,12 +181,11 @@ def _run(played: Provider, worker: Worker, mode: str, rules: list[dict[str, Any]
         answer = {"tool_calls": [{"name": _SCHEMA["title"], "arguments": _NOTE}]}
         rules, well = [*({**rule, "answer": answer} for rule in rules), {"answer": answer}], [{"answer": answer}]
     judge: Any = {"do": "judge", "mode": mode, "at_once": _AT_ONCE, "expected": str(_NOTE) if structured else None}
-    limits = dict.fromkeys(("openai", "deepseek", "openrouter"), _UNLIMITED)
-    played.play({"rules": well, "rate_limits": limits})
+    played.play(well, "openai", "deepseek", "openrouter")
     # Built anew, so that what was learned of one fault does not help with the next.
     worker.tell(do="build", url=played.url, seconds=_SECONDS, schema=_SCHEMA if structured else None)
     worker.tell(**judge, calls=_WARM_UP)
-    played.play({"rules": rules, "rate_limits": limits})
+    played.play(rules, "openai", "deepseek", "openrouter")
     told: Any = worker.tell(**judge, calls=calls)
     served = played.log()
     broken = [record for record in served if record["fault"] is not None]

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from intents import read
+from intents import hits, read
 from pointsman.backends.ondevice.calibrate import expected_calibration_error
 from pointsman.backends.ondevice.classify import Head
 from pointsman.backends.ondevice.embedder import WordLlamaEmbeddings
@@ -36,7 +36,7 @@ def draw(by_label: dict[str, list[str]], each: int, labels: int, seed: int) -> t
     others = others[:_JUDGED]
     head = Head.train(examples, WordLlamaEmbeddings())
     chances = np.array([head.probabilities(text) for text, _ in others])
-    right = np.array([head.labels[best] == label for best, (_, label) in zip(chances.argmax(1), others, strict=True)])
+    right = hits(head.labels, chances, others)
     return float(right.mean()), expected_calibration_error(chances.max(axis=1), right)
 
 

@@ -9,7 +9,6 @@ import `pointsman` and the agent's class, which is not counted. The ratio is the
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -19,7 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from stage import provider, table
+from stage import options, provider, simulated, table
 
 RATIO_BAR, SECONDS_BAR = 1.15, 2.0
 _CALL = """
@@ -44,16 +43,13 @@ print(json.dumps({"took": time.perf_counter() - start}))
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="pairs of processes (default 5)")
-    rounds = parser.parse_args().rounds
+    rounds = options(__doc__, rounds=(5, "pairs of processes")).rounds
     with provider() as played, tempfile.TemporaryDirectory() as folder:
-        played.play({"rules": [{"answer": "On its way."}]})
+        played.play([{"answer": "On its way."}])
         environment = {
             **os.environ,
+            **simulated(played.url, "openai"),
             "HOME": folder,
-            "OPENAI_API_KEY": "sk-bench",
-            "POINTSMAN_PROVIDERS__OPENAI__BASE_URL": f"{played.url}/openai/v1",
             "POINTSMAN_STATE": f"{folder}/state",
         }
         calls, imports = [], []

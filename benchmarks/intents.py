@@ -19,6 +19,7 @@ import re
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,11 @@ def folds(rows: Rows, number: int, seed: int) -> np.ndarray:
         seen[label] = seen.get(label, rng.randrange(number)) + 1
         out[group] = seen[label] % number
     return out
+
+
+def hits(labels: Sequence[str], chances: np.ndarray, rows: Rows) -> np.ndarray:
+    """Say of each row whether the label with the best chance is its own."""
+    return np.array([labels[best] == label for best, (_, label) in zip(chances.argmax(axis=1), rows, strict=True)])
 
 
 class Shipped:
@@ -131,10 +137,7 @@ def in_scope(kind: type[Shipped] | type[Linear], train: Rows, test: Rows) -> lis
         head.judge([text])
     each = (time.process_time() - one) / len(test[:300]) * 1e3
     chances, _ = head.judge([text for text, _ in test])
-    sure = chances.max(axis=1)
-    right = np.array(
-        [head.labels[best] == label for best, (_, label) in zip(chances.argmax(axis=1), test, strict=True)]
-    )
+    sure, right = chances.max(axis=1), hits(head.labels, chances, test)
     taken = sure >= head.threshold
     figures = [right.mean(), expected_calibration_error(sure, right), head.threshold, taken.mean(), right[taken].mean()]
     return [kind.name, *(f"{figure:.4f}" for figure in figures), f"{wall:.1f}", f"{cpu:.1f}", f"{each:.2f}"]
@@ -148,9 +151,7 @@ def cross_validated(rows: Rows) -> list[list[str]]:
         head = Shipped([row for row, place in zip(rows, fold, strict=True) if place != held])
         test = [row for row, place in zip(rows, fold, strict=True) if place == held]
         chances, _ = head.judge([text for text, _ in test])
-        right = np.array(
-            [head.labels[best] == label for best, (_, label) in zip(chances.argmax(axis=1), test, strict=True)]
-        )
+        right = hits(head.labels, chances, test)
         found.append([right.mean(), expected_calibration_error(chances.max(axis=1), right)])
     summed = [("mean", np.mean(found, axis=0)), ("standard deviation", np.std(found, axis=0, ddof=1))]
     named = [*((f"fifth {place + 1}", figures) for place, figures in enumerate(found)), *summed]
@@ -166,9 +167,7 @@ def out_of_scope(kind: type[Shipped] | type[Linear], train: Rows, test: Rows) ->
         head = kind([row for row in train if row[1] not in left_out])
         known = np.array([label not in left_out for _, label in test])
         chances, energy = head.judge([text for text, _ in test])
-        sure = chances.max(axis=1)
-        by_energy = np.nan if energy is None else roc_auc_score(known, energy)
-        found.append([roc_auc_score(known, sure), by_energy, (sure[~known] >= head.threshold).mean()])
+        found.append(_told_apart(known, chances, energy, head.threshold))
     return [kind.name, *(f"{figure:.4f}" for figure in np.mean(found, axis=0))]
 
 
@@ -177,10 +176,14 @@ def outside(kind: type[Shipped] | type[Linear], train: Rows, test: Rows, others:
     head = kind(train)
     chances, energy = head.judge([*(text for text, _ in test), *others])
     known = np.arange(len(chances)) < len(test)
+    return [kind.name, *(f"{figure:.4f}" for figure in _told_apart(known, chances, energy, head.threshold))]
+
+
+def _told_apart(known: np.ndarray, chances: np.ndarray, energy: np.ndarray | None, threshold: float) -> list[float]:
+    """How well the known are told from the others, by confidence and by energy, and how many others are accepted."""
     sure = chances.max(axis=1)
     by_energy = np.nan if energy is None else roc_auc_score(known, energy)
-    figures = [roc_auc_score(known, sure), by_energy, (sure[~known] >= head.threshold).mean()]
-    return [kind.name, *(f"{figure:.4f}" for figure in figures)]
+    return [roc_auc_score(known, sure), by_energy, (sure[~known] >= threshold).mean()]
 
 
 def main() -> None:

@@ -21,8 +21,8 @@ from pointsman.configs.errors import PointsmanError
 from pointsman.configs.loading.loader import load
 from pointsman.configs.process.forks import Lock, lock_of
 from pointsman.ledger import points
+from stage import simulated
 
-VENDORS = ("anthropic", "openai", "google")
 _BOUND_SECONDS = 120.0
 
 
@@ -41,9 +41,8 @@ def work(order: dict[str, Any]) -> None:
         points.watcher = _Watcher(order["point"], order.get("nth", 1), order.get("signal", signal.SIGKILL), locks)
     if order.get("ahead"):
         Lease.take = partial(Lease.take, clock=lambda: time.time() + order["ahead"])  # type: ignore[method-assign,assignment]
-    environ = {f"POINTSMAN_PROVIDERS__{name.upper()}__BASE_URL": _url(order["url"], name) for name in VENDORS}
-    keys = {f"{name.upper()}_API_KEY": "not-a-real-key" for name in VENDORS}
-    home = Runtime(load(Path(order["folder"]), environ={**environ, **keys}))
+    environ = simulated(order["url"], "anthropic", "openai", "google")
+    home = Runtime(load(Path(order["folder"]), environ=environ))
     try:
         _tell(order, **_ran(order, home))
     except PointsmanError as error:
@@ -103,10 +102,6 @@ def _flow(order: dict[str, Any]) -> Workflow:
 def _tell(order: dict[str, Any], **said: Any) -> None:
     with Path(order["told"]).open("a") as file:
         file.write(json.dumps({"process": os.getpid(), **said}) + "\n")
-
-
-def _url(base: str, vendor: str) -> str:
-    return f"{base}/{vendor}" if vendor in ("anthropic", "google") else f"{base}/{vendor}/v1"
 
 
 if __name__ == "__main__":

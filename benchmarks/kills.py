@@ -11,7 +11,6 @@ is told after ten seconds to end it.
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -34,7 +33,7 @@ from pointsman.ledger import Ledger
 from pointsman.ledger.points import Point
 from pointsman.ledger.rows import HandoffRow
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
-from stage import table
+from stage import options, table
 
 STEPS = [("a", "actor", ()), ("b", "actor", ()), ("c", "actor", ("a", "b")), ("d", "thinker", ("c",))]
 ACTING = {"a", "b", "c"}
@@ -381,14 +380,15 @@ def _wait(happened: Any, seconds: float = 120.0) -> None:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Measure and print; 1 where anything was lost or repeated."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--each", type=int, default=12, help="kills at each point (default 12)")
-    parser.add_argument("--asked", type=int, default=6, help="kills at each point around an approval (default 6)")
-    parser.add_argument("--random", type=int, default=50, help="kills at random moments (default 50)")
-    parser.add_argument("--pairs", type=int, default=50, help="pairs of resumers (default 50)")
-    parser.add_argument("--triples", type=int, default=20, help="triples of resumers (default 20)")
-    parser.add_argument("--stops", type=int, default=12, help="holders that are stopped (default 12)")
-    options = parser.parse_args(words)
+    given = options(
+        *(__doc__, words),
+        each=(12, "kills at each point"),
+        asked=(6, "kills at each point around an approval"),
+        random=(50, "kills at random moments"),
+        pairs=(50, "pairs of resumers"),
+        triples=(20, "triples of resumers"),
+        stops=(12, "holders that are stopped"),
+    )
     _context.set_forkserver_preload(
         ["killed", "pointsman.graphs.supervision.supervisor", "langchain_openai", "langchain_anthropic"]
     )
@@ -399,18 +399,18 @@ def main(words: Sequence[str] | None = None) -> int:
             began = time.monotonic()
             process.join()
             calls, took = len(simulator.log), time.monotonic() - began
-        counts = {f"before {point}": killed_at(simulator, point, options.each, calls) for point in ACTS_AT}
-        counts["at random"] = killed_at_random(simulator, options.random, calls, took)
-        asked = {f"before {point}": killed_around_approval(simulator, point, options.asked) for point in ASKS_AT}
+        counts = {f"before {point}": killed_at(simulator, point, given.each, calls) for point in ACTS_AT}
+        counts["at random"] = killed_at_random(simulator, given.random, calls, took)
+        asked = {f"before {point}": killed_around_approval(simulator, point, given.asked) for point in ASKS_AT}
         print(f"\nA run makes {calls} model calls.\n")
         print(table(HEAD, [count.row(name) for name, count in counts.items() if count.runs]), "\n")
         print(table(ASKED, [count.row(name) for name, count in asked.items() if count.runs]), "\n")
         told = [
-            resumed_at_once(simulator, options.pairs, 2),
-            resumed_at_once(simulator, options.triples, 3),
-            resumed_at_once(simulator, options.triples, 3, approve=True),
-            resumed_while_running(simulator, options.stops),
-            stopped(simulator, options.stops),
+            resumed_at_once(simulator, given.pairs, 2),
+            resumed_at_once(simulator, given.triples, 3),
+            resumed_at_once(simulator, given.triples, 3, approve=True),
+            resumed_while_running(simulator, given.stops),
+            stopped(simulator, given.stops),
         ]
     for said, _ in told:
         print(said)

@@ -7,13 +7,13 @@ The built-in coding agent reads a file, another part each turn; the provider is 
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from pointsman import Agent, Runtime, load
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
+from stage import options, simulated
 
 TASK = "Mend the seventh rule of the parser, and nothing else."
 OPEN = ("mend the seventh rule", "tell the user about the eighth")
@@ -41,8 +41,7 @@ def session(turns: int, context: int | None) -> tuple[list[int], int, int]:
     with tempfile.TemporaryDirectory() as folder, Simulator(Scenario(rules=[Rule(answer=answer)])) as simulator:
         lines = (f"rule {number} of a parser that is longer than one would like" for number in range(turns + 40))
         Path(folder, "parser.txt").write_text("\n".join(lines))
-        environ = {"ANTHROPIC_API_KEY": "x", "POINTSMAN_PROVIDERS__ANTHROPIC__BASE_URL": simulator.url("anthropic")}
-        with Runtime(load(Path(folder), environ=environ)) as home:
+        with Runtime(load(Path(folder), environ=simulated(simulator.base_url, "anthropic"))) as home:
             result = Agent.named("coding", home, turns=turns, context=context).run(TASK, runtime=home)
     texts = ["\n".join([*(m.text for m in one.messages), str(one.messages)]) for one in seen]
     kept = sum(all(todo in text for todo in OPEN) for text in texts[4:])
@@ -51,10 +50,7 @@ def session(turns: int, context: int | None) -> tuple[list[int], int, int]:
 
 def main() -> None:
     """Print what a turn costs with the budget and, of as many turns as fit a request, without."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--turns", type=int, default=200)
-    parser.add_argument("--context", type=int, default=32_000)
-    asked = parser.parse_args()
+    asked = options(__doc__, turns=(200, "turns of the session"), context=(32_000, "the budget in tokens"))
     for context in (asked.context, None):
         tokens, task, todos = session(asked.turns, context)
         blocks = [tokens[at : at + 50] for at in range(0, len(tokens), 50)]

@@ -13,7 +13,6 @@ counts. Chroma is fed by a thread of its own, once nobody uses the memory, up to
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import tempfile
@@ -27,7 +26,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 from items import BATCH, TEAM, op, resident_mb, size_mb, texts_of
 from pointsman.memory import ChromaStore
-from stage import table
+from stage import options, table
 
 
 def _timed(call: Callable[[int], Any], times: int) -> list[str]:
@@ -67,10 +66,7 @@ def _calls(store: ChromaStore, texts: list[str], rng: random.Random) -> dict[str
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--items", type=int, default=10_000)
-    parser.add_argument("--queries", type=int, default=100)
-    given = parser.parse_args()
+    given = options(__doc__, items=(10_000, "items in the memory"), queries=(100, "calls of each kind"))
     rng = random.Random(1)
     texts = texts_of(given.items, rng)
     with tempfile.TemporaryDirectory() as folder:

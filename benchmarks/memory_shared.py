@@ -12,7 +12,6 @@ then asks the memory by key, by meaning and by words; what it gets must not be o
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import multiprocessing
 import os
@@ -32,33 +31,16 @@ from pointsman.configs.words import Trust
 from pointsman.memory import ChromaStore, Provenance
 from pointsman.memory.search.words import terms
 from pointsman.memory.serving.server import serve
-from stage import table
+from stage import options, table
 
 TOKEN = "of the benchmark"
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["memory_shared", "pointsman.backends.ondevice.embedder", "chromadb.api.rust"])
-_WORDS = [
-    "amber",
-    "brook",
-    "cedar",
-    "delta",
-    "ember",
-    "fjord",
-    "grove",
-    "haven",
-    "inlet",
-    "jetty",
-    "knoll",
-    "ledge",
-    "marsh",
-    "north",
-    "orbit",
-    "piers",
-]
+_NAMES = "amber brook cedar delta ember fjord grove haven inlet jetty knoll ledge marsh north orbit piers"
 
 
 def _text(name: str, number: int) -> str:
-    drawn = random.Random(f"{name} {number}").choices(_WORDS, k=8)
+    drawn = random.Random(f"{name} {number}").choices(_NAMES.split(), k=8)
     return f"{name} item{number} {' '.join(drawn)}"
 
 
@@ -240,9 +222,6 @@ def shared(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seconds", type=float, default=15)
-    given = parser.parse_args()
+    given = options(__doc__, kills=(50, "writers that are killed"), seconds=(15.0, "of reading and writing together"))
     kills(given.kills)
     shared(given.seconds)

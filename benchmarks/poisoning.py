@@ -11,7 +11,6 @@ name. An act counts as done where the gate would not ask. The report names each 
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from pointsman.configs.evidence import render_evidence
 from pointsman.configs.words import Effect, Trust
 from pointsman.memory import ChromaStore, Note, Provenance
 from pointsman.tools.taint.gate import ToolFacts, Verdict, judge
+from stage import options
 
 __all__ = ["measure"]
 
@@ -132,11 +132,7 @@ def _attack(number: int, rng: random.Random) -> _Planted:
 
 def main() -> None:
     """Print the report."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--items", type=int, default=10_000)
-    parser.add_argument("--planted", type=int, default=100)
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
+    given = options(__doc__, items=(10_000, "items of the house"), planted=(100, "of others"), json=(False, "as JSON"))
     report = measure(given.items, given.planted)
     if given.json:
         print(json.dumps(report, indent=1))

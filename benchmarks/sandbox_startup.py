@@ -9,7 +9,6 @@ domain allowed, and with 1,000 protected files. Reports the difference that 95 %
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import shutil
@@ -22,22 +21,19 @@ from pathlib import Path
 
 from pointsman.tools import Sandbox, Workspace, probe
 from pointsman.tools.sandbox.confined import Confined
-from stage import table
+from stage import options, table
 
 
 def main() -> None:
     """Measure and print; ends with code 1 where the median of a small workspace is above the bound."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=200)
-    parser.add_argument("--bound", type=float, default=25.0, metavar="MS")
-    options = parser.parse_args()
+    given = options(__doc__, rounds=(200, "pairs of commands"), bound=(25.0, "milliseconds of a small workspace"))
     print(probe())
     if not probe().working:
         sys.exit(1)
-    found = asyncio.run(_measured(options.rounds))
+    found = asyncio.run(_measured(given.rounds))
     rows = [[name, *(f"{value:.1f}" for value in _summary(pairs))] for name, pairs in found.items()]
     print(table(["workspace", "plain ms", "confined ms", "difference ms", "p95 ms"], rows))
-    sys.exit(_summary(found["small"])[2] > options.bound)
+    sys.exit(_summary(found["small"])[2] > given.bound)
 
 
 def _summary(pairs: list[tuple[float, float]]) -> tuple[float, float, float, float]:

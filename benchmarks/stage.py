@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Provider", "Worker", "WorkerFailed", "provider", "table"]
+__all__ = ["Provider", "Worker", "WorkerFailed", "at_work", "options", "provider", "simulated", "table", "verdict"]
 
 _WORKER = Path(__file__).with_name("worker.py")
 _SERVE = "from pointsman.simulator import serve; serve(None, port=0, ready=lambda url: print(url, flush=True))"
@@ -32,8 +33,15 @@ class Provider:
     def __init__(self, url: str) -> None:
         self.url = url
 
-    def play(self, scenario: dict[str, Any]) -> None:
-        """Take up a scenario, with its counts and its log begun anew."""
+    def play(self, rules: Sequence[dict[str, Any]], *unlimited: str) -> None:
+        """Take up rules of a scenario, with its counts and its log begun anew.
+
+        Args:
+            rules: As in a scenario's file.
+            unlimited: Vendors whose limit, which is told in headers, no benchmark meets.
+        """
+        limit = {"requests_per_minute": 100_000_000, "burst": 100_000_000}
+        scenario = {"rules": rules, "rate_limits": dict.fromkeys(unlimited, limit)}
         self._ask("PUT", "scenario", json.dumps(scenario).encode())
         self._ask("DELETE", "log")
 
@@ -62,6 +70,16 @@ def provider() -> Iterator[Provider]:
     finally:
         process.terminate()
         process.wait()
+
+
+def simulated(url: str, *vendors: str) -> dict[str, str]:
+    """The environment of a project whose vendors are played: keys that are none, and where to find the simulator."""
+    made = {}
+    for vendor in vendors:
+        path = "" if vendor in ("anthropic", "google") else "/v1"
+        made[f"{vendor.upper()}_API_KEY"] = "not-a-real-key"
+        made[f"POINTSMAN_PROVIDERS__{vendor.upper()}__BASE_URL"] = f"{url}/{vendor}{path}"
+    return made
 
 
 class Worker:
@@ -117,6 +135,36 @@ class Worker:
         except (BrokenPipeError, subprocess.TimeoutExpired):
             self._process.kill()
             self._process.wait()
+
+
+@contextmanager
+def at_work(workers: Iterable[Worker]) -> Iterator[None]:
+    """End workers after the block, those that are still among them."""
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def verdict(met: bool, text: str) -> str:
+    """A line that says whether a bar was met."""
+    return f"{'met   ' if met else 'MISSED'} {text}"
+
+
+def options(about: str | None, words: Sequence[str] | None = None, **each: tuple[Any, str]) -> argparse.Namespace:
+    """Read the options of a script.
+
+    Args:
+        about: What it does.
+        words: What it is called with; that of the command line when absent.
+        each: Option -> its default, which says what kind it is, and what it is for; one that is False is a flag.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, (default, what) in each.items():
+        kind: Any = {"type": type(default), "default": default, "help": f"{what} (default {default})"}
+        parser.add_argument(f"--{name}", **({"action": "store_true", "help": what} if default is False else kind))
+    return parser.parse_args(words)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ def main() -> None:
         scores = [steps.bench.score(run[name]) for run in runs]
         interval = steps.bench.interval(runs[0][name])
         gain = steps.bench.gain(runs[0][name], runs[0]["majority"])
-        parts = StepScores(*(float(np.mean(column)) for column in zip(*map(_four, scores), strict=True)))
+        parts = StepScores(*(float(np.mean(column)) for column in zip(*map(astuple, scores), strict=True)))
         print(
             f"{name:<28}{parts.row_pass:8.1f} {parts.row_exact:10.1f} {parts.trajectory_pass:16.1f} "
             f"{parts.cost_saved:11.1f} {parts.mean:6.1f}   [{interval.low:.1f}, {interval.high:.1f}]"
@@ -126,10 +127,6 @@ def main() -> None:
             {"id": row.get("id"), "tier": AGENT_TIERS[tier].value} for row, tier in zip(steps.rows, chosen, strict=True)
         ]
         given.predictions.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-
-
-def _four(score: StepScores) -> tuple[float, float, float, float]:
-    return score.row_pass, score.row_exact, score.trajectory_pass, score.cost_saved
 
 
 if __name__ == "__main__":

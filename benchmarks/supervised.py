@@ -15,7 +15,7 @@ import argparse
 import statistics
 from collections import defaultdict
 
-from stage import Provider, Worker, provider, table
+from stage import Provider, Worker, at_work, provider, table
 
 PEER = "langgraph"
 OURS = {"without memory": False, "with memory": True}
@@ -36,14 +36,10 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, nargs="+", default=[1, 16], help="runs at once (default 1 and 16)")
     options = parser.parse_args()
     with provider() as played:
-        limit = {"requests_per_minute": 100_000_000, "burst": 100_000_000}
-        played.play({"rules": [{"answer": _ANSWER}], "rate_limits": {"openai": limit}})
+        played.play([{"answer": _ANSWER}], "openai")
         workers = _workers(played)
-        try:
+        with at_work(workers.values()):
             blocks = _measure(workers, options)
-        finally:
-            for worker in workers.values():
-                worker.close()
     _print(blocks, options.at_once)
 
 

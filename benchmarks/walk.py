@@ -12,7 +12,6 @@ three times before it is counted.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -22,20 +21,17 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from itertools import pairwise
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pointsman
 from pointsman.agents.runtime import Runtime
-from stage import provider
+from stage import options, provider, simulated
 
 _ROOT = os.path.dirname(os.path.realpath(pointsman.__file__)) + os.sep
 _HERE = os.path.realpath(__file__)
 _WARM = 3
 _PROMPT = "Say hello."
-_KEYS = ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GOOGLE_API_KEY")
-_URLS = {"ANTHROPIC": "anthropic", "OPENAI": "openai/v1", "GOOGLE": "google"}
 
 Calls = list[tuple[str, str]]
 """File and function of each call, in order."""
@@ -139,15 +135,11 @@ def _print(found: dict[str, dict[str, Any]], *, files: bool) -> None:
 
 def main() -> None:
     """Count and print."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--files", action="store_true", help="name each file, with its calls in all threads")
-    options.add_argument("--json", action="store_true", help="as JSON, each file with its calls included")
-    given = options.parse_args()
+    files, as_json = "name each file, with its calls in all threads", "as JSON, each file with its calls included"
+    given = options(__doc__, files=(False, files), json=(False, as_json))
     walk = Walk()
     with provider() as served, tempfile.TemporaryDirectory() as folder:
-        os.environ.update(dict.fromkeys(_KEYS, "simulated"), POINTSMAN_STATE=str(Path(folder) / "state"))
-        for vendor, path in _URLS.items():
-            os.environ[f"POINTSMAN_PROVIDERS__{vendor}__BASE_URL"] = f"{served.url}/{path}"
+        os.environ.update(simulated(served.url, "anthropic", "openai", "google"), POINTSMAN_STATE=f"{folder}/state")
         os.chdir(folder)
         try:
             found = asyncio.run(_count(walk))

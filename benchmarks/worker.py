@@ -21,27 +21,9 @@ from workflows import WORKFLOWS
 __all__: list[str] = []
 
 # Long enough to tell half an answer from a whole one, different for each call to tell one answer from another.
-_PROMPT = "Call {number}: repeat these words one by one, and nothing else: " + " ".join(
-    [
-        "amber",
-        "birch",
-        "cedar",
-        "delta",
-        "ember",
-        "flint",
-        "grove",
-        "heron",
-        "iris",
-        "jade",
-        "kelp",
-        "linen",
-        "maple",
-        "north",
-        "ochre",
-        "pearl",
-        "quill",
-        "raven",
-    ]
+_PROMPT = (
+    "Call {number}: repeat these words one by one, and nothing else: amber birch cedar delta ember flint grove heron iris"
+    " jade kelp linen maple north ochre pearl quill raven"
 )
 
 

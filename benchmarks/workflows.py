@@ -11,12 +11,12 @@ import uuid
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from contenders import KEY, PRIMARY, Setting, catalogue, chat_openai, told
+from contenders import PRIMARY, Setting, chat_openai, runtime, told
 
-__all__ = ["WORKFLOWS", "Graph", "Supervised"]
+__all__ = ["NONE_BUILD", "WORKFLOWS", "Graph", "Supervised"]
 
 STEPS = ("one", "two", "three", "four", "five")
-_NONE_BUILD = {
+NONE_BUILD = {
     "id": "plan.many-depend",
     "reason": "never",
     "when": {"dependents": {"min": 1_000_000}},
@@ -32,16 +32,10 @@ class Supervised:
     """
 
     def __init__(self, setting: Setting) -> None:
-        import yaml
         from pointsman import Agent, Workflow
-        from pointsman.agents.runtime import Runtime
-        from pointsman.configs.loading.loader import load
 
         self._folder = tempfile.TemporaryDirectory(prefix="pointsman-benchmark-")
-        folder = Path(self._folder.name)
-        (folder / "models.yaml").write_text(yaml.safe_dump(catalogue(setting["url"])))
-        (folder / "risk.yaml").write_text(yaml.safe_dump({"risk": {"rules": [_NONE_BUILD]}}))
-        self._runtime = Runtime(load(folder, environ={"OPENAI_API_KEY": KEY}))
+        self._runtime = runtime(Path(self._folder.name), setting["url"], risk={"risk": {"rules": [NONE_BUILD]}})
         agents = [Agent(name, model=f"openai/{PRIMARY}", kind="transform") for name in STEPS]
         self._flow = Workflow("five", agents, plan="in_order", memory=setting["memory"])
 

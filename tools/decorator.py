@@ -7,13 +7,13 @@ import contextvars
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
 
 from ..configs.arguments import UnknownArgument
 from ..configs.errors import ConfigError
+from ..configs.loading.layers import suggest
 from ..configs.words import Effect, EffectName, Trust
 from .base import DECLARED, Declaration, EffectRule, PreviewRule, ToolFailed
 from .exits import Exits
@@ -181,12 +181,8 @@ def _effect_named(name: str, tool_name: str) -> Effect:
     try:
         return Effect(name)
     except ValueError:
-        choices = [effect.value for effect in Effect]
-        near = get_close_matches(str(name), choices, n=1)
-        meant = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(
-            f"the tool {tool_name!r} declares the effect {name!r}, which is not one of {', '.join(choices)}{meant}"
-        ) from None
+        wrong = f"the tool {tool_name!r} declares the effect {name!r}, which is not one of {', '.join(Effect)}"
+        raise ConfigError(wrong + suggest(str(name), Effect)) from None
 
 
 def _told(function: Function, name: str, timeout: float | None) -> Function:

@@ -78,14 +78,7 @@ def fetch_tools(*, allowed: Allowed = ()) -> list[BaseTool]:
     return [tool(fetch_url, effect="external", only_reads=True, target_args="url", trust=Trust.UNTRUSTED)]
 
 
-async def fetch(
-    url: str,
-    *,
-    most: int = _BYTES,
-    seconds: float = _SECONDS,
-    allowed: Allowed = (),
-    resolve: Resolve = resolved,
-) -> Fetched:
+async def fetch(url: str, *, seconds: float = _SECONDS, allowed: Allowed = (), resolve: Resolve = resolved) -> Fetched:
     """Read a URL, with no header but the usual and no cookie.
 
     A host is resolved once a hop, and only an address that was checked is connected to, so that neither a redirect nor
@@ -93,7 +86,6 @@ async def fetch(
 
     Args:
         url: ``https://`` or ``http://``.
-        most: Bytes of the answer.
         seconds: The time for all hops together.
         allowed: Networks that may be reached although they are not public.
         resolve: Gives the addresses of a host.
@@ -110,7 +102,7 @@ async def fetch(
             httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=seconds) as client,
         ):
             for _ in range(_HOPS + 1):
-                found = await _hop(client, url, most, allowed, resolve)
+                found = await _hop(client, url, allowed, resolve)
                 if isinstance(found, Fetched):
                     return found
                 url = found
@@ -119,7 +111,7 @@ async def fetch(
     raise ToolFailed(f"the URL leads over more than {_HOPS} redirects")
 
 
-async def _hop(client: httpx2.AsyncClient, url: str, most: int, allowed: Allowed, resolve: Resolve) -> Fetched | str:
+async def _hop(client: httpx2.AsyncClient, url: str, allowed: Allowed, resolve: Resolve) -> Fetched | str:
     """What stands there, or where it leads."""
     import httpx2
 
@@ -139,7 +131,7 @@ async def _hop(client: httpx2.AsyncClient, url: str, most: int, allowed: Allowed
             return str(asked.join(location))
         if response.status_code != 200:
             raise ToolFailed(f"the server answered {response.status_code}")
-        return Fetched(str(asked), *_typed(response.headers.get("content-type", "")), await _body(response, most))
+        return Fetched(str(asked), *_typed(response.headers.get("content-type", "")), await _body(response))
     finally:
         await response.aclose()
 
@@ -163,15 +155,15 @@ async def _sent(client: httpx2.AsyncClient, url: httpx2.URL, addresses: Sequence
     raise ToolFailed(f"the server cannot be reached: {lost}") from lost
 
 
-async def _body(response: httpx2.Response, most: int) -> bytes:
+async def _body(response: httpx2.Response) -> bytes:
     # A small answer can unpack to gigabytes.
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise ToolFailed("the server sent a compressed answer, which was not asked for")
     content = bytearray()
     async for piece in response.aiter_raw():
         content += piece
-        if len(content) > most:
-            raise ToolFailed(f"the answer is larger than {most:,} bytes")
+        if len(content) > _BYTES:
+            raise ToolFailed(f"the answer is larger than {_BYTES:,} bytes")
         # A fast server must not keep the event loop from other work.
         await asyncio.sleep(0)
     return bytes(content)

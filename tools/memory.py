@@ -20,19 +20,15 @@ class Memory(Protocol):
 
     def remember(self, namespace: tuple[str, ...], text: str, *, provenance: Any) -> str:
         """Keep a text and return its id."""
-        ...
 
     def recall(self, namespace: tuple[str, ...], query: str, *, limit: int = 5) -> Sequence[Evidence]:
         """Return the passages nearest to a query, best first."""
-        ...
 
     def item(self, item_id: str) -> Evidence | None:
         """Return what lies under an id, or None."""
-        ...
 
     def forget(self, *, ids: Sequence[str], namespace: tuple[str, ...]) -> int:
         """Delete what lies under ids within a namespace, from all the memory's files, and return how many that were."""
-        ...
 
 
 def memory_tools(memory: Memory, namespace: tuple[str, ...], *, provenance: Callable[[], Any]) -> list[BaseTool]:

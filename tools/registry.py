@@ -6,11 +6,11 @@ import importlib
 import importlib.metadata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..configs.errors import ConfigError
+from ..configs.loading.layers import suggest
 from ..configs.process.closing import Closing
 from ..configs.sandbox import Sandbox
 from .files.workspace import Workspace
@@ -148,9 +148,8 @@ class ToolRegistry(Closing):
     def _hint(self, name: str) -> str:
         if name in _BUILT_IN and self._workspace is None:
             return ": it is built in, but needs a workspace"
-        near = get_close_matches(name, self.names(), n=1)
-        if near:
-            return f"; did you mean {near[0]!r}?"
+        if meant := suggest(name, self.names()):
+            return meant
         if name.startswith(PREFIX):
             return ": no MCP server is configured, under mcp in agents.yaml"
         return f"; there are {', '.join(self.names()) or 'none at all'}"

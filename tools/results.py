@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from langchain_core.messages.tool import ToolOutputMixin
@@ -24,10 +25,8 @@ class TellingTool(StructuredTool):
 
     def run(self, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
         """Run as `StructuredTool` does."""
-        told = around()
-        if told is not None:
-            return told.run(self, _arguments(tool_input), lambda: self._read(tool_input, *args, **kwargs))
-        return self._read(tool_input, *args, **kwargs)
+        told, call = around(), partial(self._read, tool_input, *args, **kwargs)
+        return call() if told is None else told.run(self, _arguments(tool_input), call)
 
     def _read(self, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
         token = _FOR_MODEL.set(kwargs.get("tool_call_id") is not None)
@@ -38,10 +37,8 @@ class TellingTool(StructuredTool):
 
     async def arun(self, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
         """Run as `StructuredTool` does."""
-        told = around()
-        if told is not None:
-            return await told.arun(self, _arguments(tool_input), lambda: self._aread(tool_input, *args, **kwargs))
-        return await self._aread(tool_input, *args, **kwargs)
+        told, call = around(), partial(self._aread, tool_input, *args, **kwargs)
+        return await (call() if told is None else told.arun(self, _arguments(tool_input), call))
 
     async def _aread(self, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
         token = _FOR_MODEL.set(kwargs.get("tool_call_id") is not None)

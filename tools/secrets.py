@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ..configs.errors import ConfigError
@@ -37,35 +38,33 @@ def with_secrets(function: Function, name: str, secrets: Mapping[str, str]) -> F
             f"it has {', '.join(shape.parameters) or 'none'}"
         )
 
-    def handed() -> dict[str, str]:
+    @contextmanager
+    def handed() -> Iterator[dict[str, str]]:
         environ = environment()
         missing = next((variable for variable in secrets.values() if not environ.get(variable)), None)
         if missing is not None:
             raise ConfigError(f"the tool {name!r} needs the environment variable {missing}: set it")
         values = {argument: environ[variable] for argument, variable in secrets.items()}
         know(values.values())
-        return values
+        try:
+            yield values
+        except ToolFailed as failure:
+            raise ToolFailed(_without(str(failure), values)) from None
 
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
         async def filled_async(*args: Any, **kwargs: Any) -> Any:
-            values = handed()
-            try:
+            with handed() as values:
                 return _without(as_told(await function(*args, **kwargs, **values)), values)
-            except ToolFailed as failure:
-                raise ToolFailed(_without(str(failure), values)) from None
 
         filled: Function = filled_async
     else:
 
         @functools.wraps(function)
         def filled_sync(*args: Any, **kwargs: Any) -> Any:
-            values = handed()
-            try:
+            with handed() as values:
                 return _without(as_told(function(*args, **kwargs, **values)), values)
-            except ToolFailed as failure:
-                raise ToolFailed(_without(str(failure), values)) from None
 
         filled = filled_sync
     shown = {key: parameter for key, parameter in shape.parameters.items() if key not in secrets}

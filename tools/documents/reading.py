@@ -99,16 +99,12 @@ def read_document(name: str, data: bytes, *, said: str | None = None) -> tuple[P
         if _ALIASES.get(kind, kind) != found:
             raise ToolFailed(f"{name} says that it is {told}, and holds {found}: give it as what it is")
     pages = _parsed(name, data, found)
-    return tuple(
-        Page(
-            name,
-            number,
-            tuple(Line(line["text"], tuple(line["box"])) for line in page["lines"]),
-            page["image"],
-            page["mime_type"],
-        )
-        for number, page in enumerate(pages, 1)
-    )
+    return tuple(_page(name, number, page) for number, page in enumerate(pages, 1))
+
+
+def _page(name: str, number: int, told: dict[str, Any]) -> Page:
+    lines = tuple(Line(line["text"], tuple(line["box"])) for line in told["lines"])
+    return Page(name, number, lines, told["image"], told["mime_type"])
 
 
 def is_pdf(data: bytes) -> bool:

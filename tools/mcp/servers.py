@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Coroutine, Iterable, Iterator, Mapping
-from difflib import get_close_matches
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +12,7 @@ from pydantic import SecretStr
 
 from ...configs.agents import McpServer, is_loopback
 from ...configs.errors import ConfigError
+from ...configs.loading.layers import suggest
 from ...configs.loading.trust import TrustStore
 from ..base import ToolFailed
 from .host import Host
@@ -80,8 +80,6 @@ class McpServers:
                 than when it was first used.
         """
         server = self._of(name)
-        if not server.is_ready:
-            self.wait(self._ready([server]))
         offered = server.offered(name)
         from .tool import mcp_tool
 
@@ -106,10 +104,7 @@ class McpServers:
         Raises:
             ConfigError: As `get`, but for a description that has changed.
         """
-        server = self._of(name)
-        if not server.is_ready:
-            self.wait(self._ready([server]))
-        server.accept(name)
+        self._of(name).accept(name)
 
     def __iter__(self) -> Iterator[Server]:
         return iter(self._servers.values())
@@ -127,12 +122,14 @@ class McpServers:
         return await asyncio.wrap_future(self._host.submit(server.call(tool, arguments)))
 
     def _of(self, name: str) -> Server:
+        """The server of a tool, once it is ready."""
         owner = _owner(name)
         server = self._servers.get(owner)
         if server is None:
-            near = get_close_matches(owner, list(self._servers), n=1)
-            meant = f"; did you mean {near[0]!r}?" if near else f": configure it under mcp.{owner}"
+            meant = suggest(owner, self._servers) or f": configure it under mcp.{owner}"
             raise ConfigError(f"there is no MCP server {owner!r} for the tool {name!r}{meant}")
+        if not server.is_ready:
+            self.wait(self._ready([server]))
         return server
 
     async def _asked(self) -> dict[str, ConfigError]:
@@ -161,6 +158,7 @@ class Server:
         entry: How it is reached.
         listing: What it lists; empty before it was asked.
         protocol: The version of the protocol that is spoken with it.
+        changed: Name of each tool that is described otherwise than before -> what is different.
     """
 
     def __init__(self, name: str, entry: McpServer, secrets: Mapping[str, SecretStr], trust: TrustStore | None) -> None:
@@ -170,7 +168,7 @@ class Server:
         self.protocol = ""
         self._secrets = secrets
         self._pins = Pins(name, entry, trust)
-        self._changed: dict[str, str] = {}
+        self.changed: dict[str, str] = {}
         self._connection: Connection | None = None
         self._pid = 0
 
@@ -190,24 +188,18 @@ class Server:
 
     def offered(self, name: str) -> Offered:
         """A tool of it that may be used; raises as `McpServers.get`."""
-        if name in self._changed:
+        if name in self.changed:
             raise ConfigError(
                 f"the MCP server {self.name!r} describes {name} otherwise than when it was first used "
-                f"({self._changed[name]}): read it, then 'pointsman tools --accept {name}' goes on with it as it is now"
+                f"({self.changed[name]}): read it, then 'pointsman tools --accept {name}' goes on with it as it is now"
             )
         if name in self.listing.refused:
             raise ConfigError(f"the tool {name!r} cannot be used: {self.listing.refused[name]}")
         offered = self.listing.tools.get(name)
         if offered is None:
-            near = get_close_matches(name, list(self.listing.tools), n=1)
-            meant = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(self.listing.tools) or 'none'}"
-            raise ConfigError(f"the MCP server {self.name!r} has no tool {name!r}; {meant}")
+            meant = suggest(name, self.listing.tools) or f"; it has {', '.join(self.listing.tools) or 'none'}"
+            raise ConfigError(f"the MCP server {self.name!r} has no tool {name!r}{meant}")
         return offered
-
-    @property
-    def changed(self) -> Mapping[str, str]:
-        """Name of each tool that is described otherwise than before -> what is different."""
-        return self._changed
 
     def accept(self, name: str) -> None:
         """Go on with a tool as it is described now.
@@ -218,7 +210,7 @@ class Server:
         if name not in self.listing.tools:
             raise ConfigError(f"the MCP server {self.name!r} has no tool {name!r} to accept")
         self._pins.accept(self.listing.tools[name])
-        self._changed.pop(name, None)
+        self.changed.pop(name, None)
 
     async def call(self, tool: Offered, arguments: dict[str, Any]) -> Any:
         """Call a tool as it was when it was given to an agent.
@@ -254,7 +246,7 @@ class Server:
         if is_news:
             self.listing = listing_of(self.name, session.records)
             self._check_effects()
-            self._changed = self._pins.changes(self.listing)
+            self.changed = self._pins.changes(self.listing)
             self.protocol = session.protocol
         return connection, session
 
@@ -276,8 +268,7 @@ class Server:
         own = [tool.own for tool in self.listing.tools.values()]
         unknown = next((name for name in self.entry.effects if name not in own), None)
         if unknown is not None and not self.listing.refused:
-            near = get_close_matches(unknown, own, n=1)
-            meant = f"; did you mean {near[0]!r}?" if near else ""
+            meant = suggest(unknown, own)
             raise ConfigError(f"the MCP server {self.name!r} has no tool {unknown!r} to declare an effect of{meant}")
 
 

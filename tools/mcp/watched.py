@@ -10,9 +10,10 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import anyio
+from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from mcp.shared.message import SessionMessage
 from mcp_types import (
     PARSE_ERROR,
@@ -182,7 +183,7 @@ class Watched(AbstractAsyncContextManager[Any]):
         return [no_answer(self._waiting.pop(one), sent) for one in asked]
 
 
-class _Writing:
+class _Writing(ObjectSendStream[Any]):
     """The stream that the SDK writes to."""
 
     def __init__(self, stream: Any, watched: Watched) -> None:
@@ -194,22 +195,12 @@ class _Writing:
         self._watched.sends(item.message)
         await self._stream.send(item)
 
-    def close(self) -> None:
-        """Send no more."""
-        self._stream.close()
-
     async def aclose(self) -> None:
         """Send no more."""
         await self._stream.aclose()
 
-    async def __aenter__(self) -> Self:
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-
-class _Reading:
+class _Reading(ObjectReceiveStream[Any]):
     """The stream that the SDK reads from."""
 
     def __init__(self, stream: Any, watched: Watched) -> None:
@@ -250,25 +241,6 @@ class _Reading:
             raise anyio.EndOfStream
         return item
 
-    def close(self) -> None:
-        """Read no more."""
-        self._stream.close()
-
     async def aclose(self) -> None:
         """Read no more."""
         await self._stream.aclose()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Any:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()

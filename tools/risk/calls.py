@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from .places import Place, holds_secrets, place_of, runs_later
 from .scope import Scope
 from .values import HOLES, REMOTE, UNKNOWN, known, merged
 
-__all__ = ["Call", "Handler", "Judge", "Options", "handlers", "options_of"]
+__all__ = ["Call", "Handler", "Handlers", "Judge", "Options", "finds", "handlers", "options_of"]
 
 
 class Judge(Protocol):
@@ -21,11 +21,9 @@ class Judge(Protocol):
 
     def run(self, words: list[str], stdin: str | None = None) -> str:
         """Judge a command given as its words; returns what it prints, as far as that can be known."""
-        ...
 
     def read(self, text: str, *, parameters: list[str] | None = None, stdin: str | None = None) -> str:
         """Judge a text of shell; returns what it prints, as far as that can be known."""
-        ...
 
 
 _PRIVATE = (Place.SYSTEM, Place.DEVICE)
@@ -69,11 +67,15 @@ class Call:
         """Judge a shell text that this one runs."""
         return self.judge.read(text, parameters=parameters, stdin=self.stdin)
 
-    def starts(self, text: str) -> None:
-        """Judge a shell text out of an option, such as a pager."""
-        if not _SHOWS.match(text):
-            self.find("option-runs", self.name)
+    def runs_by(self, option: str, *texts: str) -> None:
+        """Judge shell texts that it runs because of an option, or of something else that is told it."""
+        for text in texts:
+            self.find("option-runs", option)
             self.shell(text)
+
+    def starts(self, *texts: str) -> None:
+        """Judge shell texts out of an option, such as a pager."""
+        self.runs_by(self.name, *(text for text in texts if not _SHOWS.match(text)))
 
     def path(self, text: str) -> str:
         """A path among its arguments, tidy."""
@@ -165,9 +167,38 @@ Handler = Callable[[Call], "str | None"]
 """Judges a call; returns what it prints where that matters, and None where it is plain data of this machine."""
 
 
-def handlers(rows: Mapping[str, Handler]) -> dict[str, Handler]:
-    """A table of handlers by name, made of rows with several names between blanks."""
-    return {name: handler for names, handler in rows.items() for name in names.split()}
+Handlers = dict[str, Handler]
+"""Names of programs, between blanks -> who judges them."""
+
+
+def handlers(*tables: Handlers) -> Handlers:
+    """One table, with one name a row; of a name that several have, the last holds."""
+    return {name: handler for rows in tables for names, handler in rows.items() for name in names.split()}
+
+
+def finds(
+    rule: str, *, where: str = "", otherwise: str = "", first: bool = False, shown: int = 0, prints: str | None = None
+) -> Handler:
+    """A handler that notes one rule, whatever the arguments are or as one of them decides.
+
+    Args:
+        rule: The rule, with its detail behind a colon; empty for none.
+        where: What an argument looks like from its beginning where the rule holds; empty where it always does.
+        otherwise: The rule where there is no such argument.
+        first: It is the first argument that decides.
+        shown: How many of the arguments are the detail where there is no other.
+        prints: What the program prints, as of `Handler`.
+    """
+
+    def noted(call: Call) -> str | None:
+        args = call.args[:1] if first else call.args
+        holds = not where or any(re.match(where, arg) for arg in args)
+        code, _, detail = (rule if holds else otherwise).partition(": ")
+        if code:
+            call.find(code, detail or " ".join(call.args[:shown]))
+        return prints
+
+    return noted
 
 
 @dataclass(slots=True)
@@ -223,12 +254,8 @@ def options_of(args: Iterable[str], takes: str = "", *, first: bool = False, sin
                 operands += words[place:]
                 break
             continue
-        used = (
-            _long(word, words[place:], values, given)
-            if word[:2] == "--" or single
-            else _short(word, words[place:], values, given)
-        )
-        place += used
+        read = _long if word[:2] == "--" or single else _short
+        place += read(word, words[place:], values, given)
     return Options(given, operands, end)
 
 

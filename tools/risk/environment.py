@@ -21,15 +21,18 @@ class Noting(Judge, Protocol):
 
     def note(self, code: str, span: tuple[int, int], detail: str = "") -> None:
         """Note that a rule holds for a part."""
-        ...
 
     def here(self, node: Any = None) -> tuple[int, int]:
         """The span of a node in the whole text."""
-        ...
 
 
 _FAMILIES = ("DYLD_", "GIT_CONFIG", "BASH_FUNC_", "npm_config_", "NPM_CONFIG_")
-_OPTIONS = {"LESS": r"\+\S*!", "GOFLAGS": r"-toolexec", "RUSTFLAGS": r"linker=\S*/"}
+_OPTIONS = {
+    "LESS": r"\+\S*!",
+    "GOFLAGS": r"-toolexec",
+    "RUSTFLAGS": r"linker=\S*/",
+    "NODE_OPTIONS": r"-r\b|--require|--import|--loader|--eval",
+}
 """Variables that hold options, and those among them that run a program."""
 _SUMS = re.compile(
     r"\b([A-Z]\w*)(?:\[[^]]{0,40}\])?\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|\b([A-Z]\w*)(?:\+\+|--)|(?:\+\+|--)([A-Z]\w*)"
@@ -117,12 +120,9 @@ def set_by(name: str, value: str, judge: Judge) -> list[str]:
     if code == "runs":
         if value and not value.isspace():
             judge.read(value, parameters=None)
-        program = value.split()[:1]
-        return (
-            ["environment"]
-            if program and "/" in program[0] and not re.match(r"/(?:usr/|usr/local/)?bin/", program[0])
-            else []
-        )
+        program = "".join(value.split()[:1])
+        is_other = "/" in program and not re.match(r"/(?:usr/|usr/local/)?bin/", program)
+        return ["environment"] if is_other else []
     if code in _BUILDS:
         _build_set(code, value, judge)
         return []
@@ -134,8 +134,6 @@ def set_by(name: str, value: str, judge: Judge) -> list[str]:
         return ["environment"] if re.search(_OPTIONS[name], value) else []
     if name in ("PYTHONBREAKPOINT", "NODE_TLS_REJECT_UNAUTHORIZED") and value in ("", "0", "1"):
         return ["environment"] if (name, value) == ("NODE_TLS_REJECT_UNAUTHORIZED", "0") else []
-    if name == "NODE_OPTIONS":
-        return ["environment"] if re.search(r"-r\b|--require|--import|--loader|--eval", value) else []
     return [code] if value or name.startswith("HIST") else []
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from .environment import Noting, sets, sums
 from .scope import Scope, Value
-from .values import HOLES, UNKNOWN, known, merged
+from .values import HOLES, UNKNOWN, known, merged, names
 
 __all__ = ["Shell", "array_of", "fields", "text_of", "unquoted_ansi"]
 
@@ -23,7 +23,6 @@ class Shell(Noting, Protocol):
 
     def substituted(self, node: Any) -> str:
         """Read the commands in a node, and say what they print as far as that can be known."""
-        ...
 
 
 # A piece of a word: its text, and whether it is quoted ("q"), plain ("p"), or the value of an unquoted expansion ("s").
@@ -177,38 +176,17 @@ def _choices(inner: list[Piece], commas: list[int]) -> list[list[Piece]] | None:
     return [[(chr(code), "p")] for code in range(low, min(high, low + _MOST) + 1)]
 
 
+_WORDS = names("word number extglob_pattern regex test_operator special_variable_name variable_name")
+
+
 def _pieces(node: Any, shell: Shell) -> list[Piece]:
     kind = node.type
-    if kind in (
-        "word",
-        "number",
-        "extglob_pattern",
-        "regex",
-        "test_operator",
-        "special_variable_name",
-        "variable_name",
-    ):
+    if kind in _WORDS:
         # In a default (${x:-`id`}) the grammar does not know backticks.
         text = node.text.decode()
         return _plain(text) if "`" not in text else [(_backticked(text, shell), "s")]
-    if kind == "raw_string":
-        return [(node.text.decode()[1:-1], "q")]
-    if kind == "ansi_c_string":
-        return [(unquoted_ansi(node.text.decode()[2:-1]), "q")]
-    if kind in ("string", "translated_string"):
-        return [(_quoted(node, shell), "q")]
-    if kind == "simple_expansion":
-        return [(_variable(node.text.decode()[1:], shell.scope), "s")]
-    if kind == "expansion":
-        return [(_expansion(node, shell), "s")]
-    if kind == "command_substitution":
-        return [(shell.substituted(node).rstrip("\n"), "s")]
-    if kind == "process_substitution":
-        return [(shell.substituted(node), "q")]
-    if kind == "arithmetic_expansion":
-        shell.substituted(node)
-        sums(shell, node.text.decode(), node)
-        return [(_sum(node.text.decode()), "s")]
+    if (one := _PIECES.get(kind)) is not None:
+        return [one(node, shell)]
     if kind in ("concatenation", "command_name"):
         made: list[Piece] = []
         for child in node.children:
@@ -219,6 +197,26 @@ def _pieces(node: Any, shell: Shell) -> list[Piece]:
     if node.named_child_count:
         shell.substituted(node)
     return _plain(node.text.decode())
+
+
+def _summed(node: Any, shell: Shell) -> Piece:
+    shell.substituted(node)
+    sums(shell, node.text.decode(), node)
+    return _sum(node.text.decode()), "s"
+
+
+_PIECES: dict[str, Callable[[Any, Shell], Piece]] = {
+    "raw_string": lambda node, shell: (node.text.decode()[1:-1], "q"),
+    "ansi_c_string": lambda node, shell: (unquoted_ansi(node.text.decode()[2:-1]), "q"),
+    "string": lambda node, shell: (_quoted(node, shell), "q"),
+    "translated_string": lambda node, shell: (_quoted(node, shell), "q"),
+    "simple_expansion": lambda node, shell: (_variable(node.text.decode()[1:], shell.scope), "s"),
+    "expansion": lambda node, shell: (_expansion(node, shell), "s"),
+    "command_substitution": lambda node, shell: (shell.substituted(node).rstrip("\n"), "s"),
+    "process_substitution": lambda node, shell: (shell.substituted(node), "q"),
+    "arithmetic_expansion": _summed,
+}
+"""Kind of node in the grammar -> the one piece that it becomes."""
 
 
 def _plain(text: str) -> list[Piece]:

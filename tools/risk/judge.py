@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .behind import runs_what_it_is_given
-from .calls import Call, Handler, Judge, options_of
+from .calls import Call, Judge, handlers, options_of
 from .characters import plain_letters
 from .places import Place, holds_secrets, place_of
 from .programs.code import INTERPRETERS
@@ -26,19 +26,9 @@ from .values import DATA, HOLES, REMOTE, UNKNOWN, known, names
 
 __all__ = ["judged"]
 
-_HANDLERS: dict[str, Handler] = {
-    **STREAMS,
-    **FILES,
-    **NETWORK,
-    **MACHINE,
-    **GIT,
-    **CONTAINERS,
-    **PACKAGES,
-    **REPEATING,
-    **SERVERS,
-    **INTERPRETERS,
-    **RUNNING,
-}
+_HANDLERS = handlers(
+    STREAMS, FILES, NETWORK, MACHINE, GIT, CONTAINERS, PACKAGES, REPEATING, SERVERS, INTERPRETERS, RUNNING
+)
 _SYSTEM_BIN = re.compile(
     r"/(?:usr/|usr/local/|snap/|opt/homebrew/|opt/local/|nix/store/[^/]+/)?s?bin/|/usr/lib(?:exec)?/|/opt/[^/]+/bin/"
     r"|/usr/local/[\w.-]+/bin/|/System/Library/|/Library/|/mnt/c/Windows/|/mingw64/bin/"
@@ -74,6 +64,7 @@ def judged(words: list[str], stdin: str | None, judge: Judge) -> tuple[Call, str
 
 
 _SUBCOMMANDS_DEEP = 5
+_DRY_RUN = re.compile(r"--dry-?run(?:=(?:client|server|true))?$")
 _MAY_LISTEN = ("workspace-code", "unknown-program")
 
 
@@ -84,7 +75,7 @@ def _said(call: Call, word: str) -> str:
         return UNKNOWN
     if ahead := next((path for folder in call.scope.ahead if (path := f"{folder}/{word}") in call.scope.files), None):
         return run_text(call, call.scope.files[ahead], call.args)
-    if re.search(r"[*?]|\[.*\]", word) and _looks_like_path(word):
+    if re.search(r"[*?]|\[.*\]", word) and re.search(r"[a-zA-Z/]", word) and "=" not in word:
         call.find("hidden-name", word)
     if not word.isascii() and (plain := plain_letters(call.name)) != call.name:
         call.name = plain
@@ -95,10 +86,6 @@ def _said(call: Call, word: str) -> str:
         return UNKNOWN
     printed = _judge(call)
     return DATA if printed is None else printed
-
-
-def _looks_like_path(word: str) -> bool:
-    return re.search(r"[a-zA-Z/]", word) is not None and "=" not in word
 
 
 def _base(word: str) -> str:
@@ -181,8 +168,7 @@ def _judge(call: Call) -> str | None:
 def _options(call: Call) -> None:
     """Programs and files of keys that stand in options of a program that else only reads."""
     options = options_of(call.args, "-f -m --pager --preview --file --from-file --to-file --files0-from --options")
-    for text in options.each("--pager --preview"):
-        call.starts(text)
+    call.starts(*options.each("--pager --preview"))
     for name, value in options.given:
         if name != "--pager" and holds_secrets(call.path(value)):
             call.find("credentials", value)
@@ -221,9 +207,7 @@ def _subcommand(call: Call, verdicts: Verdicts) -> None:
         verbs = [verb for word in words[:3] for verb in (word, word.partition("-")[0])]
         last = next((verdicts[verb] for verb in verbs if verb in verdicts), "")
         code = code or last or verdicts.get("*", "unknown-program" if words else "prints")
-    if code == "changes-outside" and any(
-        re.match(r"--dry-?run(?:=(?:client|server|true))?$", arg) for arg in call.args
-    ):
+    if code == "changes-outside" and any(map(_DRY_RUN.match, call.args)):
         code = "leaves"
     if code != "prints":
         call.find(code, " ".join(words[:2]))

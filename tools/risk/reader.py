@@ -31,7 +31,6 @@ _DEEPEST = 48  # statements and texts inside each other
 _MOST = 20_000  # statements and words that are read, also where they are read again
 _MENDED = 2_000_000  # bytes that are looked at again, about 0.5 s
 _SEPARATED = 8  # times that lines are separated
-_ITEMS = 6  # items of a list for which a loop is read one by one
 
 
 def read_command(text: str, *, home: str | None = None, variables: Mapping[str, str] = {}) -> CommandRisk:

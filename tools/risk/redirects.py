@@ -16,11 +16,9 @@ class Walker(Shell, Protocol):
 
     def walk(self, node: Any, stdin: str | None = None) -> str:
         """Read a statement; returns what it prints."""
-        ...
 
     def redirect(self, node: Any, target: str, *, writes: bool) -> None:
         """Note what a redirection to or from a path means."""
-        ...
 
 
 def redirected(reader: Walker, parts: list[Any], body: Callable[[str | None], str], stdin: str | None) -> str:
@@ -39,10 +37,8 @@ def redirected(reader: Walker, parts: list[Any], body: Callable[[str | None], st
     after: list[Any] = []
     for part in parts:
         if part.type == "herestring_redirect":
-            stdin = (
-                "".join(text_of(child, reader) for child in part.named_children if child.type != "file_descriptor")
-                + "\n"
-            )
+            words = [child for child in part.named_children if child.type != "file_descriptor"]
+            stdin = "".join(text_of(word, reader) for word in words) + "\n"
         elif part.type == "heredoc_redirect":
             stdin = _document(reader, part, out, after)
         elif part.type == "file_redirect":

@@ -23,19 +23,15 @@ class Reader(Walker, Judge, Protocol):
 
     def statements(self, node: Any, stdin: str | None) -> str:
         """Read the statements among a node's parts, and what is substituted in the others."""
-        ...
 
     def substitutions(self, node: Any) -> None:
         """Read whatever is substituted in an expression, however deep."""
-        ...
 
     def called(self, node: Any, words: list[str], stdin: str | None) -> str:
         """Judge a simple command; returns what it prints."""
-        ...
 
     def function_run(self, name: str, parameters: list[str] | None) -> str:
         """Read a function's body."""
-        ...
 
 
 def _any(reader: Reader, node: Any, stdin: str | None) -> str:

@@ -258,7 +258,7 @@ class _Run:
             ToolFailed: It was never begun.
         """
         stdout, stderr = self.watch.output[1].text(), self.watch.output[2].text()
-        code = self._exit_code()
+        code = self._told("exit-code")
         if code is None and self.ending is Ending.EXITED:
             raise ToolFailed(f"the sandbox cannot be set up, so the command was not run: {stderr.strip() or 'it died'}")
         return ShellResult(
@@ -298,9 +298,6 @@ class _Run:
         with suppress(ProcessLookupError, OSError):
             return os.pidfd_open(self._told("child-pid") or -1)
         return None
-
-    def _exit_code(self) -> int | None:
-        return self._told("exit-code")
 
     def _told(self, key: str) -> int | None:
         for line in bytes(self._said).splitlines():

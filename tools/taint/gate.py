@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+from pydantic import Field
 
 from ...configs.words import Effect, Risk
 from .amounts import currencies, number
@@ -103,7 +105,7 @@ class ToolFacts:
         description: What it tells models.
     """
 
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     effect: Effect | None = None
     target_args: tuple[str, ...] = ()
     only_reads: bool = False
@@ -166,29 +168,20 @@ class _Case:
         targets = [part for name in named for value in _values(arguments.get(name)) for part in _parts(value)]
         others = [value for name, given in arguments.items() if name not in named for value in _values(given)]
         if not named:
-            targets = [
-                found for value in others for found in ([value] if len(tokens(value)) <= 2 else identifiers(value))
-            ]
+            targets = [one for value in others for one in ([value] if len(tokens(value)) <= 2 else identifiers(value))]
         by_user = [value for value in targets if self._by_user(value)]
         for value in targets:
             yield from self._target(value, others_named=bool(by_user))
         if self._leaves:
             for value in others:
                 yield from self._content(value)
-        if (not by_user or self._effect is Effect.DESTRUCTIVE) and self._ordered() and not self._asked_for():
-            yield Reason(
-                Code.UNASKED, f"a text that nobody vouches for asks for {self._tool.name}, and the user did not"
-            )
+        unnamed = not by_user or self._effect is Effect.DESTRUCTIVE
+        if unnamed and self._is_asked_in(self._view.orders) and not self._is_asked_in(self._view.user):
+            said = f"a text that nobody vouches for asks for {self._tool.name}, and the user did not"
+            yield Reason(Code.UNASKED, said)
 
-    @property
-    def _tainted(self) -> bool:
-        return bool(self._view.texts)
-
-    def _ordered(self) -> bool:
-        return any(asked_for(order.words, self._tool.name, self._tool.description) for order in self._view.orders)
-
-    def _asked_for(self) -> bool:
-        return any(asked_for(text.words, self._tool.name, self._tool.description) for text in self._view.user)
+    def _is_asked_in(self, texts: Iterable[Text]) -> bool:
+        return any(asked_for(text.words, self._tool.name, self._tool.description) for text in texts)
 
     def _target(self, value: str, *, others_named: bool) -> Iterator[Reason]:
         run, view = tokens(value), self._view
@@ -271,7 +264,7 @@ class _Case:
                 )
         if view.quoted(run) >= QUOTE:
             yield Reason(Code.CONTENT, "it would send out words of a text that nobody vouches for", value)
-        if self._tainted and self._private(value):
+        if view.texts and self._private(value):
             yield Reason(Code.PRIVATE, "it would send out something private, with text from outside in view", value)
 
     def _private(self, value: str) -> bool:

@@ -55,22 +55,8 @@ def _stem(word: str) -> str:
     return stem[:-1] if len(stem) > 3 and stem[-1] == stem[-2] else stem
 
 
-_DELEGATES: Final = frozenset(
-    _stem(word)
-    for word in (
-        "handle",
-        "fix",
-        "resolve",
-        "sort",
-        "complete",
-        "process",
-        "deal",
-        "manage",
-        "proceed",
-        "continue",
-        "take",
-    )
-)
+_LEFT_TO_OTHERS: Final = "handle fix resolve sort complete process deal manage proceed continue take"
+_DELEGATES: Final = frozenset(map(_stem, _LEFT_TO_OTHERS.split()))
 """Verbs of somebody who leaves it to another what is to be done."""
 _STEMS: Final = tuple(frozenset(_stem(word) for word in words) for words in _CLASSES)
 

@@ -10,20 +10,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator, with_config
 from typing_extensions import TypedDict
 
-from ...configs.words import Effect
 from .gate import Judged, ToolFacts, judge
 
 __all__ = ["ToolCallRecord"]
-
-
-class _Tool(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    name: str = Field(min_length=1)
-    effect: Effect | None = None
-    target_args: tuple[str, ...] = ()
-    only_reads: bool = False
-    description: str = ""
 
 
 @with_config(ConfigDict(extra="allow"))
@@ -62,7 +51,7 @@ class ToolCallRecord(BaseModel):
     id: str | int | None = None
     user: str
     transcript: tuple[_Message, ...] = ()
-    tools: tuple[_Tool, ...] = ()
+    tools: tuple[ToolFacts, ...] = ()
     call: _Call
 
     @model_validator(mode="before")
@@ -77,8 +66,5 @@ class ToolCallRecord(BaseModel):
 
     def judged(self) -> Judged:
         """What the gate says of the call."""
-        facts = {
-            tool.name: ToolFacts(tool.name, tool.effect, tool.target_args, tool.only_reads, tool.description)
-            for tool in self.tools
-        }
+        facts = {tool.name: tool for tool in self.tools}
         return judge(self.user, self.transcript, facts, self.call.name, self.call.arguments)

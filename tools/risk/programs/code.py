@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 
 from ..behind import begins_a_command
-from ..calls import Call, Handler, Options, handlers, options_of
-from ..values import DATA, HOLES, REMOTE, UNKNOWN, known
+from ..calls import Call, Handlers, Options, options_of
+from ..values import DATA, HOLES, REMOTE, UNKNOWN, known, names
 from .python_code import python_code
 from .running import run_file
 from .servers import module_serves, reachable
@@ -180,7 +180,7 @@ def _foreign(call: Call, language: _Language, program: str) -> None:
         call.find("hidden-code", call.name)
     masked = _without_strings(program)
     network = language.network.search(program) is not None
-    runs = [found for found in language.runs.finditer(program) if not _in_string(masked, found.start())]
+    runs = [found for found in language.runs.finditer(program) if not masked.startswith("§", found.start())]
     for found in runs:
         _ran(call, program, found.end())
     if "`" in masked and language is not _LANGUAGES["node"]:
@@ -263,10 +263,6 @@ def _without_strings(program: str) -> str:
     )
 
 
-def _in_string(masked: str, place: int) -> bool:
-    return masked[place : place + 1] == "§"
-
-
 def _python(call: Call) -> str:
     takes = "-c -m -W -X -Q --check-hash-based-pycs"
     args = call.args
@@ -295,6 +291,9 @@ def _python(call: Call) -> str:
     return UNKNOWN
 
 
+_READING_MODULES = names("json.tool this calendar platform sysconfig site ast tokenize dis")
+
+
 def _module(call: Call, module: str, rest: list[str]) -> str:
     if module in ("pip", "pip3", "uv", "poetry", "pipx", "build", "twine"):
         return call.run([module, *rest])
@@ -311,18 +310,7 @@ def _module(call: Call, module: str, rest: list[str]) -> str:
         call.writes(*(arg for arg in rest if not arg.startswith("-")))
     elif module_serves(call, module, rest):
         call.find("workspace-code", module)
-    elif module in (
-        "json.tool",
-        "this",
-        "calendar",
-        "platform",
-        "sysconfig",
-        "site",
-        "timeit",
-        "ast",
-        "tokenize",
-        "dis",
-    ):
+    elif module in _READING_MODULES:
         call.reads(*(arg for arg in rest if not arg.startswith("-")))
     elif not known(module):
         call.find("unknown-code")
@@ -420,22 +408,17 @@ def _awk_runs(call: Call, inner: str, strings: list[str]) -> None:
         call.judge.read(text, stdin=UNKNOWN)
 
 
-def _dc(call: Call) -> str:
+def _dc(call: Call) -> None:
     for text in [*call.args, call.stdin or ""]:
         if found := re.search(r"!(?![<>=])(.+)", text):
             call.find("option-runs", "dc")
             call.judge.read(found[1])
-    return DATA
 
 
-INTERPRETERS: dict[str, Handler] = {
+INTERPRETERS: Handlers = {
     **dict.fromkeys(_LANGUAGES, _interpreter),
-    **handlers(
-        {
-            "python python2 python3 pypy pypy3 ipython py jython": _python,
-            "awk gawk mawk nawk original-awk": _awk,
-            "dc": _dc,
-        }
-    ),
+    "python python2 python3 pypy pypy3 ipython py jython": _python,
+    "awk gawk mawk nawk original-awk": _awk,
+    "dc": _dc,
 }
 INTERPRETERS.pop("other")

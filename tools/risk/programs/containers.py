@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from ..calls import Call, Handler, options_of
+from ..calls import Call, Handlers, options_of
 from ..places import Place, place_of
 from ..values import DATA, REMOTE, UNKNOWN, names
-from .tables import SHELLS
+from .tables import SHELLS, coded
 
 __all__ = ["CONTAINERS"]
 
@@ -21,16 +21,26 @@ _DOCKER_TAKES = (
 )
 
 
+_DOCKER_GROUPS = names("container image compose buildx builder pod")
 _DOCKER_READS = names(
     "ps images info version inspect logs top stats port history search events diff ls list config context help df "
     "container image network volume system buildx compose manifest"
 )
 
 
+_DOCKER_RULES = coded("""
+leaves            pull login
+changes-outside   push
+workspace-code    build up
+writes            start restart stop pause unpause load import tag commit save export wait attach
+""")
+"""Command -> the rule that holds for it."""
+
+
 _REMOTE_CONTEXT = re.compile(r"(?:https?|git|ssh|oci)://|git@|(?:github|gitlab)\.com/|.*" + REMOTE)
 
 
-def _docker(call: Call) -> str:
+def _docker(call: Call) -> None:
     options = options_of(
         call.args,
         "-H -c --host --context --config -l --log-level -f --file -p --project-name --profile --env-file",
@@ -39,12 +49,8 @@ def _docker(call: Call) -> str:
     if any("tcp://" in value or "ssh://" in value for value in options.each("-H --host")):
         call.find("other-machine", "docker -H")
     words = options.operands
-    while (
-        len(words) > 1 and words[0] in ("container", "image", "compose", "buildx", "builder", "pod")
-    ) or call.name == "docker-compose":
-        words = words if call.name == "docker-compose" else words[1:]
-        if call.name == "docker-compose" or words[:1]:
-            break
+    if call.name != "docker-compose" and len(words) > 1 and words[0] in _DOCKER_GROUPS:
+        words = words[1:]
     command, rest = (words[0], words[1:]) if words else ("", [])
     joined = " ".join(call.args)
     if command in ("run", "create", "exec"):
@@ -57,36 +63,14 @@ def _docker(call: Call) -> str:
     ):
         mass = "$(" in joined or UNKNOWN in joined or DATA in joined or re.search(r"\s(?:-v|--volumes|--rmi)\b", joined)
         call.find("outside-delete" if mass else "ends-own", command)
-    elif command in ("push", "login"):
-        call.find("changes-outside" if command == "push" else "leaves", command)
     elif command in ("build", "bake", "up") and (source := _context_outside(call, command, rest)):
         call.find("remote-code", source)
-    elif command in (
-        "pull",
-        "build",
-        "up",
-        "start",
-        "restart",
-        "stop",
-        "pause",
-        "unpause",
-        "load",
-        "import",
-        "tag",
-        "commit",
-        "save",
-        "export",
-        "wait",
-        "attach",
-    ):
-        call.find(
-            "workspace-code" if command in ("build", "up") else "leaves" if command == "pull" else "writes", command
-        )
+    elif command in _DOCKER_RULES:
+        call.find(_DOCKER_RULES[command], command)
     elif command == "cp":
         _copied(call, rest)
     elif command and command not in _DOCKER_READS:
         call.find("unknown-program", command)
-    return DATA
 
 
 def _context_outside(call: Call, command: str, rest: list[str]) -> str:
@@ -152,4 +136,4 @@ def _source(mount: str) -> str:
     return found[1] if found else ""
 
 
-CONTAINERS: dict[str, Handler] = dict.fromkeys(("docker", "podman", "nerdctl", "docker-compose", "finch"), _docker)
+CONTAINERS: Handlers = dict.fromkeys(("docker", "podman", "nerdctl", "docker-compose", "finch"), _docker)

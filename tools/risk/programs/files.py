@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from ..calls import Call, Handler, handlers, options_of
+from ..calls import Call, Handlers, options_of
 from ..places import Place, holds_secrets, place_of
 from ..values import DATA, HOLES, REMOTE, UNKNOWN, known
 
@@ -118,19 +118,13 @@ def _chmod(call: Call) -> str:
         call.find("permissions", "setuid or setgid")
     elif _MODE.search(mode):
         call.find("permissions", mode)
+    private = known(mode) and re.fullmatch(r"0*[0-7][0145]{1}[0145]{1}|[ugo]*-\w+", mode)
     for path in paths:
-        place = place_of(call.path(path))
-        if place in (Place.ROOT, Place.HOME):
-            call.find("wipes" if "-R --recursive" in options else "system-write", path)
-        elif place in (Place.SYSTEM, Place.DOCUMENTS, Place.DEVICE):
-            call.find("system-write", path)
-        elif not (known(mode) and re.fullmatch(r"0*[0-7][0145]{1}[0145]{1}|[ugo]*-\w+", mode)) and re.search(
-            r"(?:^|/)\.ssh/|/etc/", call.path(path)
-        ):
-            call.find("protected-write", path)
-        else:
-            call.find("writes", path)
-        if (held := call.scope.files.get(call.path(path))) and "\uf8f2" in held:
+        code = _rule_of(call, path, whole="-R --recursive" in options)
+        if code == "writes" and not private and re.search(r"(?:^|/)\.ssh/|/etc/", call.path(path)):
+            code = "protected-write"
+        call.find(code, path)
+        if (held := call.scope.files.get(call.path(path))) and REMOTE in held:
             call.find("downloads-system", path)
     return ""
 
@@ -142,14 +136,16 @@ def _chown(call: Call) -> str:
     if owner.split(":")[0] in ("root", "0"):
         call.find("permissions", owner)
     for path in operands[1:]:
-        place = place_of(call.path(path))
-        if place in (Place.ROOT, Place.HOME):
-            call.find("wipes" if "-R --recursive" in options else "system-write", path)
-        elif place in (Place.SYSTEM, Place.DOCUMENTS, Place.DEVICE):
-            call.find("system-write", path)
-        else:
-            call.find("writes", path)
+        call.find(_rule_of(call, path, whole="-R --recursive" in options), path)
     return ""
+
+
+def _rule_of(call: Call, path: str, *, whole: bool) -> str:
+    """The rule that holds where the owner or the mode of a path is changed, with all in it where ``whole``."""
+    place = place_of(call.path(path))
+    if place in (Place.ROOT, Place.HOME):
+        return "wipes" if whole else "system-write"
+    return "system-write" if place in (Place.SYSTEM, Place.DOCUMENTS, Place.DEVICE) else "writes"
 
 
 def _touch(call: Call) -> str:
@@ -178,7 +174,7 @@ def _sed(call: Call) -> str:
         call.writes(*operands)
         return ""
     text = DATA if operands or call.stdin is None else call.stdin
-    return DATA if not known(text) and "\uf8f2" not in text else "\uf8f2" if not known(text) else UNKNOWN
+    return UNKNOWN if known(text) else REMOTE if REMOTE in text else DATA
 
 
 def _sed_script(call: Call, script: str) -> None:
@@ -196,8 +192,7 @@ def _sed_script(call: Call, script: str) -> None:
             place += 1 + len(rest)
             rest = rest.strip()
             if letter == "e":
-                call.find("option-runs", "sed e")
-                call.shell(rest.rstrip("}"))
+                call.runs_by("sed e", rest.rstrip("}"))
             elif letter in "wW":
                 call.writes(rest)
             else:
@@ -222,8 +217,7 @@ def _substitution(call: Call, script: str, place: int) -> int:
     flags = re.match(r"[gpiIm0-9]*([ew]?)[gpiIm0-9]*(?:\s+([^\n;}]+))?", script[end + 1 :])
     if script[place] == "s" and flags is not None:
         if flags[1] == "e" or re.match(r"[gpiIm0-9]*e", script[end + 1 :]):
-            call.find("option-runs", "sed s///e")
-            call.shell(script[middle + 1 : end])
+            call.runs_by("sed s///e", script[middle + 1 : end])
         elif flags[1] == "w" and flags[2]:
             call.writes(flags[2].strip())
         return end + 1 + flags.end()
@@ -242,13 +236,10 @@ def _tar(call: Call) -> str:
     if args and re.fullmatch(r"[a-zA-Z]+", args[0]):
         args[0] = "-" + args[0]
     options = options_of(args, _TAR_TAKES)
-    for text in options.each("--to-command --info-script --new-volume-script --rsh-command --rmt-command -F"):
-        call.find("option-runs", "tar")
-        call.shell(text)
-    for action in options.each("--checkpoint-action"):
-        if action.startswith("exec="):
-            call.find("option-runs", "tar --checkpoint-action")
-            call.shell(action[5:])
+    programs = options.each("--to-command --info-script --new-volume-script --rsh-command --rmt-command -F")
+    call.runs_by("tar", *programs)
+    actions = options.each("--checkpoint-action")
+    call.runs_by("tar --checkpoint-action", *(action[5:] for action in actions if action.startswith("exec=")))
     for text in options.each("-I --use-compress-program"):
         call.shell(text)
     archive = options.value("-f --file") or ""
@@ -272,24 +263,22 @@ def _tar(call: Call) -> str:
     return DATA
 
 
-def _zip(call: Call) -> str:
+def _zip(call: Call) -> None:
     args = call.args
     for place, arg in enumerate(args):
         if arg.startswith("--unzip-command="):
-            call.find("option-runs", "zip --unzip-command")
-            call.shell(arg.partition("=")[2])
+            call.runs_by("zip --unzip-command", arg.partition("=")[2])
         elif arg in ("-TT", "--unzip-command") or arg.startswith("-TT"):
-            call.find("option-runs", "zip -TT")
-            call.shell(args[place + 1] if arg in ("-TT", "--unzip-command") and place + 1 < len(args) else arg[3:])
+            value = args[place + 1] if arg in ("-TT", "--unzip-command") and place + 1 < len(args) else arg[3:]
+            call.runs_by("zip -TT", value)
     operands = [arg for arg in args if not arg.startswith("-")]
     if any(re.match(r"-e$|-P|--password|--encrypt", arg) for arg in args):
         call.find("encrypts" if any(call.path(one)[:1] in "/~" for one in operands[1:]) else "writes")
     call.reads(*operands[1:])
     call.writes(*operands[:1])
-    return DATA
 
 
-def _sevenzip(call: Call) -> str:
+def _sevenzip(call: Call) -> None:
     operands = [arg for arg in call.args if not arg.startswith("-")][1:]
     if any(arg.startswith(("-p", "-hp")) for arg in call.args) and call.args[:1] in (["a"], ["u"]):
         call.find("encrypts" if any(call.path(one)[:1] in "/~" for one in operands[1:]) else "writes")
@@ -297,7 +286,6 @@ def _sevenzip(call: Call) -> str:
     call.find("writes")
     if call.args[:1] in (["x"], ["e"]):
         call.unpacks(next((arg[2:] for arg in call.args if arg.startswith("-o") and len(arg) > 2), "."))
-    return DATA
 
 
 def _unpacked(call: Call, archive: str) -> None:
@@ -312,7 +300,7 @@ def _unzip(call: Call) -> str:
         return DATA
     _unpacked(call, options.operands[0] if options.operands else "")
     call.unpacks(options.value("-d") or ".")
-    return "\uf8f1"
+    return DATA
 
 
 _UNPACK_TAKES = {
@@ -324,7 +312,7 @@ _UNPACK_TAKES = {
 }
 
 
-def _unpacks(call: Call) -> str:
+def _unpacks(call: Call) -> None:
     """Other programs that unpack an archive: into the folder they name, or where they are called."""
     args = call.args
     options = options_of(args, _UNPACK_TAKES.get(call.name, ""), single=call.name == "unsquashfs")
@@ -349,13 +337,12 @@ def _unpacks(call: Call) -> str:
         call.writes(*operands[1:2])
     else:
         call.unpacks(options.value("-d -dest -o -output-directory") or (operands[-1] if operands[2:] else "."))
-    return DATA
 
 
-def _patch(call: Call) -> str:
+def _patch(call: Call) -> None:
     options = options_of(call.args, "-d --directory -i --input -o --output -p -r --reject-file -F -B -D -V -Y -z -g")
     if "--dry-run" in options or "-C --check" in options:
-        return DATA
+        return
     call.find("writes")
     call.brings(call.args)
     call.reads(*options.each("-i --input"), *options.operands[1:2])
@@ -363,15 +350,12 @@ def _patch(call: Call) -> str:
         call.writes(*written)
     else:
         call.unpacks(options.value("-d --directory") or ".")
-    return DATA
 
 
 def _writes_out(call: Call) -> str:
     """split and the like: options that run, and files that are written."""
     options = options_of(call.args, "--filter -b -l -n -a -C --bytes --lines --number --suffix-length")
-    for text in options.each("--filter"):
-        call.find("option-runs", f"{call.name} --filter")
-        call.shell(text)
+    call.runs_by(f"{call.name} --filter", *options.each("--filter"))
     call.reads(*options.operands[:1])
     call.find("writes")
     return ""
@@ -382,7 +366,7 @@ _EDITORS_RUN = re.compile(
 )
 
 
-def _editor(call: Call) -> str:
+def _editor(call: Call) -> None:
     args = call.args
     takes = "-p" if call.name in ("ed", "red") else "-c -u -S -s --cmd --eval -eval -f --funcall -l --load -i -T"
     options = options_of(args, takes, single=True)
@@ -400,7 +384,6 @@ def _editor(call: Call) -> str:
         for line in call.stdin.splitlines():
             _edited(call, line)
     call.writes(*(one for one in options.operands if not one.startswith("+")))
-    return DATA
 
 
 _LISP = re.compile(
@@ -428,33 +411,29 @@ def _edited(call: Call, text: str) -> None:
 
 
 def _pager(call: Call) -> str:
-    for arg in call.args:
-        if arg.startswith("+") and "!" in arg:  # a command of the pager's own, which hands the rest to a shell
-            call.find("option-runs", call.name)
-            call.shell(arg.partition("!")[2])
+    # A command of the pager's own hands the rest to a shell.
+    call.runs_by(call.name, *(arg.partition("!")[2] for arg in call.args if arg.startswith("+") and "!" in arg))
     call.reads(*(arg for arg in call.args if arg[:1] not in ("-", "+")))
     return DATA if call.stdin is None else call.passed_on()
 
 
-FILES: dict[str, Handler] = handlers(
-    {
-        "rm unlink trash trash-put gomi del erase grm": _rm,
-        "srm shred wipe": _shred,
-        "truncate": _truncate,
-        "cp mv install ln link gcp gmv": _copy,
-        "dd dcfldd ddrescue": _dd,
-        "chmod": _chmod,
-        "chown chgrp": _chown,
-        "touch": _touch,
-        "sed gsed": _sed,
-        "tar gtar bsdtar": _tar,
-        "zip": _zip,
-        "7z 7za 7zr": _sevenzip,
-        "unzip": _unzip,
-        "cpio pax jar unar unrar rar unsquashfs dpkg-deb": _unpacks,
-        "patch gpatch": _patch,
-        "less more": _pager,
-        "split csplit": _writes_out,
-        "vi vim nvim view vimdiff ed ex emacs rvim gvim emacsclient": _editor,
-    }
-)
+FILES: Handlers = {
+    "rm unlink trash trash-put gomi del erase grm": _rm,
+    "srm shred wipe": _shred,
+    "truncate": _truncate,
+    "cp mv install ln link gcp gmv": _copy,
+    "dd dcfldd ddrescue": _dd,
+    "chmod": _chmod,
+    "chown chgrp": _chown,
+    "touch": _touch,
+    "sed gsed": _sed,
+    "tar gtar bsdtar": _tar,
+    "zip": _zip,
+    "7z 7za 7zr": _sevenzip,
+    "unzip": _unzip,
+    "cpio pax jar unar unrar rar unsquashfs dpkg-deb": _unpacks,
+    "patch gpatch": _patch,
+    "less more": _pager,
+    "split csplit": _writes_out,
+    "vi vim nvim view vimdiff ed ex emacs rvim gvim emacsclient": _editor,
+}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from itertools import pairwise
 
-from ..calls import Call, Handler, options_of
+from ..calls import Call, Handlers, finds, handlers, options_of
 from ..places import Place, holds_secrets, place_of
 from ..values import DATA, REMOTE, UNKNOWN, known, names
 from .servers import serves
@@ -51,15 +53,14 @@ def _git(call: Call) -> str:
     takes = "-C -c --git-dir --work-tree --namespace --exec-path --super-prefix --config-env"
     options = options_of(call.args, takes, first=True)
     for setting in options.each("-c"):
-        key, _, value = setting.partition("=")
-        _git_key(call, key, value)
+        _set_key(call, *setting.partition("=")[::2])
     if any(re.match(r"--exec-path=|--config-env(?:=|$)", arg) for arg in call.args):
         call.find("option-runs", "git")
     words = options.operands
     if not words:
         return DATA
     command, rest = words[0], words[1:]
-    handler = _GIT.get(command)
+    handler = _COMMANDS.get(command)
     _git_options(call, command, rest)
     _reads_keys(call, command, rest)
     if command in ("apply", "am") and REMOTE in (call.stdin or ""):
@@ -71,7 +72,7 @@ def _git(call: Call) -> str:
             return f"./{DATA}\n"
         return UNKNOWN
     if handler is not None:
-        handler(call, rest)
+        handler(replace(call, args=rest))
         return UNKNOWN
     if command in _GIT_LEAVES:
         call.find("leaves")
@@ -107,13 +108,11 @@ def _git_options(call: Call, command: str, rest: list[str]) -> None:
         name, equals, value = arg.partition("=")
         value = value if equals else "".join(rest[place + 1 : place + 2])
         if name == "--config":
-            _git_key(call, *value.partition("=")[::2])
+            _set_key(call, *value.partition("=")[::2])
         elif name in _GIT_PROGRAMS and command != "rebase":
-            call.find("option-runs", f"git {command}")
-            call.shell(value)
+            call.runs_by(f"git {command}", value)
         elif arg.startswith("ext::"):
-            call.find("option-runs", "git ext::")
-            call.shell(arg[5:])
+            call.runs_by("git ext::", arg[5:])
         elif name in _GIT_WRITES_TO.get(command, ("--output",)):
             call.writes(value)
         elif name == "--template" and command == "init" and place_of(call.path(value)) is not Place.WORKSPACE:
@@ -133,7 +132,7 @@ def _reads_keys(call: Call, command: str, rest: list[str]) -> None:
             call.find("credentials", given)
 
 
-def _git_key(call: Call, key: str, value: str) -> None:
+def _set_key(call: Call, key: str, value: str) -> None:
     if not known(key):
         call.find("option-runs", "git -c")
         return
@@ -153,8 +152,7 @@ def _git_key(call: Call, key: str, value: str) -> None:
         r"(?:cache|store|osxkeychain|manager\S*|libsecret|)(?:\s|$)", value
     ):
         return
-    call.find("option-runs", f"git {key}")
-    call.shell(value.lstrip("!"))
+    call.runs_by(f"git {key}", value.lstrip("!"))
 
 
 _GIT_WRITES = names(
@@ -166,20 +164,20 @@ _GIT_WRITES = names(
 )
 
 
-def _git_push(call: Call, rest: list[str]) -> None:
-    if any(re.match(r"--force|-f$|--delete|-d$|--mirror|--prune", arg) or re.match(r"\+|:", arg) for arg in rest):
+def _push(call: Call) -> None:
+    if any(re.match(r"--force|-f$|--delete|-d$|--mirror|--prune|\+|:", arg) for arg in call.args):
         call.find("history-rewrite", "pushed by force")
         call.find("changes-outside", "git push")
-    elif call.scope.redirected or _elsewhere(_repositories(rest)):
+    elif call.scope.redirected or _elsewhere(_repositories(call.args)):
         call.find("sends", "git push")
     else:
         call.find("changes-elsewhere", "git push")
 
 
-def _repositories(rest: list[str]) -> list[str]:
+def _repositories(args: list[str]) -> list[str]:
     """The repository that is named first, and in options."""
     options = options_of(
-        rest, "--repo -o --push-option --receive-pack --exec --prefix -P --upload-pack --depth -j --jobs"
+        args, "--repo -o --push-option --receive-pack --exec --prefix -P --upload-pack --depth -j --jobs"
     )
     return [*options.operands[:1], *options.each("--repo")]
 
@@ -189,102 +187,51 @@ def _elsewhere(repositories: list[str]) -> bool:
     return any("://" in one or re.match(r"[^/]*:", one) or not known(one) for one in repositories)
 
 
-def _git_subtree(call: Call, rest: list[str]) -> None:
-    if rest[:1] == ["push"] or "push" in rest[:3]:
-        _git_push(call, [word for word in rest if word != "push"])
-    else:
-        _git_brings(call, [word for word in rest if word not in ("add", "pull", "merge")])
+def _subtree(call: Call) -> None:
+    pushes = "push" in call.args[:3]
+    words = ("push",) if pushes else ("add", "pull", "merge")
+    rest = replace(call, args=[word for word in call.args if word not in words])
+    (_push if pushes else _brings)(rest)
 
 
-def _git_brings(call: Call, rest: list[str]) -> None:
+def _brings(call: Call) -> None:
     """fetch and pull: from the remotes that there were, the user's own; from others, what nobody has read."""
     call.find("leaves")
     call.find("writes")
-    call.scope.brought |= call.scope.redirected or _elsewhere(_repositories(rest))
+    call.scope.brought |= call.scope.redirected or _elsewhere(_repositories(call.args))
 
 
-def _git_sends(call: Call, rest: list[str]) -> None:
-    call.find("sends")
-
-
-def _git_listens(call: Call, rest: list[str]) -> None:
-    if not {"--local", "-l"} & set(rest):
-        call.find("opens")
-
-
-def _git_credential(call: Call, rest: list[str]) -> None:
-    call.find("credentials" if rest[:1] == ["fill"] else "writes")
-
-
-def _git_apply(call: Call, rest: list[str]) -> None:
+def _apply(call: Call) -> None:
     call.find("writes")
-    if not {"--check", "--stat", "--numstat", "--summary"} & set(rest):
-        call.unpacks(options_of(rest, "-p -C --directory --include --exclude").value("--directory") or ".")
-    call.brings(rest)
+    if not {"--check", "--stat", "--numstat", "--summary"} & set(call.args):
+        call.unpacks(options_of(call.args, "-p -C --directory --include --exclude").value("--directory") or ".")
+    call.brings(call.args)
 
 
-def _git_maintenance(call: Call, rest: list[str]) -> None:
-    call.find("services" if rest[:1] in (["start"], ["register"], ["stop"], ["unregister"]) else "writes")
-
-
-def _git_reset(call: Call, rest: list[str]) -> None:
-    call.find("history-rewrite" if "--hard" in rest else "writes", "reset --hard" if "--hard" in rest else "")
-
-
-def _git_clean(call: Call, rest: list[str]) -> None:
-    dry = any(re.match(r"-\w*n|--dry-run", arg) for arg in rest)
-    if not dry:
-        call.find("mass-delete", "git clean")
-
-
-def _git_checkout(call: Call, rest: list[str]) -> None:
-    everything = any(arg in (".", "*", ":/", "-f", "--force") for arg in rest)
-    call.find("history-rewrite" if everything else "writes", "drops all changes" if everything else "")
-
-
-def _git_branch(call: Call, rest: list[str]) -> None:
-    call.find("history-rewrite" if any(re.match(r"-\w*D|--delete$|-\w*f|--force", arg) for arg in rest) else "writes")
-
-
-def _git_stash(call: Call, rest: list[str]) -> None:
-    call.find("history-rewrite" if rest[:1] in (["drop"], ["clear"]) else "writes")
-
-
-def _git_reflog(call: Call, rest: list[str]) -> None:
-    if rest[:1] in (["expire"], ["delete"]):
-        call.find("history-rewrite", "reflog")
-
-
-def _git_gc(call: Call, rest: list[str]) -> None:
-    call.find(
-        "history-rewrite" if any(arg.startswith("--prune=now") or arg == "--aggressive" for arg in rest) else "writes"
-    )
-
-
-def _git_rewrites(call: Call, rest: list[str]) -> None:
+def _rewrites(call: Call) -> None:
     call.find("history-rewrite")
-    for place, arg in enumerate(rest):
+    for arg, following in pairwise([*call.args, ""]):
         if arg.endswith("-filter") or arg == "-d":
-            call.shell("".join(rest[place + 1 : place + 2]))
+            call.shell(following)
 
 
-def _git_rebase(call: Call, rest: list[str]) -> None:
+def _rebase(call: Call) -> None:
     call.find("writes")
-    for place, arg in enumerate(rest):
+    for arg, following in pairwise([*call.args, ""]):
         if arg in ("-x", "--exec"):
-            call.shell("".join(rest[place + 1 : place + 2]))
+            call.shell(following)
         elif arg.startswith(("--exec=", "-x")):
             call.shell(arg.partition("=")[2] or arg[2:])
 
 
-def _git_bisect(call: Call, rest: list[str]) -> None:
-    if rest[:1] == ["run"]:
-        call.run(rest[1:])
+def _bisect(call: Call) -> None:
+    if call.args[:1] == ["run"]:
+        call.run(call.args[1:])
     call.find("writes")
 
 
-def _git_submodule(call: Call, rest: list[str]) -> None:
-    words = [word for word in rest if not word.startswith("-")]
+def _submodule(call: Call) -> None:
+    words = [word for word in call.args if not word.startswith("-")]
     if words[:1] == ["foreach"]:
         call.shell(" ".join(words[1:]))
     call.find("leaves")
@@ -293,45 +240,45 @@ def _git_submodule(call: Call, rest: list[str]) -> None:
     call.scope.brought |= words[:1] == ["add"] or (words[:1] == ["update"] and call.scope.redirected)
 
 
-def _git_config(call: Call, rest: list[str]) -> None:
-    reads = any(
-        arg in ("--list", "-l", "--get", "--get-all", "--get-regexp", "get", "list", "--show-origin") for arg in rest
-    )
-    words = [arg for arg in rest if not arg.startswith("-") and arg != "set"]
-    if reads or (len(words) < 2 and not any(arg in ("--unset", "-e", "--edit", "--add") for arg in rest)):
+_ONLY_READS = names("--list -l --get --get-all --get-regexp get list --show-origin")
+_PERSONAL = re.compile(r"(?:user|color|init\.defaultbranch|pull|push|advice|core\.(?:autocrlf|quotepath))")
+"""Settings that anybody sets for all of their repositories."""
+
+
+def _config(call: Call) -> None:
+    args = call.args
+    words = [arg for arg in args if not arg.startswith("-") and arg != "set"]
+    changes = len(words) > 1 or not {"--unset", "-e", "--edit", "--add"}.isdisjoint(args)
+    if not changes or not _ONLY_READS.isdisjoint(args):
         return
     before = len(call.found)
-    _git_key(call, words[0] if words else "", words[1] if len(words) > 1 else "")
+    key, value = [*words, "", ""][:2]
+    _set_key(call, key, value)
     if any(code == "option-runs" for code, _ in call.found[before:]):
-        call.find("protected-write", words[0])
-    elif any(arg in ("--global", "--system", "--file", "-f") for arg in rest) and not re.match(
-        r"(?:user|color|init\.defaultbranch|pull|push|advice|core\.(?:autocrlf|quotepath))",
-        words[0].lower() if words else "",
-    ):
-        call.find("environment", words[0] if words else "")
+        call.find("protected-write", key)
+    elif not {"--global", "--system", "--file", "-f"}.isdisjoint(args) and not _PERSONAL.match(key.lower()):
+        call.find("environment", key)
     else:
         call.find("writes")
 
 
-def _git_remote(call: Call, rest: list[str]) -> None:
-    if rest[:1] in (["add"], ["set-url"], ["rename"], ["remove"], ["rm"], ["set-head"]):
-        if any(arg.startswith("ext::") for arg in rest):
+def _remote(call: Call) -> None:
+    command = "".join(call.args[:1])
+    if command in ("add", "set-url", "rename", "remove", "rm", "set-head"):
+        if any(arg.startswith("ext::") for arg in call.args):
             call.find("option-runs", "git ext::")
         call.find("writes")
-        call.scope.redirected |= rest[0] in ("add", "set-url")
-    elif rest[:1] in (["update"], ["show"], ["prune"]):
+        call.scope.redirected |= command in ("add", "set-url")
+    elif command in ("update", "show", "prune"):
         call.find("leaves")
 
 
-def _git_clone(call: Call, rest: list[str]) -> None:
-    options = options_of(
-        rest, "-c -b -o -u --branch --depth --origin --config --upload-pack --template --reference -j --jobs --filter"
-    )
+def _clone(call: Call) -> None:
+    takes = "-c -b -o -u --branch --depth --origin --config --upload-pack --template --reference -j --jobs --filter"
+    options = options_of(call.args, takes)
     for setting in options.each("-c"):
-        _git_key(call, *setting.partition("=")[::2])
-    for text in options.each("-u"):
-        call.find("option-runs", "git clone -u")
-        call.shell(text)
+        _set_key(call, *setting.partition("=")[::2])
+    call.runs_by("git clone -u", *options.each("-u"))
     for folder in options.each("--template"):
         call.find("unread-file", folder)
     if "--recurse-submodules" in options:
@@ -341,65 +288,57 @@ def _git_clone(call: Call, rest: list[str]) -> None:
     call.scope.brought = True
 
 
-def _git_difftool(call: Call, rest: list[str]) -> None:
-    for place, arg in enumerate(rest):
+def _difftool(call: Call) -> None:
+    for arg, following in pairwise([*call.args, ""]):
         if arg in ("-x", "--extcmd"):
-            call.shell("".join(rest[place + 1 : place + 2]))
+            call.shell(following)
     call.find("writes")
 
 
-def _git_grep(call: Call, rest: list[str]) -> None:
-    for arg in rest:
-        if arg.startswith("-O") and len(arg) > 2:
-            call.find("option-runs", "git grep -O")
-            call.shell(arg[2:])
+def _grep(call: Call) -> None:
+    call.runs_by("git grep -O", *(arg[2:] for arg in call.args if arg.startswith("-O") and len(arg) > 2))
 
 
-_GIT = {
-    "push": _git_push,
-    "send-pack": _git_push,
-    "subtree": _git_subtree,
-    "fetch": _git_brings,
-    "pull": _git_brings,
-    "send-email": _git_sends,
-    "imap-send": _git_sends,
-    "http-push": _git_sends,
-    "daemon": _git_listens,
-    "instaweb": _git_listens,
-    "credential": _git_credential,
-    "apply": _git_apply,
-    "am": _git_apply,
-    "maintenance": _git_maintenance,
-    "reset": _git_reset,
-    "clean": _git_clean,
-    "checkout": _git_checkout,
-    "restore": _git_checkout,
-    "switch": _git_checkout,
-    "branch": _git_branch,
-    "stash": _git_stash,
-    "reflog": _git_reflog,
-    "gc": _git_gc,
-    "prune": _git_gc,
-    "filter-branch": _git_rewrites,
-    "filter-repo": _git_rewrites,
-    "update-ref": _git_rewrites,
-    "rebase": _git_rebase,
-    "bisect": _git_bisect,
-    "submodule": _git_submodule,
-    "config": _git_config,
-    "remote": _git_remote,
-    "clone": _git_clone,
-    "difftool": _git_difftool,
-    "grep": _git_grep,
-}
+_COMMANDS: Handlers = handlers(
+    {
+        "push send-pack": _push,
+        "subtree": _subtree,
+        "fetch pull": _brings,
+        "send-email imap-send http-push": finds("sends"),
+        "daemon instaweb": finds("", where=r"(?:--local|-l)$", otherwise="opens"),
+        "credential": finds("credentials", where=r"fill$", otherwise="writes", first=True),
+        "apply am": _apply,
+        "maintenance": finds("services", where=r"(?:un)?register$|start$|stop$", otherwise="writes", first=True),
+        "reset": finds("history-rewrite: reset --hard", where=r"--hard$", otherwise="writes"),
+        "clean": finds("", where=r"-\w*n|--dry-run", otherwise="mass-delete: git clean"),
+        "checkout restore switch": finds(
+            "history-rewrite: drops all changes", where=r"(?:\.|\*|:/|-f|--force)$", otherwise="writes"
+        ),
+        "branch": finds("history-rewrite", where=r"-\w*D|--delete$|-\w*f|--force", otherwise="writes"),
+        "stash": finds("history-rewrite", where=r"(?:drop|clear)$", otherwise="writes", first=True),
+        "reflog": finds("history-rewrite: reflog", where=r"(?:expire|delete)$", first=True),
+        "gc prune": finds("history-rewrite", where=r"--prune=now|--aggressive$", otherwise="writes"),
+        "filter-branch filter-repo update-ref": _rewrites,
+        "rebase": _rebase,
+        "bisect": _bisect,
+        "submodule": _submodule,
+        "config": _config,
+        "remote": _remote,
+        "clone": _clone,
+        "difftool": _difftool,
+        "grep": _grep,
+    }
+)
+"""Command of git -> what it does with its own arguments."""
 
 
-def _hg(call: Call) -> str:
-    for arg in call.args:
-        if re.search(r"(?:alias|hooks|extensions|ui\.ssh|ui\.editor|ui\.merge)\S*=", arg) or arg.startswith(
-            "--debugger"
-        ):
-            call.find("option-runs", call.name)
+_HG_RUNS = re.compile(r"(?:alias|hooks|extensions|ui\.ssh|ui\.editor|ui\.merge)\S*=|^--debugger")
+_HG_READS = names("status st diff log info annotate blame cat ls list help summary id")
+
+
+def _hg(call: Call) -> None:
+    if any(map(_HG_RUNS.search, call.args)):
+        call.find("option-runs", call.name)
     words = [arg for arg in call.args if not arg.startswith("-")]
     _reads_keys(call, words[0] if words else "", call.args)
     command, outside = (words[0] if words else ""), any("://" in word for word in words)
@@ -414,24 +353,8 @@ def _hg(call: Call) -> str:
     elif command in ("clone", "pull", "update", "up", "checkout", "co", "incoming", "outgoing", "switch", "export"):
         call.find("leaves")
         call.scope.brought |= outside
-    elif command not in (
-        "status",
-        "st",
-        "diff",
-        "log",
-        "info",
-        "annotate",
-        "blame",
-        "cat",
-        "ls",
-        "list",
-        "help",
-        "summary",
-        "id",
-        "",
-    ):
+    elif command and command not in _HG_READS:
         call.find("writes")
-    return DATA
 
 
-GIT: dict[str, Handler] = {"git": _git, "hg": _hg, "svn": _hg}
+GIT: Handlers = {"git": _git, "hg": _hg, "svn": _hg}

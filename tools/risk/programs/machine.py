@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..calls import Call, Handler, handlers, options_of
+from ..calls import Call, Handlers, finds, options_of
 from ..values import DATA, UNKNOWN, known
 
 __all__ = ["MACHINE"]
@@ -29,26 +29,7 @@ def _kill(call: Call) -> str:
     return ""
 
 
-def _pkill(call: Call) -> str:
-    call.find("processes", " ".join(call.args[:3]))
-    return ""
-
-
-def _fuser(call: Call) -> str:
-    if any(re.match(r"-\w*k|--kill", arg) for arg in call.args):
-        call.find("processes")
-    return DATA
-
-
-def _mount(call: Call) -> str:
-    if call.args and not all(
-        arg in ("-l", "-t", "--version", "-V", "-v") or re.match(r"[\w,]+$", arg) for arg in call.args
-    ):
-        call.find("system-write", "mounts")
-    return DATA
-
-
-def _crontab(call: Call) -> str:
+def _crontab(call: Call) -> None:
     if "-l" not in call.args:
         call.find("services", "crontab")
     if call.stdin is not None and known(call.stdin):
@@ -56,7 +37,6 @@ def _crontab(call: Call) -> str:
             found = re.match(r"\s*(?:@\w+|\S+\s+\S+\s+\S+\s+\S+\s+\S+)\s+(.+)", line)
             if found and not line.lstrip().startswith("#"):
                 call.shell(found[1])
-    return DATA
 
 
 def _at(call: Call) -> str:
@@ -70,33 +50,20 @@ def _at(call: Call) -> str:
 def _date(call: Call) -> str:
     call.reads(*options_of(call.args, "-d -f -r -s --date --file --reference --set").each("-f --file"))
     words = [arg for arg in call.args if not arg.startswith("+")]
-    if any(re.match(r"-\w*s$|--set", word) for word in words) or any(
-        re.fullmatch(r"\d{8,12}(?:\.\d\d)?", word) for word in words[:1]
-    ):
+    told = re.fullmatch(r"\d{8,12}(?:\.\d\d)?", "".join(words[:1]))
+    if told or any(re.match(r"-\w*s$|--set", word) for word in words):
         call.find("hides", "sets the clock")
     return UNKNOWN
 
 
-def _history(call: Call) -> str:
-    if any(re.match(r"-\w*[cdw]", arg) for arg in call.args):
-        call.find("hides", "history")
-    return DATA
-
-
-def _osascript(call: Call) -> str:
+def _osascript(call: Call) -> None:
     call.find("desktop")
     for arg in call.args:
         for text in re.findall(r'do shell script "((?:[^"\\]|\\.)*)"', arg):
             call.shell(text.replace('\\"', '"').replace("\\\\", "\\"))
-    return DATA
 
 
-def _ipython(call: Call) -> str:
-    call.find("interactive")
-    return UNKNOWN
-
-
-def _gdb(call: Call) -> str:
+def _gdb(call: Call) -> None:
     args = call.args
     options = options_of(
         args, "-ex -iex -x -p -c -d -eval-command --eval-command --command --pid -batch-x", single=True
@@ -104,19 +71,17 @@ def _gdb(call: Call) -> str:
     for text in options.each("-ex -iex -eval-command --eval-command"):
         found = re.match(r"\s*(?:!|shell\s|pipe\s)\s*(.*)", text)
         if found:
-            call.find("option-runs", "gdb")
-            call.shell(found[1])
+            call.runs_by("gdb", found[1])
         elif re.match(r"\s*(?:python|py|call|print\s+\w*system|source|dump)", text):
             call.find("unknown-code", "gdb")
-    if any(flag in options for flag in ("-p", "--pid")):
+    if "-p --pid" in options:
         call.find("credentials", "another process")
     if "--args" in args:
         call.run(args[args.index("--args") + 1 :])
     call.find("writes")
-    return DATA
 
 
-def _tcpdump(call: Call) -> str:
+def _tcpdump(call: Call) -> None:
     options = options_of(call.args, "-z -w -i -c -r -G -W -C -Z -F")
     for program in options.each("-z"):
         call.find("option-runs", "tcpdump -z")
@@ -124,20 +89,11 @@ def _tcpdump(call: Call) -> str:
     if "-r" not in options and "-D" not in options:
         call.find("records", "network")
     call.writes(*options.each("-w"))
-    return DATA
 
 
-def _man(call: Call) -> str:
+def _man(call: Call) -> None:
     options = options_of(call.args, "-P -H --pager --html -M -S -C")
-    for text in [*options.each("-P --pager"), *options.each("-H --html")]:
-        call.find("option-runs", "man")
-        call.shell(text)
-    return DATA
-
-
-def _run_parts(call: Call) -> str:
-    call.find("unread-file", "run-parts")
-    return UNKNOWN
+    call.runs_by("man", *options.each("-P --pager"), *options.each("-H --html"))
 
 
 def _expect(call: Call) -> str:
@@ -150,25 +106,26 @@ def _expect(call: Call) -> str:
     return UNKNOWN
 
 
-def _powershell(call: Call) -> str:
+_POWER_HIDES = re.compile(
+    r"-e(?:nc|ncodedcommand|c)?\b|\bI(?:EX|nvoke-Expression)\b|DownloadString|FromBase64|Invoke-WebRequest.*\|", re.I
+)
+_POWER_CHANGES = re.compile(
+    r"Remove-Item|Stop-(?:Process|Service|Computer)|Restart-Computer|Set-ExecutionPolicy|Format-Volume|Clear-"
+    r"|Set-MpPreference|New-Service|rm\b|del\b",
+    re.I,
+)
+
+
+def _powershell(call: Call) -> None:
     text = " ".join(call.args)
-    if re.search(
-        r"-e(?:nc|ncodedcommand|c)?\b|\bI(?:EX|nvoke-Expression)\b|DownloadString|FromBase64|Invoke-WebRequest.*\|",
-        text,
-        re.IGNORECASE,
-    ):
+    if _POWER_HIDES.search(text):
         call.find("unknown-code", "hidden in an option")
-    elif re.search(
-        r"Remove-Item|Stop-(?:Process|Service|Computer)|Restart-Computer|Set-ExecutionPolicy|Format-Volume|Clear-|Set-MpPreference|New-Service|rm\b|del\b",
-        text,
-        re.IGNORECASE,
-    ):
+    elif _POWER_CHANGES.search(text):
         call.find("system-write", "PowerShell")
     elif re.search(r"-f(?:ile)?\b", text, re.IGNORECASE):
         call.find("unread-file", "PowerShell")
     else:
         call.find("code" if text else "interactive")
-    return DATA
 
 
 def _cmd(call: Call) -> str:
@@ -187,72 +144,36 @@ def _logger(call: Call) -> str:
     return ""
 
 
-def _time_set(call: Call) -> str:
-    call.find("writes")
-    return ""
-
-
-def _modprobe(call: Call) -> str:
-    if not any(arg in ("-n", "--dry-run", "-c", "--showconfig", "--show-depends", "-l") for arg in call.args):
-        call.find("kernel", " ".join(call.args[:2]))
-    return DATA
-
-
-def _sysctl(call: Call) -> str:
-    if any("=" in arg or arg in ("-w", "-p", "--write", "--load", "--system") for arg in call.args):
-        call.find("kernel", " ".join(call.args[:2]))
-    return DATA
-
-
-def _hdparm(call: Call) -> str:
+def _hdparm(call: Call) -> None:
     if any(arg.startswith(("--security", "--trim", "--write", "--fallocate", "--yes")) for arg in call.args):
         call.find("wipes")
     elif not any(re.match(r"-[iItTgv]+$", arg) for arg in call.args):
         call.find("system-write")
-    return DATA
 
 
-def _badblocks(call: Call) -> str:
-    if any(re.match(r"-\w*[wn]", arg) for arg in call.args):
-        call.find("wipes")
-    return DATA
-
-
-def _gcore(call: Call) -> str:
-    call.find("credentials", "memory of another process")
-    return DATA
-
-
-def _sysrq(call: Call) -> str:
-    call.find("power")
-    return ""
-
-
-MACHINE: dict[str, Handler] = handlers(
-    {
-        "kill": _kill,
-        "pkill killall killall5 xkill skill taskkill": _pkill,
-        "fuser": _fuser,
-        "mount": _mount,
-        "crontab fcrontab": _crontab,
-        "at batch": _at,
-        "date": _date,
-        "history": _history,
-        "osascript": _osascript,
-        "gdb lldb": _gdb,
-        "tcpdump": _tcpdump,
-        "man": _man,
-        "run-parts": _run_parts,
-        "expect autoexpect": _expect,
-        "powershell pwsh": _powershell,
-        "cmd": _cmd,
-        "logger": _logger,
-        "modprobe": _modprobe,
-        "hdparm": _hdparm,
-        "sysctl": _sysctl,
-        "badblocks": _badblocks,
-        "gcore procdump": _gcore,
-        "grub-reboot": _sysrq,
-        "wall": _time_set,
-    }
-)
+MACHINE: Handlers = {
+    "kill": _kill,
+    "pkill killall killall5 xkill skill taskkill": finds("processes", shown=3, prints=""),
+    "fuser": finds("processes", where=r"-\w*k|--kill"),
+    "mount": finds("system-write: mounts", where=r"(?!(?:-l|-t|--version|-V|-v|[\w,]+)$)"),
+    "crontab fcrontab": _crontab,
+    "at batch": _at,
+    "date": _date,
+    "history": finds("hides: history", where=r"-\w*[cdw]"),
+    "osascript": _osascript,
+    "gdb lldb": _gdb,
+    "tcpdump": _tcpdump,
+    "man": _man,
+    "run-parts": finds("unread-file: run-parts", prints=UNKNOWN),
+    "expect autoexpect": _expect,
+    "powershell pwsh": _powershell,
+    "cmd": _cmd,
+    "logger": _logger,
+    "modprobe": finds("", where=r"(?:-n|--dry-run|-c|--showconfig|--show-depends|-l)$", otherwise="kernel", shown=2),
+    "hdparm": _hdparm,
+    "sysctl": finds("kernel", where=r"[^=]*=|(?:-w|-p|--write|--load|--system)$", shown=2),
+    "badblocks": finds("wipes", where=r"-\w*[wn]"),
+    "gcore procdump": finds("credentials: memory of another process"),
+    "grub-reboot": finds("power", prints=""),
+    "wall": finds("writes", prints=""),
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from ..calls import Call, Handler, handlers, options_of
+from ..calls import Call, Handlers, finds, options_of
 from ..places import Place, holds_secrets, place_of, runs_later
 from ..values import DATA, HOLES, REMOTE, UNKNOWN, known
 
@@ -82,7 +82,7 @@ def _curl(call: Call) -> str:
     leaking = any(
         DATA in one for one in [*data, *options.each("-H --header -A --user-agent -e --referer -u --user -b --cookie")]
     )
-    if ((changes or leaking) and not local) or (files and not local):
+    if (changes or leaking) and not local:
         call.find("sends", urls[0] if urls else "")
     for config in options.each("-K --config"):
         call.find("unread-file", config)
@@ -93,7 +93,7 @@ def _curl(call: Call) -> str:
     call.reads(*headers)
     if any("docker.sock" in one or "containerd" in one for one in options.each("--unix-socket")):
         call.find("container", "the daemon's socket")
-    if any(flag in options for flag in ("--engine",)):
+    if "--engine" in options:
         call.find("option-runs", "curl --engine")
     named = "-O --remote-name -J --remote-name-all" in options
     output = options.value("-o --output")
@@ -134,9 +134,8 @@ def _wget(call: Call) -> str:
     local = bool(urls) and all(map(_is_local, urls))
     files = list(options.each("--post-file --body-file"))
     call.reads(*files, *options.each("-i --input-file"))
-    if (
-        files or "--post-data --body-data" in options or options.value("--method") not in (None, "GET", "HEAD")
-    ) and not local:
+    sends = files or "--post-data --body-data" in options or options.value("--method") not in (None, "GET", "HEAD")
+    if sends and not local:
         call.find("sends", urls[0] if urls else "")
     for program in options.each("--use-askpass"):
         call.find("option-runs", "wget --use-askpass")
@@ -207,11 +206,6 @@ def _socat(call: Call) -> str:
     return REMOTE
 
 
-def _telnet(call: Call) -> str:
-    call.find("sends")
-    return REMOTE
-
-
 def _scp(call: Call) -> str:
     options = options_of(call.args, "-S -o -i -P -F -c -J -l -D -X")
     operands = options.operands
@@ -220,8 +214,7 @@ def _scp(call: Call) -> str:
         call.run([program])
     for setting in options.each("-o"):
         if re.match(r"(?:proxycommand|localcommand|knownhostscommand)", setting, re.IGNORECASE):
-            call.find("option-runs", call.name)
-            call.shell(re.split(r"[= ]", setting, maxsplit=1)[-1])
+            call.runs_by(call.name, re.split(r"[= ]", setting, maxsplit=1)[-1])
     if call.name == "sftp" and call.stdin is not None and re.search(r"^\s*m?put\b", call.stdin, re.MULTILINE):
         call.find("sends", "sftp put")
     _transferred(call, operands)
@@ -257,13 +250,8 @@ _PLAIN_SSH = re.compile(
 def _rsync(call: Call) -> str:
     takes = "-e -f -T -B -M --rsh --rsync-path --exclude --include --exclude-from --include-from --files-from --filter"
     options = options_of(call.args, takes)
-    for text in options.each("-e --rsh"):
-        if not _PLAIN_SSH.fullmatch(text):
-            call.find("option-runs", "rsync -e")
-            call.shell(text)
-    for text in options.each("--rsync-path"):
-        call.find("option-runs", "rsync --rsync-path")
-        call.shell(text)
+    call.runs_by("rsync -e", *(text for text in options.each("-e --rsh") if not _PLAIN_SSH.fullmatch(text)))
+    call.runs_by("rsync --rsync-path", *options.each("--rsync-path"))
     operands = options.operands
     if "--daemon" in options:
         call.find("opens", "rsync --daemon")
@@ -296,7 +284,7 @@ def _mail(call: Call) -> str:
     return UNKNOWN
 
 
-def _sqlite(call: Call) -> str:
+def _sqlite(call: Call) -> None:
     texts = list(call.args)
     if call.stdin is not None and known(call.stdin):
         texts += [*call.stdin.splitlines(), call.stdin]
@@ -317,7 +305,6 @@ def _sqlite(call: Call) -> str:
     operands = [arg for arg in call.args if not arg.startswith("-")]
     if operands:
         call.reads(re.sub(r"^file:|\?.*$", "", operands[0]))
-    return DATA
 
 
 def _sqlite_command(call: Call, text: str) -> None:
@@ -327,8 +314,7 @@ def _sqlite_command(call: Call, text: str) -> None:
         return
     name, rest = found[1], found[2].strip("'\" ")
     if _short_for(name, "shell system") or (_short_for(name, "output once") and rest.startswith("|")):
-        call.find("option-runs", "sqlite3 .shell")
-        call.shell(rest.lstrip("|"))
+        call.runs_by("sqlite3 .shell", rest.lstrip("|"))
     elif _short_for(name, "read load import"):
         call.find("unread-file", "sqlite3")
     elif _short_for(name, "output once log save backup clone archive excel trace"):
@@ -351,15 +337,14 @@ def _sql(call: Call, text: str) -> None:
         call.find("writes")
 
 
-def _database(call: Call) -> str:
+def _database(call: Call) -> None:
     """Clients of database servers."""
     takes = "-c -e -f -h -u -U -d -p -D -P -n -a --command --execute --file --host --eval --pager"
     options = options_of(call.args, takes)
     for text in options.each("-c -e --command --execute --eval"):
         found = re.search(r"\\!\s*(.*)|^\s*(?:system|\\system)\s+(.*)|\\[ogw]\w*\s*\|\s*(.*)", text)
         if found:
-            call.find("option-runs", call.name)
-            call.shell(found[1] or found[2] or found[3] or "")
+            call.runs_by(call.name, found[1] or found[2] or found[3] or "")
         if re.search(r"^\s*(?:source\s|\\\.|\\ir?\s)", text):
             call.find("unread-file", "SQL")
         _sql(call, text)
@@ -367,8 +352,7 @@ def _database(call: Call) -> str:
             call.find("database")
     for file in options.each("-f --file"):
         call.find("unread-file", file)
-    for text in options.each("--pager"):
-        call.starts(text)
+    call.starts(*options.each("--pager"))
     if call.stdin is not None:
         if known(call.stdin):
             _sql(call, call.stdin)
@@ -381,31 +365,22 @@ def _database(call: Call) -> str:
     ):
         call.find("database")
     call.find("leaves")
-    return DATA
 
 
-def _dump(call: Call) -> str:
-    call.find("writes")
-    return DATA
-
-
-NETWORK: dict[str, Handler] = handlers(
-    {
-        "curl curlie": _curl,
-        "wget wget2": _wget,
-        (
-            "http https xh aria2c axel lynx links w3m elinks fetch lwp-request GET HEAD youtube-dl yt-dlp "
-            "gdown ab wrk hey"
-        ): _fetch,
-        "nc ncat netcat nc.openbsd nc.traditional": _nc,
-        "socat": _socat,
-        "telnet": _telnet,
-        "scp sftp pscp": _scp,
-        "rsync": _rsync,
-        ("dig nslookup host ping ping6 fping traceroute whois drill getent resolvectl"): _looks_up,
-        "mail mailx sendmail mutt": _mail,
-        "sqlite3 sqlite duckdb": _sqlite,
-        "psql mysql mariadb mongo mongosh redis-cli cqlsh sqlcmd clickhouse-client": _database,
-        "pg_dump pg_dumpall mysqldump mongodump": _dump,
-    }
-)
+NETWORK: Handlers = {
+    "curl curlie": _curl,
+    "wget wget2": _wget,
+    (
+        "http https xh aria2c axel lynx links w3m elinks fetch lwp-request GET HEAD youtube-dl yt-dlp gdown ab wrk hey"
+    ): _fetch,
+    "nc ncat netcat nc.openbsd nc.traditional": _nc,
+    "socat": _socat,
+    "telnet": finds("sends", prints=REMOTE),
+    "scp sftp pscp": _scp,
+    "rsync": _rsync,
+    ("dig nslookup host ping ping6 fping traceroute whois drill getent resolvectl"): _looks_up,
+    "mail mailx sendmail mutt": _mail,
+    "sqlite3 sqlite duckdb": _sqlite,
+    "psql mysql mariadb mongo mongosh redis-cli cqlsh sqlcmd clickhouse-client": _database,
+    "pg_dump pg_dumpall mysqldump mongodump": finds("writes"),
+}

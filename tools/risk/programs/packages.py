@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 
-from ..calls import Call, Handler, handlers, options_of
+from ..calls import Call, Handlers, handlers, options_of
 from ..places import Place, place_of
 from ..values import DATA, UNKNOWN, known, names
 from .servers import APPLICATIONS, SERVERS, serves
-from .tables import LOADS
+from .tables import LOADS, coded
 
 __all__ = ["PACKAGES"]
+
+
+_PIP_WRITES = names("config cache lock init new venv update upgrade export build compile")
 
 
 def _pip(call: Call) -> str:
@@ -24,7 +27,7 @@ def _pip(call: Call) -> str:
     if words[:1] == ["pip"] and call.name == "uv":
         words = words[1:]
     command = words[0] if words else ""
-    names = words[1:]
+    given = words[1:]
     if command in ("install", "download", "wheel", "sync", "tool", "add", "run", "x") or call.name in ("pipx", "uvx"):
         if command == "run" and call.name == "uv":
             return _uv_run(call)
@@ -32,7 +35,7 @@ def _pip(call: Call) -> str:
             call.find("installs")
             return UNKNOWN
         outside = "-i --index-url --extra-index-url --trusted-host -f --find-links --proxy" in options
-        named = [name for name in names if not re.match(r"(?:\.{1,2}(?:/.*)?(?:\[.*\])?|\S+\.whl|\./\S*|/\S*)$", name)]
+        named = [name for name in given if not re.match(r"(?:\.{1,2}(?:/.*)?(?:\[.*\])?|\S+\.whl|\./\S*|/\S*)$", name)]
         if outside or (named and command != "download"):
             call.find("installs", " ".join(named[:2]))
         elif command in ("tool", "x") or call.name in ("pipx", "uvx"):
@@ -45,26 +48,14 @@ def _pip(call: Call) -> str:
                 call.find("installs", file)
         call.obeys(*args)
         call.scope.brought |= command in ("download", "wheel")
-    elif call.name == "uv" and command in ("self", "python") and names[:1] in (["update"], ["install"], ["upgrade"]):
+    elif call.name == "uv" and command in ("self", "python") and given[:1] in (["update"], ["install"], ["upgrade"]):
         call.find("installs", f"uv {command}")
     elif command in ("uninstall", "remove"):
         call.find("deletes", "packages")
     elif command in ("publish",):
         call.find("changes-outside", "publishes")
-    elif command in (
-        "config",
-        "cache",
-        "lock",
-        "init",
-        "new",
-        "venv",
-        "update",
-        "upgrade",
-        "export",
-        "build",
-        "compile",
-    ):
-        call.find("environment" if command == "config" and "set" in names else "writes")
+    elif command in _PIP_WRITES:
+        call.find("environment" if command == "config" and "set" in given else "writes")
     return DATA
 
 
@@ -119,15 +110,15 @@ def _python_project(call: Call) -> str:
     return DATA
 
 
-_NPM_CODES = """
+_NPM = coded("""
 installs-listed   ci
 workspace-code    run run-script test t tst start stop restart build dev lint rb rebuild serve preview
 changes-outside   publish unpublish deprecate owner access token dist-tag hook team profile
 leaves            login adduser star unstar org view info search outdated audit ping whoami repo docs bugs doctor fund
 writes            uninstall remove rm un prune dedupe cache init pack version set unlink pkg config
 prints            ls list help root bin prefix why explain get workspaces
-"""
-_NPM = {name: code for code, *given in map(str.split, _NPM_CODES.strip().splitlines()) for name in given}
+""")
+"""Command -> the rule that holds for it."""
 _NPM_INSTALLS = names("install i add a in link update up upgrade")
 
 
@@ -136,8 +127,7 @@ def _npm(call: Call) -> str:
     if call.name == "bun" and args[:1] and args[0] in ("-e", "--eval", "-p", "--print"):
         return call.run(["node", *args])
     options = options_of(args, "--registry --prefix -C -w --workspace --filter --loglevel --tag --script-shell")
-    for shell in options.each("--script-shell"):
-        call.starts(shell)
+    call.starts(*options.each("--script-shell"))
     words = options.operands
     if words[:1] == ["global"]:
         words = words[1:]
@@ -152,14 +142,10 @@ def _npm(call: Call) -> str:
         code = "installs"
         for text in options_of(args, "-c --call").each("-c --call"):
             call.shell(text)
-    elif (
-        command == "config"
-        and given[:1] == ["set"]
-        and re.search(r"registry|script-shell|prefix|proxy", " ".join(given))
-    ):
-        code = "environment"
     elif command in ("config", "pkg") and given[:1] != ["set"]:
         code = "prints"
+    elif command == "config" and re.search(r"registry|script-shell|prefix|proxy", " ".join(given)):
+        code = "environment"
     elif command and not code:
         code = "workspace-code" if call.name in ("yarn", "pnpm", "bun") else "unknown-program"
     if code == "workspace-code" and any(re.match(r"https?://", one) for one in given[:1]):
@@ -196,9 +182,14 @@ def _npx(call: Call) -> str:
     return UNKNOWN
 
 
-_BUILD_READS = frozenset(
-    ["tree", "metadata", "version", "help", "env", "list", "doc", "show", "locate-project", "pkgid", "outdated", "why"]
-) | {""}
+_BUILDS = coded("""
+changes-outside   publish push nuget owner yank upload
+leaves            login search info
+installs-listed   install fetch restore update mod vendor download generate-lockfile
+writes            remove clean uninstall rm
+prints            tree metadata version help env list doc show locate-project pkgid outdated why
+""")
+"""The same of tools that build; others run code of the workspace."""
 
 
 def _cargo(call: Call) -> str:
@@ -212,28 +203,21 @@ def _cargo(call: Call) -> str:
     if command in ("install", "get", "add", "require", "global") and names:
         here = all(re.match(r"\.{1,2}(?:/|$)", name) for name in names) or "--path" in call.args
         call.find("installs-listed" if here else "installs", " ".join(names[:2]))
-    elif command in ("publish", "push", "nuget", "owner", "yank", "login", "upload"):
-        call.find("changes-outside" if command != "login" else "leaves", command)
-    elif command in ("install", "fetch", "restore", "update", "mod", "vendor", "download", "generate-lockfile"):
-        call.find("installs-listed", command)
     elif command in ("exec", "run") and call.name in ("bundle", "composer"):
         return call.run(names) if call.name == "bundle" and names else UNKNOWN
     elif command == "new" and names[:1] == ["install"]:
         call.find("installs", " ".join(names[1:2]))
-    elif command in ("search", "info"):
-        call.find("leaves", command)
-    elif command in _BUILD_READS:
-        pass
     elif command == "run" and names and call.name == "go" and "@" in names[0]:
         call.find("installs", names[0])
-    elif command in ("remove", "clean", "uninstall", "rm"):
-        call.find("writes", command)
-    else:
-        call.find("workspace-code", command)
+    elif command and (code := _BUILDS.get(command, "workspace-code")) != "prints":
+        call.find(code, command)
     return DATA
 
 
-def _make(call: Call) -> str:
+_USUAL_TOOL = re.compile(r"[\w+./-]*(?:bash|sh|gcc|g\+\+|clang|cc|c\+\+)[\w.+-]*$")
+
+
+def _make(call: Call) -> None:
     takes = "-C -f -j -I -o -W -l --file --directory --makefile --eval --jobs --include-dir"
     options = options_of(call.args, takes)
     for text in options.each("--eval"):
@@ -251,21 +235,15 @@ def _make(call: Call) -> str:
         _recipes(call, held)
     for setting in options.operands:
         name, equals, value = setting.partition("=")
-        if (
-            equals
-            and name in ("SHELL", "CC", "CXX", "LD", "MAKE")
-            and not re.match(r"[\w+./-]*(?:bash|sh|gcc|g\+\+|clang|cc|c\+\+)[\w.+-]*$", value)
-        ):
-            call.find("option-runs", f"make {name}=")
-            call.shell(value)
+        if equals and name in ("SHELL", "CC", "CXX", "LD", "MAKE") and not _USUAL_TOOL.match(value):
+            call.runs_by(f"make {name}=", value)
         elif equals and LOADS.get(name) == "builds" and known(value):
             call.shell(value)
         elif equals and ("$(shell" in value or "`" in value):
             call.find("option-runs", f"make {name}=")
     if "-n --dry-run --just-print" in options:
-        return DATA
+        return
     call.find("workspace-code")
-    return DATA
 
 
 def _recipes(call: Call, text: str | None) -> None:
@@ -278,7 +256,7 @@ def _recipes(call: Call, text: str | None) -> None:
         call.shell(line)
 
 
-def _compiles(call: Call) -> str:
+def _compiles(call: Call) -> None:
     for place, arg in enumerate(call.args):
         if arg in ("-wrapper", "-fplugin", "-specs") or arg.startswith(("-fplugin=", "-specs=", "-B/tmp")):
             call.find("option-runs", call.name)
@@ -287,10 +265,9 @@ def _compiles(call: Call) -> str:
     options = options_of(call.args, "-o -I -L -l -D -x -std -include -isystem")
     call.writes(options.value("-o") or "a.out")
     call.scope.brought |= any(map(call.scope.fetched, options.operands))
-    return DATA
 
 
-PACKAGES: dict[str, Handler] = handlers(
+PACKAGES: Handlers = handlers(
     {
         "pip pip3 uv pipx uvx": _pip,
         "poetry pdm pipenv hatch rye": _python_project,

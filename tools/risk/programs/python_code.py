@@ -7,7 +7,6 @@ import base64
 import binascii
 import re
 import warnings
-from collections.abc import Iterable
 
 from ..calls import Call
 from ..values import DATA, HOLES, REMOTE, UNKNOWN, known, names
@@ -72,6 +71,10 @@ _SERVERS = names(
 """Classes and functions that listen, at an address that is their first argument."""
 _TELLING = {"system": "os.system", "popen": "os.popen", "Popen": "subprocess.Popen", "rmtree": "shutil.rmtree"}
 """Names that tell what they do whatever they are called on."""
+_INSIDE = names("__globals__ __subclasses__ __builtins__ __dict__")
+"""Attributes that lead to all there is."""
+_POWERFUL = names("os subprocess builtins __builtins__ pty shutil")
+"""Modules of which every attribute may run or delete something."""
 _DANGEROUS = re.compile(
     r"os\.(?:system|popen|exec\w*|spawn\w*|remove|unlink|kill|dup2|setuid)|subprocess|pty\.spawn|socket|shutil\.(?:rmtree|move)"
     r"|exec\s*\(|eval\s*\(|__import__|urlopen|requests\.|marshal|ctypes|b64decode|popen"
@@ -247,12 +250,7 @@ class _Program(_Values):
         for node in nodes:
             if isinstance(node, ast.Call):
                 self._called(node)
-            elif isinstance(node, ast.Attribute) and node.attr in (
-                "__globals__",
-                "__subclasses__",
-                "__builtins__",
-                "__dict__",
-            ):
+            elif isinstance(node, ast.Attribute) and node.attr in _INSIDE:
                 self._call.find("unknown-code", node.attr)
             elif isinstance(node, ast.Name) and node.id == "__builtins__":
                 self._call.find("unknown-code", node.id)
@@ -330,10 +328,8 @@ class _Program(_Values):
         """Methods of ``pathlib.Path``, of archives and of connections."""
         if function.attr in ("extractall", "extract"):
             self._call.writes(*self._paths(node, 1))
-        if self._connects and (
-            function.attr in _SENDING
-            or (function.attr == "request" and self._paths(node, 1) not in (["GET"], ["HEAD"]))
-        ):
+        changes = function.attr == "request" and self._paths(node, 1) not in (["GET"], ["HEAD"])
+        if self._connects and (changes or function.attr in _SENDING):
             self._call.find("sends", function.attr)
         text = self._text(function.value)
         if function.attr in ("unlink", "rmdir"):
@@ -367,14 +363,10 @@ class _Program(_Values):
                 self._call.judge.run(words)
             return
         text = self._text(first)
-        if shell or text is None:
+        if shell or text is None or not name.startswith("os."):
             self._runs(text)
-        elif name.startswith("os."):
-            rest: Iterable[ast.expr] = node.args[1:]
-            words = [text, *(self._text(one) or UNKNOWN for one in list(rest)[1:])]
-            self._call.judge.run(words)
         else:
-            self._runs(text)
+            self._call.judge.run([text, *(self._text(one) or UNKNOWN for one in node.args[2:])])
 
     def _hides(self, name: str, node: ast.Call, first: str | None) -> None:
         call = self._call
@@ -387,20 +379,10 @@ class _Program(_Values):
                 python_code(call, first)
             else:
                 call.find("unknown-code", name)
-        elif (name in _IMPORTS and first is not None and known(first)) or (
-            name == "getattr"
-            and len(node.args) > 1
-            and isinstance(node.args[1], ast.Constant)
-            and self._dotted(node.args[0])
-            not in (
-                "os",
-                "subprocess",
-                "builtins",
-                "__builtins__",
-                "pty",
-                "shutil",
-            )
-        ):
-            return
-        else:
+        elif not (name in _IMPORTS and first is not None and known(first)) and not self._gets_little(name, node):
             call.find("unknown-code", name)
+
+    def _gets_little(self, name: str, node: ast.Call) -> bool:
+        """Whether a call only gets an attribute that it names, of nothing powerful."""
+        named = name == "getattr" and len(node.args) > 1 and isinstance(node.args[1], ast.Constant)
+        return named and self._dotted(node.args[0]) not in _POWERFUL

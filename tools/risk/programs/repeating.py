@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from ..calls import Call, Handler, handlers, options_of
+from ..calls import Call, Handlers, options_of
 from ..places import Place, holds_secrets, place_of
 from ..values import DATA, REMOTE, UNKNOWN, known, merged, names
 from .running import run_text
@@ -16,10 +16,10 @@ __all__ = ["REPEATING"]
 _ITEMS = 40  # items of a list that xargs and the like get, and that are read
 
 
-def _items(stdin: str | None, options_zero: bool = False) -> list[str]:
+def _items(stdin: str | None) -> list[str]:
     if stdin is None:
         return [UNKNOWN]
-    items = stdin.split("\x00" if options_zero and "\x00" in stdin else None)
+    items = stdin.split()
     return [*items[:_ITEMS], UNKNOWN] if len(items) > _ITEMS else items
 
 
@@ -140,12 +140,11 @@ def _ssh(call: Call) -> str:
     for setting in options.each("-o"):
         name, _, value = setting.replace(" ", "=", 1).partition("=")
         if name.lower() in ("proxycommand", "localcommand", "knownhostscommand", "pkcs11provider"):
-            call.find("option-runs", name)
-            call.shell(value.strip())
+            call.runs_by(name, value.strip())
         elif name.lower() == "stricthostkeychecking" and value.lower() == "no":
             call.find("leaves")
     bound = [value.rsplit(":", 3)[0] for value in options.each("-L") if value.count(":") >= 3]
-    if any(flag in options for flag in ("-R", "-w", "-D", "-g")) or any(map(reachable, bound)):
+    if "-R -w -D -g" in options or any(map(reachable, bound)):
         call.find("opens")
     words = options.operands[1:]
     if not options.operands:
@@ -217,6 +216,7 @@ def _script(call: Call) -> str:
 
 
 _MULTIPLEXERS = names("screen tmux dtach abduco")
+_OWN_WORDS = names("Enter C-m stuff -X ; send-keys new-session")
 _SHOWS = re.compile(
     r"-ls|-list|ls|list-.*|info|show.*|display.*|has.*|kill-.*|-v|-V|attach.*|a|detach.*|select-.*|rename-.*|source.*"
 )
@@ -234,11 +234,7 @@ def _multiplexer(call: Call) -> str:
         else "-S -c -h -T -t -p -e -L -N -n -A -z"
     )
     options = options_of(args[1:] if call.name == "tmux" and not args[0].startswith("-") else args, takes, first=True)
-    words = [
-        word
-        for word in options.operands
-        if word not in ("Enter", "C-m", "stuff", "-X", ";", "send-keys", "new-session")
-    ]
+    words = [word for word in options.operands if word not in _OWN_WORDS]
     for word in words:
         if " " in word:
             call.shell(word.strip("\n"))
@@ -260,20 +256,18 @@ def _terminal(call: Call) -> str:
     return UNKNOWN
 
 
-REPEATING: dict[str, Handler] = handlers(
-    {
-        "xargs gxargs": _xargs,
-        "find gfind": _find,
-        "fd fdfind": _fd,
-        "locate mlocate plocate": _locate,
-        "ssh autossh slogin": _ssh,
-        "entr watchexec nodemon": _entr,
-        "script scriptreplay": _script,
-        (
-            "screen tmux dtach abduco xterm gnome-terminal konsole uxterm alacritty kitty xfce4-terminal "
-            "terminator urxvt rxvt lxterminal foot"
-        ): _terminal,
-        "parallel": _parallel,
-        "watch": _watch,
-    }
-)
+REPEATING: Handlers = {
+    "xargs gxargs": _xargs,
+    "find gfind": _find,
+    "fd fdfind": _fd,
+    "locate mlocate plocate": _locate,
+    "ssh autossh slogin": _ssh,
+    "entr watchexec nodemon": _entr,
+    "script scriptreplay": _script,
+    (
+        "screen tmux dtach abduco xterm gnome-terminal konsole uxterm alacritty kitty xfce4-terminal "
+        "terminator urxvt rxvt lxterminal foot"
+    ): _terminal,
+    "parallel": _parallel,
+    "watch": _watch,
+}

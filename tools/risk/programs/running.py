@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..calls import Call, Handler, handlers, options_of
+from ..calls import Call, Handlers, finds, options_of
 from ..environment import assign, set_by, set_in
 from ..evaluation import expanded_again, subscripts
 from ..places import Place, place_of
@@ -202,7 +202,7 @@ def _line(stdin: str | None) -> str:
 def _sudo(call: Call) -> str:
     takes = "-u -g -h -p -C -D -R -T -U -r -t --user --group --host --prompt --chdir --chroot --role --type -a"
     options = options_of(call.args, takes, first=True)
-    if any(flag in options for flag in ("-l --list", "-V --version", "-v --validate", "-k --reset-timestamp", "-K")):
+    if "-l --list -V --version -v --validate -k --reset-timestamp -K" in options:
         return UNKNOWN
     call.find("privilege")
     if "-e --edit" in options or call.name == "sudoedit":
@@ -296,18 +296,6 @@ def _fork(call: Call) -> str:
     return call.run(call.args) if call.args and not call.args[0].startswith("-") else UNKNOWN
 
 
-def _hash(call: Call) -> str:
-    if "-p" in call.args:
-        call.find("environment", "hash -p")
-    return ""
-
-
-def _enable(call: Call) -> str:
-    if "-f" in call.args:
-        call.find("unread-file", "enable -f")
-    return ""
-
-
 def _bind(call: Call) -> str:
     if "-x" in call.args:
         for text in call.args[call.args.index("-x") + 1 :]:
@@ -318,13 +306,12 @@ def _bind(call: Call) -> str:
 _COMPLETE_TAKES = "-C -F -W -G -P -S -X -A -o"
 
 
-def _compgen(call: Call) -> str:
+def _compgen(call: Call) -> None:
     for text in options_of(call.args, _COMPLETE_TAKES).each("-C"):
         call.shell(text)
     for text in options_of(call.args, _COMPLETE_TAKES).each("-W"):
         if "$(" in text or "`" in text:
             call.shell(f'echo "{text}"')
-    return DATA
 
 
 def _mapfile(call: Call) -> str:
@@ -350,14 +337,13 @@ def _cd(call: Call) -> str:
     return ""
 
 
-def _set_shell(call: Call) -> str:
+def _set_shell(call: Call) -> None:
     """``set`` and ``shopt``."""
     words = call.args
     if call.name == "set" and "history" in words and "+o" in words:
         call.find("hides", "+o history")
     if call.name == "set" and (words[:1] == ["--"] or (words and words[0][:1] not in "-+")):
         call.scope.parameters = [word for word in words if word != "--"]
-    return DATA
 
 
 _SETTING_UP = names(
@@ -380,34 +366,30 @@ def sets_up(call: Call) -> str | None:
     return "" if not words or words[0] in _SETTING_UP else None
 
 
-RUNNING: dict[str, Handler] = {
+RUNNING: Handlers = {
     **dict.fromkeys(SHELLS, _shell),
     **dict.fromkeys(WRAPPERS, _wrapper),
-    **handlers(
-        {
-            "eval": _eval,
-            "source .": _source,
-            "env": _env,
-            "sudo doas sudoedit pkexec gosu su-exec run0 dzdo calife": _sudo,
-            "su": _su,
-            "flock": _flock,
-            "trap": _trap,
-            "alias": _alias,
-            "busybox toybox": _fork,
-            "hash": _hash,
-            "enable": _enable,
-            "bind": _bind,
-            "complete compgen": _compgen,
-            "mapfile readarray": _mapfile,
-            "cd pushd popd": _cd,
-            "set shopt": _set_shell,
-            "read": _read,
-            "getopts": _getopts,
-            "wait": _wait,
-            "let": _let,
-            "test [": _test,
-            "export declare typeset local readonly unset setenv": _export,
-            "command builtin exec coproc ! then do else -": _command,
-        }
-    ),
+    "eval": _eval,
+    "source .": _source,
+    "env": _env,
+    "sudo doas sudoedit pkexec gosu su-exec run0 dzdo calife": _sudo,
+    "su": _su,
+    "flock": _flock,
+    "trap": _trap,
+    "alias": _alias,
+    "busybox toybox": _fork,
+    "hash": finds("environment: hash -p", where=r"-p$", prints=""),
+    "enable": finds("unread-file: enable -f", where=r"-f$", prints=""),
+    "bind": _bind,
+    "complete compgen": _compgen,
+    "mapfile readarray": _mapfile,
+    "cd pushd popd": _cd,
+    "set shopt": _set_shell,
+    "read": _read,
+    "getopts": _getopts,
+    "wait": _wait,
+    "let": _let,
+    "test [": _test,
+    "export declare typeset local readonly unset setenv": _export,
+    "command builtin exec coproc ! then do else -": _command,
 }

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ..calls import Call, Handler, handlers
-from ..values import DATA, names
+from ..calls import Call, Handlers, finds, handlers
+from ..values import names
 
 __all__ = ["APPLICATIONS", "SERVERS", "everywhere", "module_serves", "reachable", "serves"]
 
@@ -81,28 +81,19 @@ def module_serves(call: Call, module: str, args: Sequence[str]) -> bool:
     return True
 
 
-def _files(call: Call) -> str:
+def _files(call: Call) -> None:
     """Hands out the files of a folder to whoever asks."""
     call.find("workspace-code")
     serves(call, call.args, everybody=True)
-    return DATA
 
 
-def _when_told(call: Call) -> str:
+def _when_told(call: Call) -> None:
     """Listens only with some of its words."""
     if not _TOLD[call.name].isdisjoint(call.args):
         serves(call, call.args, everybody=True)
     call.find("unknown-program")
-    return DATA
 
 
-def _always(call: Call) -> str:
-    if _CHECKS.isdisjoint(call.args):
-        call.find("opens")
-    return DATA
-
-
-_CHECKS = names("-t -T -v -V configtest -list")
 _TOLD = {
     "caddy": names("file-server run start respond reverse-proxy"),
     "twistd": names("web ftp conch portforward"),
@@ -113,7 +104,7 @@ _TOLD = {
     "fossil": names("server ui"),
     "adb": names("tcpip"),
 }
-SERVERS: dict[str, Handler] = handlers(
+SERVERS: Handlers = handlers(
     {
         "serve http-server live-server servor sirv local-web-server ws miniserve dufs simple-http-server": _files,
         "static-web-server darkhttpd webfsd woof httpd ftpd": _files,
@@ -122,6 +113,6 @@ SERVERS: dict[str, Handler] = handlers(
             "thttpd mini_httpd lighttpd nginx apache2 apache2ctl apachectl telnetd tftpd tcpsvd udpsvd tcpserver"
             " vsftpd proftpd pure-ftpd sshd dropbear smbd xinetd inetd systemd-socket-activate"
             " ttyd gotty wetty shellinaboxd tmate x11vnc vncserver x0vncserver gdbserver"
-        ): _always,
+        ): finds("", where=r"(?:-t|-T|-v|-V|configtest|-list)$", otherwise="opens"),
     }
 )

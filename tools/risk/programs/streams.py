@@ -7,7 +7,7 @@ import binascii
 import re
 from urllib.parse import unquote
 
-from ..calls import Call, Handler, handlers, options_of
+from ..calls import Call, Handlers, finds, options_of
 from ..environment import assign
 from ..expansion import unquoted_ansi
 from ..places import Place, place_of
@@ -90,6 +90,12 @@ def _encoded(call: Call, text: str) -> str:
     return text
 
 
+def _in_base64(call: Call, text: str) -> str:
+    if not known(text):
+        return merged(text)
+    return _encoded(call, base64.b64encode(text.encode("utf-8", "replace")).decode() + "\n")
+
+
 def _decoded(call: Call, text: str, decode: bytes | None) -> str:
     if "".join(text.split()) in call.scope.encoded:
         call.find("round-trip")
@@ -110,9 +116,7 @@ def _base(call: Call) -> str:
     text = _input(call, operands)
     call.writes(*options.each("-o --output"))
     if "-d -D --decode" not in options:
-        if call.name in ("base64", "gbase64") and known(text):
-            return _encoded(call, base64.b64encode(text.encode("utf-8", "replace")).decode() + "\n")
-        return merged(text)
+        return _in_base64(call, text) if call.name in ("base64", "gbase64") else merged(text)
     decode = {"base64": base64.b64decode, "base32": base64.b32decode}.get(call.name)
     return _decoded(call, text, _tried(decode, text) if decode else None)
 
@@ -122,11 +126,7 @@ def _b64(call: Call) -> str:
     text = _input(call, options_of(call.args, "-o").operands)
     if call.name == "b64decode":
         return _decoded(call, text, _tried(base64.b64decode, text))
-    return (
-        _encoded(call, base64.b64encode(text.encode("utf-8", "replace")).decode() + "\n")
-        if known(text)
-        else merged(text)
-    )
+    return _in_base64(call, text)
 
 
 def _tried(decode: object, text: str) -> bytes | None:
@@ -174,8 +174,8 @@ def _openssl(call: Call) -> str:
     decodes = "-d" in names
     if (command == "enc" and not decodes and not coded) or (command in ("smime", "cms") and "-encrypt" in names):
         call.find("encrypts" if any(one.startswith(("/", "~", "..")) for one in map(call.path, read)) else "writes")
-    if coded and not decodes and known(text):
-        return _encoded(call, base64.b64encode(text.encode("utf-8", "replace")).decode() + "\n")
+    if coded and not decodes:
+        return _in_base64(call, text)
     if decodes and coded and names <= {"-d", "-base64", "-a", "-A", "-in", "-out"}:
         return _decoded(call, text, _tried(base64.b64decode, text))
     return merged(text) if not known(text) else UNKNOWN
@@ -265,8 +265,7 @@ def _grep(call: Call) -> str:
         "-e -f -A -B -C -m -d -D --include --exclude --exclude-dir --color --regexp --file --context"
         " --pre --hostname-bin --pager",
     )
-    for text in options.each("--pre --hostname-bin --pager"):
-        call.starts(text)
+    call.starts(*options.each("--pre --hostname-bin --pager"))
     operands = options.operands if "-e -f --regexp --file" in options else options.operands[1:]
     call.reads(*options.each("-f --file"), *operands)
     if any(map(_SOUGHT.search, call.args)) and any(_beyond(call.path(one)) for one in operands):
@@ -314,15 +313,6 @@ def _pwd(call: Call) -> str:
     return (call.scope.folder or ".") + "\n"
 
 
-def _mktemp(call: Call) -> str:
-    call.find("writes")
-    return f"/tmp/{UNKNOWN}\n"  # noqa: S108
-
-
-def _whoami(call: Call) -> str:
-    return UNKNOWN if call.name in ("uname", "date", "nproc", "seq", "expr", "bc", "getconf") else DATA
-
-
 def _seq(call: Call) -> str:
     numbers = [arg for arg in call.args if re.fullmatch(r"-?\d{1,6}", arg)]
     if len(numbers) != len(call.args) or not 1 <= len(numbers) <= 2:
@@ -365,33 +355,31 @@ def _decode_url(call: Call) -> str:
     return unquote(text) if known(text) else merged(text)
 
 
-STREAMS: dict[str, Handler] = handlers(
-    {
-        "echo": _echo,
-        "printf": _printf,
-        "b64encode b64decode": _b64,
-        "cat": _cat,
-        "base64 base32 basenc gbase64": _base,
-        "xxd": _xxd,
-        "openssl": _openssl,
-        "rev": _rev,
-        "tac": _tac,
-        "tr": _tr,
-        "head tail sort uniq": _filter,
-        "grep egrep fgrep rg ag ack zgrep": _grep,
-        "tee sponge": _tee,
-        ("cut paste fold fmt column nl expand unexpand iconv uudecode uuencode od hexdump strings colrm"): _changes,
-        (
-            "dos2unix unix2dos gzip gunzip zcat bzip2 bunzip2 bzcat xz unxz xzcat zstd unzstd zstdcat lz4 "
-            "pigz pbzip2 lzma gzcat compress uncompress"
-        ): _packs,
-        "pwd": _pwd,
-        "mktemp tempfile": _mktemp,
-        "uname nproc expr bc getconf": _whoami,
-        "seq": _seq,
-        "which type whereis": _which,
-        "basename dirname realpath readlink": _names,
-        "jq gojq": _jq,
-        "urldecode": _decode_url,
-    }
-)
+STREAMS: Handlers = {
+    "echo": _echo,
+    "printf": _printf,
+    "b64encode b64decode": _b64,
+    "cat": _cat,
+    "base64 base32 basenc gbase64": _base,
+    "xxd": _xxd,
+    "openssl": _openssl,
+    "rev": _rev,
+    "tac": _tac,
+    "tr": _tr,
+    "head tail sort uniq": _filter,
+    "grep egrep fgrep rg ag ack zgrep": _grep,
+    "tee sponge": _tee,
+    ("cut paste fold fmt column nl expand unexpand iconv uudecode uuencode od hexdump strings colrm"): _changes,
+    (
+        "dos2unix unix2dos gzip gunzip zcat bzip2 bunzip2 bzcat xz unxz xzcat zstd unzstd zstdcat lz4 "
+        "pigz pbzip2 lzma gzcat compress uncompress"
+    ): _packs,
+    "pwd": _pwd,
+    "mktemp tempfile": finds("writes", prints=f"/tmp/{UNKNOWN}\n"),  # noqa: S108
+    "uname nproc expr bc getconf": finds("", prints=UNKNOWN),
+    "seq": _seq,
+    "which type whereis": _which,
+    "basename dirname realpath readlink": _names,
+    "jq gojq": _jq,
+    "urldecode": _decode_url,
+}

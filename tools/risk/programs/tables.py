@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..values import names
 
-__all__ = ["LOADS", "PROGRAMS", "SETS_UP", "SHELLS", "SUBCOMMANDS", "USUAL_FOLDERS", "Verdicts"]
+__all__ = ["LOADS", "PROGRAMS", "SETS_UP", "SHELLS", "SUBCOMMANDS", "USUAL_FOLDERS", "Verdicts", "coded"]
 
 SHELLS = names("sh bash dash zsh ksh ksh93 mksh pdksh ash fish csh tcsh rbash yash elvish xonsh nu osh")
 
@@ -22,6 +22,16 @@ SETS_UP = names(
     "fasd navi resize asdf"
 )
 """Programs that can print what ``eval`` is to set up in the shell."""
+
+
+def coded(rows: str) -> dict[str, str]:
+    """Name -> code, of rows that begin with a code; where a name stands twice, the first row holds."""
+    made: dict[str, str] = {}
+    for row in reversed(rows.strip().splitlines()):
+        code, *names = row.split()
+        made.update(dict.fromkeys(names, code))
+    return made
+
 
 _LOADS = """
 environment      LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT LD_DEBUG_OUTPUT BASH_ENV ENV PYTHONSTARTUP PYTHONHOME
@@ -46,7 +56,7 @@ reaches          DOCKER_HOST CONTAINER_HOST LIBVIRT_DEFAULT_URI ADB_SERVER_SOCKE
 reaches          CONSUL_HTTP_ADDR ETCDCTL_ENDPOINTS
 hides            HISTFILE HISTSIZE HISTFILESIZE HISTIGNORE HISTCONTROL SAVEHIST
 """
-LOADS = {name: code for code, *names in map(str.split, _LOADS.strip().splitlines()) for name in names}
+LOADS = coded(_LOADS)
 """Variable -> the rule that holds when it is set, or how its value is read: ``runs``, ``prompt`` and ``builds`` as a
 command, ``compiles`` and ``makes`` as the options of one, ``makefiles`` as files, ``reaches`` as an address."""
 
@@ -137,16 +147,7 @@ exhausts         stress stress-ng
 """
 
 
-def _codes(rows: str) -> dict[str, str]:
-    made: dict[str, str] = {}
-    for row in rows.strip().splitlines():
-        code, *names = row.split()
-        for name in names:
-            made.setdefault(name, code)
-    return made
-
-
-PROGRAMS = _codes(_PROGRAMS)
+PROGRAMS = coded(_PROGRAMS)
 """Program -> the rule that holds whatever its arguments are; ``reads`` and ``writes`` look at the paths among them."""
 
 Verdicts = dict[str, str]
@@ -172,7 +173,6 @@ systemctl | prints status list-units list-timers list-unit-files list-sockets li
 service | prints status --status-all | services *
 launchctl | prints list print print-disabled blame | services *
 journalctl | hides --vacuum-time --vacuum-size --vacuum-files --rotate --flush | prints *
-crontab | prints -l | services * -r -e -
 ufw firewall-cmd | prints status --state --list-all --list-all-zones --list-services --list-ports --get-zones
  --get-default-zone --get-active-zones | firewall *
 ip | firewall set add del delete flush change replace | prints *
@@ -189,7 +189,6 @@ tmutil | prints listbackups status destinationinfo | mass-delete delete deletelo
 vssadmin wbadmin | prints list | wipes *
 ipcrm | processes *
 defaults | prints read read-type find domains | environment write delete import
-osascript | desktop *
 open | desktop -a -b | writes *
 apt apt-get aptitude nala | prints list search show policy depends rdepends changelog showpkg madison check moo |
  leaves download source update fetch | installs * | system-write remove purge autoremove clean autoclean
@@ -248,13 +247,10 @@ loginctl | prints list-sessions list-users show-session session-status | process
  terminate-user | services enable-linger lock-session | prints *
 hostnamectl timedatectl localectl | system-write set-hostname set-time set-timezone set-locale set-ntp set-keymap
  hostname_set | prints *
-date | hides -s --set | prints *
 hostname domainname | prints -I -i -f -s -d -A --fqdn --short --ip-address -a | system-write *
-mount | prints -l -t --version -V | system-write *
 umount swapoff fusermount | system-write *
 setenforce | kernel *
 getenforce sestatus aa-status | prints *
-history | hides -c -d -w -cw -wc -cr | prints *
 fc | prints -l -ln -lnr -nl | interactive *
 lastlog | hides -C --clear | prints *
 dmesg | hides -c -C --clear --read-clear -n | prints *
@@ -267,7 +263,7 @@ xinput | prints list --list list-props | records test test-xi2 --test
 xclip xsel pbcopy wl-copy clip | records -o --output | writes *
 pbpaste wl-paste | records *
 lpr lp lpmove cupsenable cupsdisable lpadmin cancel | changes-elsewhere *
-wall write talk notify-send | changes-elsewhere *
+write talk notify-send | changes-elsewhere *
 gh glab hub | leaves list ls view status diff checks search browse checkout clone help version watch org auth_status
  repo_view_x config alias_list | credentials auth_token token | changes-outside create delete merge close edit
  comment review push set remove rerun cancel upload enable disable transfer archive rename fork sync lock unlock api
