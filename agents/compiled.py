@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +16,7 @@ from langchain_core.runnables import RunnableConfig
 from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
 from ..configs.process.ids import new_id
+from ..configs.process.variables import set_to
 from ..dispatch.calls.structured_output import wrapped
 from ..dispatch.context import current, entered
 from ..dispatch.journal import inside_node
@@ -42,17 +43,12 @@ STEPS_A_TURN = 2
 _KEPT: ContextVar[bool] = ContextVar("pointsman_kept", default=False)
 
 
-@contextmanager
-def kept_around() -> Iterator[None]:
+def kept_around() -> AbstractContextManager[None]:
     """Say that agents inside the block are steps of a graph that keeps each answer as soon as it is there.
 
     One that takes a single turn then needs no graph of its own, whose checkpoints would hold the same again.
     """
-    token = _KEPT.set(True)
-    try:
-        yield
-    finally:
-        _KEPT.reset(token)
+    return set_to(_KEPT, True)
 
 
 def is_kept_around() -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import ToolMessage
 from langgraph.config import get_config
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
+
+from ..configs.process.variables import set_to
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
@@ -98,26 +100,16 @@ _supersteps: WeakValueDictionary[int, Together] = WeakValueDictionary()
 _INVOCATION: ContextVar[Together | None] = ContextVar("pointsman_invocation", default=None)
 
 
-@contextmanager
-def one_invocation() -> Iterator[None]:
+def one_invocation() -> AbstractContextManager[None]:
     """Take the tool calls made inside the block for those of one agent."""
-    token = _INVOCATION.set(Together())
-    try:
-        yield
-    finally:
-        _INVOCATION.reset(token)
+    return set_to(_INVOCATION, Together())
 
 
 _ATTEMPTS: ContextVar[list[None] | None] = ContextVar("pointsman_attempts", default=None)
 
 
-@contextmanager
-def _one_call() -> Iterator[None]:
-    token = _ATTEMPTS.set([])
-    try:
-        yield
-    finally:
-        _ATTEMPTS.reset(token)
+def _one_call() -> AbstractContextManager[None]:
+    return set_to(_ATTEMPTS, [])
 
 
 def began() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import ToolMessage
 
 from ...configs.errors import ConfigError
+from ...configs.process.variables import set_to
 from ...configs.words import Effect, Risk
 from ...ledger.points import Point, reached
 from ...tools.base import declaration_of, effect_of
@@ -365,13 +366,8 @@ def _pad() -> Any:
         return None
 
 
-@contextmanager
-def _allowed(request: ToolCallRequest) -> Iterator[None]:
-    token = _ALLOWED.set(request.tool_call["id"])
-    try:
-        yield
-    finally:
-        _ALLOWED.reset(token)
+def _allowed(request: ToolCallRequest) -> AbstractContextManager[None]:
+    return set_to(_ALLOWED, request.tool_call["id"])
 
 
 def _in_its_place(asked: Asked, decision: Mapping[str, Any]) -> ToolMessage:

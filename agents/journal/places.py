@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from ...configs.process.ids import new_id
+from ...configs.process.variables import set_to
 from ...dispatch.context import current
 from ...tools.base import declaration_of
 from ...tools.facts import json_schema
@@ -58,14 +59,9 @@ def here() -> Place | None:
     return _HERE.get()
 
 
-@contextmanager
-def at_place(place: Place | None) -> Iterator[None]:
+def at_place(place: Place | None) -> AbstractContextManager[None]:
     """Say that the call made inside the block belongs to a place."""
-    token = _HERE.set(place)
-    try:
-        yield
-    finally:
-        _HERE.reset(token)
+    return set_to(_HERE, place)
 
 
 def place_of(tool: BaseTool, arguments: Mapping[str, Any]) -> Place | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage, BaseMessage
 
+from ...configs.process.variables import set_to
 from ...dispatch.request import as_dict, one_line
 from ...routing.features.progress import repeated
 from ..errors import RepeatedCall
@@ -44,14 +45,9 @@ class _Loop:
 _LOOP: ContextVar[_Loop | None] = ContextVar("pointsman_loop", default=None)
 
 
-@contextmanager
-def one_loop() -> Iterator[None]:
+def one_loop() -> AbstractContextManager[None]:
     """Count the calls made inside the block anew: an agent that is taken up again may make them once more."""
-    token = _LOOP.set(_Loop())
-    try:
-        yield
-    finally:
-        _LOOP.reset(token)
+    return set_to(_LOOP, _Loop())
 
 
 class LoopMiddleware(AgentMiddleware[Any, Any]):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
+from ...configs.process.variables import set_to
 from ...dispatch import sync
 from ...dispatch.request import one_line
 from ...tools.facts import call_facts
@@ -50,14 +51,9 @@ class Check:
 _CHECK: ContextVar[Check | None] = ContextVar("pointsman_check", default=None)
 
 
-@contextmanager
-def checked(check: Check) -> Iterator[None]:
+def checked(check: Check) -> AbstractContextManager[None]:
     """Have the calls of the step inside the block checked."""
-    token = _CHECK.set(check)
-    try:
-        yield
-    finally:
-        _CHECK.reset(token)
+    return set_to(_CHECK, check)
 
 
 class CheckMiddleware(AgentMiddleware[Any, Any]):
