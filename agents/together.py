@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from langchain.agents.middleware import AgentMiddleware
-from langchain_core.messages import ToolMessage
 from langgraph.config import get_config
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
 from ..configs.process.variables import set_to
+from .around import AsyncToolHandler, ToolAnswer, ToolHandler
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
-    from langgraph.types import Command, PregelExecutableTask
+    from langgraph.types import PregelExecutableTask
 
 __all__ = ["Together", "TogetherMiddleware", "began", "begun", "one_invocation"]
 
@@ -126,9 +126,7 @@ def begun() -> bool:
 class TogetherMiddleware(AgentMiddleware[Any, Any]):
     """Let the other tool calls of a turn end before one that raised ends the agent; it stands outside all others."""
 
-    async def awrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
-    ) -> ToolMessage | Command[Any]:
+    async def awrap_tool_call(self, request: ToolCallRequest, handler: AsyncToolHandler) -> ToolAnswer:
         """Make the call as one of its turn."""
         invocation = _INVOCATION.get()
         with _one_call():
@@ -137,9 +135,7 @@ class TogetherMiddleware(AgentMiddleware[Any, Any]):
             async with invocation.task():
                 return await handler(request)
 
-    def wrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
-    ) -> ToolMessage | Command[Any]:
+    def wrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolAnswer:
         """Make the call; in synchronous code nothing is cancelled."""
         with _one_call():
             return handler(request)
