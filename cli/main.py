@@ -67,7 +67,7 @@ class _Root(TyperGroup):
         import_module(f".commands.{COMMANDS[cmd_name][0]}", __package__).register(home)
         command = typer.main.get_group(home).commands[cmd_name]
         options = import_module(".options", __package__)
-        options.add_shared(command)
+        options.add_project(command)
         options.name_arguments(command)
         return command
 
@@ -156,6 +156,10 @@ def _root(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
+    from .settings import GIVEN, Given
+
+    # Of an earlier command in this process nothing holds.
+    GIVEN.set(Given())
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

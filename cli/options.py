@@ -3,41 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
 __all__ = [
-    "AsJson", "Batch", "Config", "DryRun", "File", "Jobs", "MaxCost", "MaxInput", "MaxSteps", "MaxTokens", "Offline",
-    "Sandbox", "Set", "Tag", "Thread", "Timeout", "User", "UserClass", "Workspace", "add_listing", "add_shared",
-    "again", "name_arguments",
+    "AsJson", "Batch", "DryRun", "File", "Jobs", "MaxCost", "MaxInput", "MaxSteps", "MaxTokens", "Tag", "Thread",
+    "Timeout", "User", "UserClass", "add_listing", "add_project", "name_arguments", "project",
 ]  # fmt: skip
 
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="DIR", help="Folder with models.yaml and the like; ./configs when left out."),
-]
-
-
-def _given(parameter: typer.CallbackParam, value: bool) -> bool:
-    from . import settings
-
-    {"trust": settings.TRUST, "offline": settings.OFFLINE}[str(parameter.name)].set(value)
-    return value
-
-
-Offline = Annotated[
-    bool, typer.Option("--offline", help="Use no network: hosted providers are simulated here.", callback=_given)
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as routing.strategy=quality."),
-]
+F = TypeVar("F", bound=Callable[..., None])
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Workspace = Annotated[
-    Path | None, typer.Option("--workspace", metavar="DIR", help="Folder the file and shell tools may touch.")
-]
 Batch = Annotated[
     Path | None, typer.Option("--batch", metavar="FILE.csv", help="Run each row of a CSV (text[,label]).")
 ]
@@ -59,15 +37,6 @@ Thread = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show steps, models and worst cost, and call nothing; 2 if it cannot run.")
 ]
-Sandbox = Annotated[
-    Literal["required", "ask"] | None,
-    typer.Option(
-        "--sandbox",
-        metavar="required|ask",
-        help="Where shell commands cannot be confined: run none, or ask a person about each; "
-        "ask at a terminal, else required, when left out.",
-    ),
-]
 MaxInput = Annotated[int, typer.Option("--max-input", min=1, metavar="BYTES", help="Largest input accepted.")]
 MaxSteps = Annotated[int, typer.Option("--max-steps", min=1, metavar="N", help="Steps of the graph a run may take.")]
 Timeout = Annotated[float | None, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Time a run may take.")]
@@ -80,35 +49,53 @@ Tag = Annotated[
     list[str] | None, typer.Option("--tag", metavar="LABEL", help="A label for the ledger; may be repeated.")
 ]
 
-_Trust = Annotated[
-    bool,
-    typer.Option(
-        "--trust", help="Trust this folder's files as they are, for this command.", expose_value=False, callback=_given
-    ),
-]
 
+def project(*names: str) -> Callable[[F], F]:
+    """Give a command the options by which it finds its project, which are kept in `settings.GIVEN`.
 
-_Simulated = Annotated[
-    bool,
-    typer.Option(
-        "--offline", help="Of what ran with --offline, and with no network.", expose_value=False, callback=_given
-    ),
-]
-
-
-def _shared(trust: _Trust = False, offline: _Simulated = False) -> None: ...
-
-
-def again(config: Path | None, workspace: Path | None, overrides: list[str] | None, *, offline: bool) -> list[str]:
-    """The options with which a later command finds the same project, settings and workspace, from any folder in it.
+    Those are ``--config``, ``--trust`` and ``--offline``, the latter for what it looks at only, unless it is named.
 
     Args:
-        config: As given, and so are the others.
+        names: Further ones of `_project`.
     """
-    words = ["--offline"] if offline else []
-    for name, folder in (("--config", config), ("--workspace", workspace)):
-        words += [] if folder is None else [name, str(folder.absolute())]
-    return [*words, *(word for one in overrides or () for word in ("--set", one))]
+
+    def declare(command: F) -> F:
+        command.__dict__["project"] = names
+        return command
+
+    return declare
+
+
+def _given(parameter: typer.CallbackParam, value: Any) -> None:
+    from .settings import GIVEN
+
+    GIVEN.set(replace(GIVEN.get(), **{str(parameter.name): value}))
+
+
+def _option(name: str, help: str, metavar: str | None = None) -> Any:
+    return typer.Option(name, metavar=metavar, help=help, expose_value=False, callback=_given)
+
+
+_SANDBOX = (
+    "Where shell commands cannot be confined: run none, or ask a person about each; ask at a terminal, else required, "
+    "when left out."
+)
+
+
+def _project(
+    workspace: Annotated[
+        Path | None, _option("--workspace", "Folder the file and shell tools may touch.", "DIR")
+    ] = None,
+    sandbox: Annotated[Literal["required", "ask"] | None, _option("--sandbox", _SANDBOX, "required|ask")] = None,
+    config: Annotated[
+        Path | None, _option("--config", "Folder with models.yaml and the like; ./configs when left out.", "DIR")
+    ] = None,
+    offline: Annotated[bool, _option("--offline", "Use no network: hosted providers are simulated here.")] = False,
+    overrides: Annotated[
+        list[str] | None, _option("--set", "Override a setting, such as routing.strategy=quality.", "KEY=VALUE")
+    ] = None,
+    trust: Annotated[bool, _option("--trust", "Trust this folder's files as they are, for this command.")] = False,
+) -> None: ...
 
 
 def add_listing(app: typer.Typer, listing: Callable[..., None], *below: Callable[..., None]) -> None:
@@ -139,17 +126,25 @@ def name_arguments(command: Any) -> None:
             parameter.display_type_rich = lambda ctx: None
 
 
-def add_shared(command: Any) -> None:
-    """Give ``--trust`` and ``--offline`` to a command, and to those below it, that reads the configuration.
+def add_project(command: Any) -> None:
+    """Give a command, and those below it, the options that `project` says.
 
     Args:
         command: As Typer makes it.
     """
     for inner in getattr(command, "commands", {}).values():
-        add_shared(inner)
-    has = {parameter.name for parameter in command.params}
-    if command.name != "trust" and "config" in has:
-        home = typer.Typer(rich_markup_mode=None, add_completion=False)
-        home.command()(_shared)
-        shared = typer.main.get_command(home).params
-        command.params += [one for one in shared if one.name in ("trust", "offline") and one.name not in has]
+        add_project(inner)
+    named = getattr(command.callback, "project", None)
+    if named is None:
+        return
+    home = typer.Typer(rich_markup_mode=None, add_completion=False)
+    home.command()(_project)
+    known: dict[Any, Any] = {one.name: one for one in typer.main.get_command(home).params}
+    own = [one for name, one in known.items() if name in ("config", *named)]
+    at = next((place for place, one in enumerate(command.params) if one.name == "json"), len(command.params))
+    command.params[at:at] = own
+    if command.name != "trust":
+        command.params.append(known["trust"])
+        if "offline" not in named:
+            known["offline"].help = "Of what ran with --offline, and with no network."
+            command.params.append(known["offline"])

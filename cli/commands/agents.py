@@ -27,16 +27,14 @@ def register(app: typer.Typer) -> None:
     app.command("models")(models)
 
 
+@options.project("offline", "overrides")
 def agents(
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """List the built-in and configured agents, and the model each would run on now."""
     from ..settings import opened
 
-    with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         found = [_agent(runtime, name) for name in runtime.settings.agents]
     if json:
         as_json(found)
@@ -79,16 +77,14 @@ def _why(preferred: str | None, decision: Any) -> str:
     return "; ".join(hit.reason for hit in reversed(decision.rules)) or "the cheapest that qualifies"
 
 
+@options.project("offline", "overrides")
 def models(
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """List the catalogue: tiers, prices, what each model takes, and whether it can be used here."""
     from ..settings import opened
 
-    with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         cards = sorted(runtime.dispatcher.cards.values(), key=lambda card: card.tier.rank)
         reasons = {name: why.reason for name, why in runtime.dispatcher.availability.providers.items()}
         found = [_model(card, reasons) for card in cards]

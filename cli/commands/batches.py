@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from json import dumps
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -44,12 +43,11 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="batch", help="Have work that can wait done at the price of the providers' batch APIs.")
 
 
+@options.project("overrides")
 def submit(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="JSON lines of requests; standard input when left out.")
     ] = "-",
-    config: options.Config = None,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Hand in the requests of a file, each as 'pointsman route' takes it, and print the id of the batch."""
@@ -63,7 +61,7 @@ def submit(
         else:
             asked.append(made)
     if asked:
-        with _opened(config, overrides) as batches:
+        with _opened() as batches:
             batch = run_to_end(batches.submit([ask for ask, _ in asked], [step for _, step in asked]))
             row, parts = batches.book.batch(batch), batches.book.parts(batch)
         if json:
@@ -77,9 +75,10 @@ def submit(
         raise typer.Exit(ExitCode.USAGE)
 
 
-def list_(config: options.Config = None, json: options.AsJson = False) -> None:
+@options.project()
+def list_(json: options.AsJson = False) -> None:
     """List the batches of the last 30 days."""
-    with _opened(config) as batches:
+    with _opened() as batches:
         found = [(row, batches.book.parts(row.id)) for row in batches.book.batches()]
     if json:
         as_json([_record(row, parts) for row, parts in found])
@@ -90,9 +89,10 @@ def list_(config: options.Config = None, json: options.AsJson = False) -> None:
         result(table(rows, ("batch", "submitted", "requests", "answered", "failed", "state"), right=[2, 3, 4]))
 
 
-def show(batch: _Id, config: options.Config = None, json: options.AsJson = False) -> None:
+@options.project()
+def show(batch: _Id, json: options.AsJson = False) -> None:
     """Show how far a batch is, without asking the providers."""
-    with _opened(config) as batches:
+    with _opened() as batches:
         row, parts = batches.book.batch(batch), batches.book.parts(batch)
     if json:
         as_json(_record(row, parts))
@@ -103,6 +103,7 @@ def show(batch: _Id, config: options.Config = None, json: options.AsJson = False
         result(table(rows, ("model", "state", "at the provider", "which says")))
 
 
+@options.project("overrides")
 def collect(
     batch: _Id,
     wait: Annotated[bool, typer.Option("--wait", help="Until every request is answered.")] = False,
@@ -110,8 +111,6 @@ def collect(
         list[str] | None,
         typer.Option(metavar="FILE.py:CLASS", help="A pydantic class that judges typed answers; runs its file."),
     ] = None,
-    config: options.Config = None,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Print the answers in the order of the requests; collecting twice costs nothing.
@@ -122,7 +121,7 @@ def collect(
     from ..target.target import load_class
 
     outputs = [load_class(spec) for spec in output or ()]
-    with _opened(config, overrides, outputs) as batches:
+    with _opened(outputs) as batches:
         row = run_to_end(_collected(batches, batch, wait=wait))
         answers = [] if row.ended is None else batches.answers(batch)
     if row.ended is None:
@@ -148,13 +147,11 @@ async def _collected(batches: Batches, batch: str, *, wait: bool) -> BatchRow:
 
 
 @contextmanager
-def _opened(
-    config: Path | None, overrides: list[str] | None = None, outputs: Sequence[type[BaseModel]] = ()
-) -> Iterator[Batches]:
+def _opened(outputs: Sequence[type[BaseModel]] = ()) -> Iterator[Batches]:
     from ...dispatch.batch.batches import Batches
     from ..settings import opened
 
-    with opened(config, overrides=overrides) as runtime:
+    with opened() as runtime:
         batches = Batches(runtime.dispatcher, outputs=outputs)
         try:
             yield batches

@@ -23,21 +23,19 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="config", help="Show the settings in force, and check them.")
 
 
+@options.project("offline", "overrides")
 def show(
     section: Annotated[
         str, typer.Argument(metavar="SECTION", help="Only this section, such as routing or models.PROVIDER/NAME.")
     ] = "",
     origin: Annotated[bool, typer.Option("--origin", help="Say where each setting comes from.")] = False,
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Show the settings in force; keys appear by the name of their variable only."""
     from ...configs.errors import ConfigError
     from ..settings import settings_of
 
-    settings = settings_of(config, offline=offline, overrides=overrides)
+    settings = settings_of()
     made = settings.model_dump(mode="json", exclude={"origins", "secrets"}, exclude_none=True)
     leaves = [(name, value) for name, value in _leaves(made) if _below(name, section)]
     if section and not leaves:
@@ -49,10 +47,8 @@ def show(
     result(table(rows))
 
 
+@options.project("offline", "overrides")
 def check(
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Look for likely mistakes: rules that never apply, names that nothing bears, tiers that one outage empties.
@@ -64,7 +60,7 @@ def check(
     from ...routing.request import RoutingContext
     from ..settings import settings_of
 
-    settings = settings_of(config, offline=offline, overrides=overrides)
+    settings = settings_of()
     policy = policy_of(settings, catalogue(settings, PriceBook(settings.models)))
     found = problems(settings, policy, RoutingContext(unavailable=unavailable(settings)))
     faults = [str(one) for one in found if not one.subject.startswith(("class ", "tier "))]

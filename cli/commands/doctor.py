@@ -7,7 +7,6 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -40,11 +39,12 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
-def doctor(config: options.Config = None, offline: options.Offline = False, json: options.AsJson = False) -> None:
+@options.project("offline")
+def doctor(json: options.AsJson = False) -> None:
     """Check this machine and project; ends with code 1 when something is broken."""
     found: list[_Finding] = []
     colours = {"ok": "green", "missing": "yellow", "broken": "red"}
-    for finding in _findings(config, offline):
+    for finding in _findings():
         found.append(finding)
         if not json:
             state = paint(f"{finding.state:<8}", colours[finding.state], err=False)
@@ -55,13 +55,13 @@ def doctor(config: options.Config = None, offline: options.Offline = False, json
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _findings(config: Path | None, offline: bool) -> Iterator[_Finding]:
+def _findings() -> Iterator[_Finding]:
     from ..settings import settings_of
 
     yield _python()
     yield from _versions()
     try:
-        settings = settings_of(config, offline=offline)
+        settings = settings_of()
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the configuration is what was asked for
         yield _Finding("configuration", "broken", judge(error)[1])
         return

@@ -43,6 +43,7 @@ def register(app: typer.Typer) -> None:
     app.command("drill")(drill)
 
 
+@options.project("overrides")
 def drill(
     target: Annotated[
         str | None, typer.Option("--target", metavar="FILE:NAME", help="A workflow of your own, instead of the mix.")
@@ -54,8 +55,6 @@ def drill(
         Path | None, typer.Option("--scenario", metavar="FILE", help="YAML that scripts the one drill to run.")
     ] = None,
     usable: Annotated[bool, typer.Option("--usable", help="Leave out providers without a key or server here.")] = False,
-    config: options.Config = None,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Take away, slow, corrupt and flood each provider the policy asks first, and measure how the steps end.
@@ -65,7 +64,7 @@ def drill(
     from ...simulator import Scenario
     from ..settings import settings_of
 
-    settings = settings_of(config, overrides=overrides)
+    settings = settings_of()
     script = Scenario.load(scenario) if scenario else None
     with _sealed():
         steps = _steps(target, text, run_tools)

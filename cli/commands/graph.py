@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command("graph")(graph)
 
 
+@options.project()
 def graph(
     target: Annotated[
         str | None, typer.Argument(metavar="TARGET", help=f"file.py:name or module:name; {DEFAULT} when left out.")
@@ -32,13 +33,12 @@ def graph(
     mermaid: Annotated[
         bool, typer.Option("--mermaid/--ascii", help="Mermaid for a document, or a drawing for the terminal.")
     ] = False,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Draw the LangGraph graph of a workflow; dotted edges are choices."""
     from ..settings import opened
 
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         workflow = found_target(target or DEFAULT, runtime, name_it=None if target else f"'pointsman graph {DEFAULT}'")
         drawn: Graph = workflow.builder(runtime).compile().get_graph()
     edges = [(edge.source, edge.target, bool(edge.conditional)) for edge in drawn.edges]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -42,17 +41,17 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="provider", help="Show the state of models, probe them, and switch one off and on.")
 
 
+@options.project()
 def off(
     name: _Name,
     duration: Annotated[float, typer.Option("--for", metavar="SECONDS", min=0.001, help="For how long.")],
     reason: Annotated[
         str, typer.Option("--reason", metavar="WHY", help="Why, shown with every decision it changes.")
     ] = "",
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Let nothing of this project ask it for so many seconds; running processes heed it at once."""
-    settings, switches = _opened(config)
+    settings, switches = _opened()
     _check([name], settings)
     now = time.time()
     switch = switches.off(name, now + duration, reason)
@@ -62,9 +61,10 @@ def off(
         result(f"{name} is {switch.said}")
 
 
-def on(name: _Name, config: options.Config = None, json: options.AsJson = False) -> None:
+@options.project()
+def on(name: _Name, json: options.AsJson = False) -> None:
     """Switch it on before its time is over."""
-    settings, switches = _opened(config)
+    settings, switches = _opened()
     was_off = switches.on(name)
     if not was_off:
         _check([name], settings)
@@ -74,13 +74,14 @@ def on(name: _Name, config: options.Config = None, json: options.AsJson = False)
         result(f"{name} is on again" if was_off else f"{name} was not switched off")
 
 
-def list_(config: options.Config = None, json: options.AsJson = False) -> None:
+@options.project()
+def list_(json: options.AsJson = False) -> None:
     """List how each model is: usable, switched off, or left alone for its failures or slowness, and its limits.
 
     What is known of failures is what the processes of this project found out; a key that was refused is each process's
     own affair, so other processes try it anew.
     """
-    settings, switches = _opened(config, changes=False)
+    settings, switches = _opened(changes=False)
     records = _states(settings, switches.all(), _kept(settings))
     if json:
         as_json(records)
@@ -98,12 +99,12 @@ def list_(config: options.Config = None, json: options.AsJson = False) -> None:
     result(table(rows, ("name", "state", "for", "why", "takes a minute"), right=[2]))
 
 
+@options.project()
 def probe(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME", help="Providers or models; all that can be used if none.")
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.001, help="For each answer.")] = 30.0,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Ask each model for one word, at its price; ends with code 1 when one does not answer.
@@ -114,7 +115,7 @@ def probe(
     from ..settings import settings_of
 
     # An answer given before would say nothing of the model.
-    settings = settings_of(config, overrides=["routing.cache.mode=off"])
+    settings = settings_of(overrides=["routing.cache.mode=off"])
     _check(names or (), settings)
     home = Dispatcher(settings)
     try:
@@ -185,12 +186,12 @@ def _probe_record(probed: Probed) -> dict[str, Any]:
     }
 
 
-def _opened(config: Path | None, *, changes: bool = True) -> tuple[Settings, Overrides]:
+def _opened(*, changes: bool = True) -> tuple[Settings, Overrides]:
     from ...dispatch.guards.availability import OVERRIDES_FILE, Overrides
     from ...dispatch.state.ownership import claim, refuse_foreign
     from ..settings import settings_of
 
-    settings = settings_of(config)
+    settings = settings_of()
     (claim if changes else refuse_foreign)(settings)
     return settings, Overrides(settings.state / OVERRIDES_FILE)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     app.command("replay")(replay)
 
 
+@options.project("overrides")
 def replay(
     policy: Annotated[Path, typer.Option("--policy", metavar="FILE", help="Stands in for the project's routing.yaml.")],
     since: Annotated[
@@ -40,8 +41,6 @@ def replay(
     ] = None,
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Only the decisions of this run.")] = None,
     each: Annotated[bool, typer.Option("--each", help="Print a JSON line for every decision first.")] = False,
-    config: options.Config = None,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Say what a routing policy would have changed of what is recorded, without asking any model."""
@@ -49,9 +48,9 @@ def replay(
     from ...ledger.ledger import Ledger
     from ..settings import settings_of
 
-    kept = settings_of(config, overrides=overrides)
+    kept = settings_of()
     file = kept.state / "ledger.db"
-    settings = _with_policy(policy, config, overrides)
+    settings = _with_policy(policy)
     start = durations.since(since)
     if not file.is_file():
         raise ConfigError("nothing has been recorded yet: pointsman run", file=file)
@@ -74,15 +73,15 @@ def replay(
         result("\n".join(_told(made)))
 
 
-def _with_policy(policy: Path, config: Path | None, overrides: Sequence[str] | None) -> Settings:
+def _with_policy(policy: Path) -> Settings:
     """The settings as they would be with this file in the place of routing.yaml."""
     from ...configs.errors import ConfigError
     from ...configs.loading.layers import FILES
-    from ..settings import settings_of
+    from ..settings import GIVEN, settings_of
 
     if not policy.is_file():
         raise ConfigError("there is no such policy file", file=policy)
-    home = config or (Path("configs") if Path("configs").is_dir() else Path())
+    home = GIVEN.get().config or (Path("configs") if Path("configs").is_dir() else Path())
     with TemporaryDirectory() as name:
         folder = Path(name)
         for sibling in FILES:
@@ -91,7 +90,7 @@ def _with_policy(policy: Path, config: Path | None, overrides: Sequence[str] | N
         shutil.copyfile(policy, folder / "routing.yaml")
         try:
             # The named file is only compared with, and its siblings have been asked about by now.
-            return settings_of(folder, overrides=overrides, trust=True)
+            return settings_of(config=folder, trust=True)
         except ConfigError as error:
             raise ConfigError(str(error).replace(str(folder / "routing.yaml"), str(policy))) from None
 

@@ -29,13 +29,13 @@ def register(app: typer.Typer) -> None:
     app.command("report")(report)
 
 
+@options.project()
 def report(
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Only this run.")] = None,
     since: Annotated[
         str | None, typer.Option("--since", metavar="WHEN", help="Only since then: 2h, 7d, or 2026-11-30[T12:00] UTC.")
     ] = None,
     tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="Only runs with this tag.")] = None,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Show the routing distribution, cost, failures, latency and savings of what ran."""
@@ -44,7 +44,7 @@ def report(
     from ..settings import opened
 
     start = durations.since(since)
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         if run is not None and runtime.ledger.run(run) is None:
             raise NoRun(runtime.settings.state, run)
         # A call that was under way in a process that was killed becomes a row.

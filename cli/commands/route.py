@@ -44,21 +44,21 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="route", help=said)
 
 
+@options.project("offline", "overrides")
 def decide(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="JSON lines of requests; standard input when left out.")
     ] = "-",
     usable: _Usable = False,
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Decide which model may run each request.
 
     Over the whole catalogue, so that the answer is the same on every machine, unless --usable.
     """
-    decider = _Decider(config, offline=offline, overrides=overrides, usable=usable)
+    from ..settings import GIVEN
+
+    decider = _Decider(usable=usable or GIVEN.get().offline)
     rows: list[tuple[object, ...]] = []
     broken = 0
     for number, text in lines_of(file):
@@ -93,19 +93,19 @@ def decide(
         raise typer.Exit(ExitCode.USAGE)
 
 
+@options.project()
 def explain(
     what: Annotated[str, typer.Argument(metavar="ID|FILE|-", help="A decision's id in the ledger, or a request.")],
     usable: _Usable = False,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Explain a recorded decision, or the decision a request would get."""
-    stored = None if what == "-" or Path(what).is_file() else _stored(what, config)
+    stored = None if what == "-" or Path(what).is_file() else _stored(what)
     requests: list[RouteRequest | None] = []
     if stored is not None:
         records = [stored]
     else:
-        decider = _Decider(config, offline=False, overrides=None, usable=usable)
+        decider = _Decider(usable=usable)
         requests = [request_of(text, number) for number, text in lines_of(what)]
         records = [decider.record(decider.decide(request)) for request in requests if request is not None]
     for record in records:
@@ -120,15 +120,15 @@ def explain(
 class _Decider:
     """Routing over the catalogue, without a ledger, so that nothing is written."""
 
-    def __init__(self, config: Path | None, *, offline: bool, overrides: list[str] | None, usable: bool) -> None:
+    def __init__(self, *, usable: bool) -> None:
         from ...dispatch.catalog import catalogue, policy_of, unavailable
         from ...ledger.prices import PriceBook
         from ..settings import settings_of
 
-        settings: Settings = settings_of(config, offline=offline, overrides=overrides)
+        settings: Settings = settings_of()
         cards = catalogue(settings, PriceBook(settings.models))
         self._policy = policy_of(settings, cards)
-        self._unavailable = dict(unavailable(settings)) if usable or offline else {}
+        self._unavailable = dict(unavailable(settings)) if usable else {}
         if settings.routing.scorer == "classifier":
             progress("no model is asked here, so the rules decide without the classifier")
 
@@ -144,12 +144,12 @@ class _Decider:
         return dict(decision_dict(decision))
 
 
-def _stored(decision: str, config: Path | None) -> dict[str, Any]:
+def _stored(decision: str) -> dict[str, Any]:
     from ...configs.errors import ConfigError
     from ..io.records import decision_record
     from ..settings import opened
 
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         row = runtime.ledger.decision(decision)
     if row is None:
         raise ConfigError(

@@ -88,14 +88,13 @@ def train(
         raise typer.Exit(ExitCode.USAGE)
 
 
+@options.project("overrides")
 def evaluate(
     file: _File,
     router: Annotated[Path | None, typer.Option("--router", metavar="FILE", help="The router to measure.")] = None,
     classifier: Annotated[
         bool, typer.Option("--classifier", help="Measure the small model that judges steps; it is asked for each.")
     ] = False,
-    config: options.Config = None,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Measure a router, or the classifier, beside baselines that need none, and keep what that proves.
@@ -111,7 +110,7 @@ def evaluate(
 
     if (router is None) is not classifier:
         raise ConfigError("say what to measure: --router FILE, or --classifier")
-    settings = settings_of(config, overrides=overrides)
+    settings = settings_of()
     read = _read(file)
     end_cleanly()
     if router is None:

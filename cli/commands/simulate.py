@@ -19,13 +19,13 @@ def register(app: typer.Typer) -> None:
     app.command("simulate")(simulate)
 
 
+@options.project()
 def simulate(
     scenario: Annotated[
         Path | None, typer.Option("--scenario", metavar="FILE", help="YAML that scripts replies and faults.")
     ] = None,
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 0 for a free one.")] = 8790,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Serve the providers' wire formats until Ctrl-C, and print the lines that point Pointsman at them."""
@@ -33,7 +33,7 @@ def simulate(
     from ...simulator.paths import PATHS
     from ..settings import settings_of
 
-    entries = settings_of(config).providers.items()
+    entries = settings_of().providers.items()
     hosted = {name: entry for name, entry in entries if not entry.local and entry.backend in PATHS}
     played = Scenario.load(scenario) if scenario else None
 

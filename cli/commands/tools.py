@@ -23,9 +23,8 @@ def register(app: typer.Typer) -> None:
     app.command("tools")(tools)
 
 
+@options.project("workspace")
 def tools(
-    workspace: options.Workspace = None,
-    config: options.Config = None,
     accept: Annotated[
         list[str] | None,
         typer.Option("--accept", metavar="NAME", help="Use a tool of an MCP server as it is described now."),
@@ -36,7 +35,7 @@ def tools(
     from ...configs.errors import ConfigError
     from ..settings import opened
 
-    with opened(config, workspace=workspace, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         servers = runtime.tools.mcp
         for name in accept or ():
             if servers is None:

@@ -42,10 +42,10 @@ def register(app: typer.Typer) -> None:
     app.command("trust")(trust)
 
 
+@options.project()
 def trust(
     yes: Annotated[bool, typer.Option("--yes", help="Trust them without asking.")] = False,
     forget: Annotated[bool, typer.Option("--forget", help="Stop trusting this folder's files.")] = False,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Show what this folder's files ask for beyond your own configuration, with what has changed, and trust them.
@@ -57,8 +57,9 @@ def trust(
     from ...configs.loading.loader import environment, review
     from ...configs.loading.trust import TrustStore
     from ...dispatch.state.adoption import take_over
+    from ..settings import GIVEN
 
-    environ = environment()
+    environ, config = environment(), GIVEN.get().config
     wants, texts = review(environ=environ, config_dir=config)
     files = {**texts, **_default_target()}
     store = TrustStore(environ)

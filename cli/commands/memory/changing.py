@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["add", "forget", "reindex"]
 
 
+@options.project()
 def add(
     path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="Markdown, text or PDF to keep, in passages.")],
     namespace: Namespace = "knowledge",
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Read a document, or a folder of them, into the memory."""
@@ -32,7 +32,7 @@ def add(
 
     notes = _notes(path)
     end_cleanly()
-    with opened(config) as runtime:
+    with opened() as runtime:
         if not labels(namespace):
             raise ConfigError("--namespace must not be empty")
         runtime.store.remember_all(labels(namespace), notes)
@@ -43,6 +43,7 @@ def add(
         result(f"{len(notes)} passages from {len({s.partition('#')[0] for s in sources})} files are in {namespace}")
 
 
+@options.project()
 def forget(
     item: Annotated[
         list[str] | None, typer.Option("--id", metavar="ID", help="Forget this item; may be repeated.")
@@ -56,7 +57,6 @@ def forget(
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Forget what this run wrote.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Forget everything.")] = False,
     namespace: Namespace = "",
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Delete by id, source, author, run or namespace; given together, they narrow.
@@ -69,7 +69,7 @@ def forget(
     from ...settings import opened
 
     end_cleanly()
-    with opened(config) as runtime:
+    with opened() as runtime:
         gone = asyncio.run(
             forget(
                 runtime,
@@ -97,7 +97,8 @@ def forget(
         progress(f"still held by what is under way or waits: {held}; forget again when that is over")
 
 
-def reindex(config: options.Config = None, json: options.AsJson = False) -> None:
+@options.project()
+def reindex(json: options.AsJson = False) -> None:
     """Embed the whole memory anew: it was filled with another embedder than the one that is in use.
 
     Texts, writers, trust, history and what was forgotten stay as they are. It is kept whole or not at all.
@@ -109,7 +110,7 @@ def reindex(config: options.Config = None, json: options.AsJson = False) -> None
     from ...settings import opened
 
     end_cleanly()
-    with opened(config) as runtime:
+    with opened() as runtime:
         settings = runtime.settings
         if settings.memory is not None:
             raise ConfigError(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "list_", "search", "show", "stats", "why"]
 
 
+@options.project()
 def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Most items to show.")] = 5,
@@ -28,7 +29,6 @@ def search(
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why each item was found.")] = False,
     namespace: Namespace = "",
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Find what the memory holds on a question, best first."""
@@ -38,7 +38,7 @@ def search(
 
     if when is not None and window_in(when) is None:
         raise ConfigError(f"--when {when!r} names no time: write such as 'last week', 'in March' or '3 days ago'")
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         found = runtime.store.recall(labels(namespace), query, limit=limit, when=when, explain=explain)
     if json:
         as_json([_recalled(item) for item in found])
@@ -56,17 +56,17 @@ def search(
             result(f"      {listed}{'; words ' if item.parts.matched else ''}{', '.join(item.parts.matched)}")
 
 
+@options.project()
 def list_(
     namespace: Namespace = "",
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Most items to list.")] = 50,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """List the namespaces, or the items of one."""
     from ...settings import opened
 
     path = labels(namespace)
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         if not path:
             spaces = ["/".join(space) for space in runtime.store.list_namespaces(limit=1000)]
             if json:
@@ -82,9 +82,9 @@ def list_(
     result(table(rows, ("namespace", "key", "text")) if rows else "nothing is stored there")
 
 
+@options.project()
 def show(
     item: Item,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Show an item whole: its value, who wrote it and when, how far it is trusted, and what it said before."""
@@ -94,7 +94,7 @@ def show(
     from ....configs.errors import ConfigError
     from ...settings import opened
 
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         found = runtime.store.item(item)
         kept = found and runtime.store.batch([GetOp(found.namespace, found.key, refresh_ttl=False)])[0]
         versions = runtime.store.history(item)[:-1]
@@ -126,11 +126,12 @@ def show(
         result(f"  {short(str(version.value.get('text', version.value)), 400)}")
 
 
-def stats(config: options.Config = None, json: options.AsJson = False) -> None:
+@options.project()
+def stats(json: options.AsJson = False) -> None:
     """Show how much the memory holds, how far it is trusted, by which embedder it is found, and its size on disk."""
     from ...settings import opened
 
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         held = runtime.store.stats()
     if json:
         as_json(held)
@@ -148,16 +149,16 @@ def stats(config: options.Config = None, json: options.AsJson = False) -> None:
     result(f"{sizes['database'] / 1e6:.1f} MB in the database, {sizes['chroma'] / 1e6:.1f} MB in Chroma's files")
 
 
+@options.project()
 def why(
     item: Item,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Show what an item was made from, how far each of it is trusted, and who wrote it."""
     from ....configs.errors import ConfigError
     from ...settings import opened
 
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         steps = runtime.store.why(item)
     if steps[0][2] is None:
         raise ConfigError(_unknown(item))
@@ -172,11 +173,11 @@ def why(
             result(f"{'  ' * depth}  {short(found.text, 200)}")
 
 
+@options.project()
 def evaluate(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Items and questions as JSONL, or conversations as JSON.")
     ],
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Measure how much of what answers your own questions is found, beside keywords and vectors alone.
@@ -188,7 +189,7 @@ def evaluate(
     from ....memory.evaluation import evaluate
     from ...settings import settings_of
 
-    report = evaluate(file, embedder_of(settings_of(config)))
+    report = evaluate(file, embedder_of(settings_of()))
     if json:
         as_json(report)
         return

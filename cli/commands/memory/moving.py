@@ -23,11 +23,11 @@ _FORMAT = 1
 _PAGE = 500
 
 
+@options.project()
 def export(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Where to write; a file that is there is not overwritten.")
     ],
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Write all items to a file, for 'memory import': values, writers, trust, lineage, expiry and vectors.
@@ -38,7 +38,7 @@ def export(
     from ...settings import opened
 
     end_cleanly()
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         count = 0
         try:
             with file.open("x", encoding="ascii") as out:
@@ -81,9 +81,9 @@ def _lines(store: ChromaStore) -> Iterator[tuple[str, int]]:
     yield line({"items": count, "signature": user_seal().sign(digest.hexdigest())}), 0
 
 
+@options.project()
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that 'memory export' wrote.")],
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Take in the items of a file; done again, it changes nothing.
@@ -96,7 +96,7 @@ def import_(
 
     end_cleanly()
     counts: dict[str, int] = {}
-    with opened(config) as runtime:
+    with opened() as runtime:
         head, end, trusted = _checked(file)
         if not trusted:
             progress(f"{file} was exported by somebody else, or changed since: its items come in untrusted")

@@ -16,6 +16,7 @@ from ...io.output import as_json, progress, result
 __all__ = ["serve"]
 
 
+@options.project()
 def serve(
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 0 for a free one.")] = 8791,
@@ -23,7 +24,6 @@ def serve(
         Path | None, typer.Option("--tls-certificate", metavar="FILE", help="Speak HTTPS with this certificate.")
     ] = None,
     key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's key.")] = None,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Serve the memory until Ctrl-C, and print the lines with which other projects use it.
@@ -39,7 +39,7 @@ def serve(
     from ....memory.serving.server import serve as serving
     from ...settings import opened
 
-    with opened(config) as runtime:
+    with opened() as runtime:
         if runtime.settings.memory is not None:
             raise ConfigError(
                 f"the memory in use is itself served at {runtime.settings.memory}: unset POINTSMAN_MEMORY to serve the "

@@ -25,14 +25,15 @@ def register(app: typer.Typer) -> None:
     options.add_listing(app, approvals, revoke)
 
 
-def approvals(context: typer.Context, config: options.Config = None, json: options.AsJson = False) -> None:
+@options.project()
+def approvals(context: typer.Context, json: options.AsJson = False) -> None:
     """List the calls that a person approved for always in this project."""
     from ....agents.approval.kept import Kept
     from ...settings import opened
 
     if context.invoked_subcommand is not None:
         return
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         calls = Kept(runtime.settings.state).allowed()
     if json:
         as_json([asdict(call) for call in calls])
@@ -51,9 +52,9 @@ def approvals(context: typer.Context, config: options.Config = None, json: optio
         result(table(cells, ("id", "since (UTC)", "tool", "arguments")))
 
 
+@options.project()
 def revoke(
     call: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")],
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Ask about a call again from now on."""
@@ -61,7 +62,7 @@ def revoke(
     from ...settings import opened
 
     end_cleanly()
-    with opened(config) as runtime:
+    with opened() as runtime:
         # Whose the state is, is asked by the ledger.
         runtime.ledger.handoffs(open_only=True)
         gone = Kept(runtime.settings.state).revoke(call)

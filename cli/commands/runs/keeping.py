@@ -15,6 +15,7 @@ from .resume import run_row
 __all__ = ["cancel", "fork", "prune"]
 
 
+@options.project()
 def fork(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
     at: Annotated[
@@ -23,7 +24,6 @@ def fork(
             "--at", metavar="STEP", help="Do this step anew, and all that follows; from its end when left out."
         ),
     ] = None,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Make another run that has come as far as this one, or only to before a step, and goes on by itself.
@@ -34,7 +34,7 @@ def fork(
     from ...settings import opened
 
     end_cleanly()
-    with opened(config) as runtime:
+    with opened() as runtime:
         run_row(runtime, run)
         row = asyncio.run(forked(runtime, run, at))
     if json:
@@ -44,11 +44,11 @@ def fork(
         progress(f"go on with: pointsman resume {row.id}")
 
 
+@options.project()
 def prune(
     older_than: Annotated[
         float, typer.Option("--older-than", metavar="DAYS", min=0, help="Only runs that ended so many days ago.")
     ] = 30.0,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Delete what is kept of runs that have ended, so that they cannot be resumed; what they did and cost stays.
@@ -59,7 +59,7 @@ def prune(
     from ...settings import opened
 
     end_cleanly()
-    with opened(config) as runtime:
+    with opened() as runtime:
         runs = asyncio.run(pruned(runtime, older_than))
     if json:
         as_json({"pruned": runs})
@@ -67,9 +67,9 @@ def prune(
         result(f"{len(runs)} runs pruned")
 
 
+@options.project()
 def cancel(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Ask whatever process works on a run to stop; what is done is kept, and the run can be resumed."""
@@ -80,7 +80,7 @@ def cancel(
     from ...settings import opened
 
     end_cleanly()
-    with opened(config) as runtime:
+    with opened() as runtime:
         row = run_row(runtime, run)
         holder = holder_of(runtime.ledger, runtime.settings.state, run)
         if holder is None:

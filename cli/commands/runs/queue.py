@@ -37,11 +37,11 @@ def register(app: typer.Typer) -> None:
     options.add_listing(app, queue, done)
 
 
+@options.project()
 def queue(
     context: typer.Context,
     every: Annotated[bool, typer.Option("--all", help="Include items that are done.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show everything a person is told.")] = False,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """List what waits for a person: acts to approve, what was handed over, and runs that were interrupted."""
@@ -50,7 +50,7 @@ def queue(
 
     if context.invoked_subcommand is not None:
         return
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         rows = [_Item(row, _state(row)) for row in runtime.ledger.handoffs(open_only=not every)]
         rows += _interrupted(runtime)
         looks = full or json or has_hook(runtime.settings)
@@ -127,9 +127,9 @@ def _interrupted(runtime: Runtime) -> Iterator[_Item]:
             yield _Item(HandoffRow(row.id, row.id, row.started, "", why, row.target), _INTERRUPTED)
 
 
+@options.project()
 def done(
     item: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")],
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Tick an item off."""
@@ -138,7 +138,7 @@ def done(
     from ...settings import opened
 
     end_cleanly()
-    with opened(config) as runtime:
+    with opened() as runtime:
         fitting = [row for row in runtime.ledger.handoffs() if row.id.startswith(item)]
         if len(fitting) != 1:
             none = f"nothing in the queue has the id {item!r}: pointsman queue lists it"

@@ -70,6 +70,7 @@ def register(app: typer.Typer) -> None:
     app.command("resume")(resume)
 
 
+@options.project("workspace", "sandbox", "offline", "overrides")
 def resume(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
     approve: _Approve = None,
@@ -95,11 +96,6 @@ def resume(
     user: options.User = "",
     user_class: options.UserClass = None,
     tag: options.Tag = None,
-    workspace: options.Workspace = None,
-    sandbox: options.Sandbox = None,
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Resume a run that waits for approval or was interrupted.
@@ -108,19 +104,17 @@ def resume(
     values the run was started with.
     """
     from ...io.live import Live
-    from ...settings import opened
+    from ...settings import GIVEN, opened
 
     who = bool(approve or reject or edit or respond) or None
-    with opened(
-        config, offline=offline, overrides=overrides, workspace=workspace, sandbox=sandbox, attended=who
-    ) as runtime:
+    with opened(attended=who) as runtime:
         row = run_row(runtime, run)
         spec = target or _target_of(row)
         workflow = _found(run, spec, runtime, named=target is not None)
         if not is_named(spec, runtime):
             runtime.protect(read_with(spec))
         live = Live(json=json)
-        again = options.again(config, workspace, overrides, offline=offline)
+        again = GIVEN.get().again()
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tag or ()), max_tokens)
         said = _Said(approve or (), reject or (), edit or (), always or (), respond or (), reason, _read(given))
         try:

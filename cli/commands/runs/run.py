@@ -46,6 +46,7 @@ ApprovalOption = Annotated[
 _MaxInput = Annotated[int, typer.Option("--max-input", min=1, metavar="BYTES", help="Largest input accepted.")]
 
 
+@options.project("workspace", "sandbox", "offline", "overrides")
 def run(
     target: _Target = None,
     input_: _Input = None,
@@ -64,23 +65,18 @@ def run(
     user_class: options.UserClass = None,
     tag: options.Tag = None,
     max_input: options.MaxInput = MAX_INPUT,
-    workspace: options.Workspace = None,
-    sandbox: options.Sandbox = None,
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Run a workflow or an agent.
 
     Without an input, the project that ``pointsman init`` writes runs its sample messages.
     """
-    from ...settings import opened
+    from ...settings import GIVEN, opened
 
     if batch is not None and (file or thread or dry_run):
         raise ConfigError("--batch goes without --file, --thread and --dry-run")
     if dry_run:
-        with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
+        with opened(reads=True) as runtime:
             code = _foreseen(target, input_, file or [], max_input, runtime, json=json)
         raise typer.Exit(code)
     spec, task, rows = _what(target, input_, batch, max_input)
@@ -91,9 +87,7 @@ def run(
     bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
     who = None if approval == "ask" and messages is None else False
     name_it = None if target is not None and _names(target, input_) else f"'pointsman run {spec} INPUT'"
-    with opened(
-        config, offline=offline, overrides=overrides, workspace=workspace, sandbox=sandbox, attended=who
-    ) as runtime:
+    with opened(attended=who) as runtime:
         workflow = found_target(spec, runtime, name_it=name_it)
         if not is_named(spec, runtime):
             runtime.protect(read_with(spec))
@@ -102,7 +96,7 @@ def run(
 
             code = run_batch(workflow, messages, runtime, bounds, jobs=jobs, deny=approval == "deny", json=json)
         else:
-            again = options.again(config, workspace, overrides, offline=offline)
+            again = GIVEN.get().again()
             what = (workflow, task or "", {"files": file or (), "thread": thread}, runtime, bounds, approval)
             code = run_once(*what, stream=stream, json=json, again=again)
     raise typer.Exit(code)

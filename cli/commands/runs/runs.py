@@ -22,12 +22,12 @@ def register(app: typer.Typer) -> None:
     options.add_listing(app, runs, show, diff, fork, undo, prune, cancel)
 
 
+@options.project()
 def runs(
     context: typer.Context,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, help="Most runs to list, the newest first.")
     ] = 20,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """List what ran; 'runs show RUN' tells the story of one."""
@@ -36,7 +36,7 @@ def runs(
 
     if context.invoked_subcommand is not None:
         return
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         rows = [(row, status_of(runtime, row)) for row in runtime.ledger.runs(limit=limit)]
     if json:
         as_json([run_record(row, status) for row, status in rows])
@@ -51,9 +51,9 @@ def runs(
     result(table(cells, ("run", "started (UTC)", "status", "took", "target", "user", "tags"), right=[3]))
 
 
+@options.project()
 def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Tell the story of a run: its steps, and for each its decisions, calls and acts; what a person decided; the cost.
@@ -62,7 +62,7 @@ def show(
     """
     from ...settings import opened
 
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         # A call that was under way in a process that was killed becomes a row.
         runtime.dispatcher.budgets.reclaim()
         story = asyncio.run(Story.of(runtime, run))
@@ -72,16 +72,16 @@ def show(
         result(story.text(), painted=True)
 
 
+@options.project()
 def diff(
     first: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run.")],
     second: Annotated[str, typer.Argument(metavar="RUN", help="Id of another.")],
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Tell how two runs differ: how they ended, what they cost, and step by step their models, acts and outputs."""
     from ...settings import opened
 
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         records = [asyncio.run(Story.of(runtime, run)).record() for run in (first, second)]
     found = differences(*records)
     if json:

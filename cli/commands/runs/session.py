@@ -41,6 +41,7 @@ def register(app: typer.Typer) -> None:
     app.command("code")(code)
 
 
+@options.project("workspace", "sandbox", "offline", "overrides")
 def chat(
     target: Annotated[
         str, typer.Argument(metavar="TARGET", help="file.py:name, module:name or a name of agents.yaml.")
@@ -49,11 +50,6 @@ def chat(
     last: _Continue = False,
     max_cost: options.MaxCost = None,
     approval: ApprovalOption = "ask",
-    workspace: options.Workspace = None,
-    sandbox: options.Sandbox = None,
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: _Json = False,
 ) -> None:
     """Talk with a workflow or an agent: a run for each line, all of one conversation. --max-cost bounds each run."""
@@ -63,9 +59,7 @@ def chat(
     if thread is not None and last:
         raise ConfigError("give either --thread or --continue")
     who = None if approval == "ask" and not json else False
-    with opened(
-        config, offline=offline, overrides=overrides, workspace=workspace, sandbox=sandbox, attended=who
-    ) as runtime:
+    with opened(attended=who) as runtime:
         workflow = found_target(target, runtime)
         if not is_named(target, runtime):
             runtime.protect(read_with(target))
@@ -84,20 +78,16 @@ def chat(
     raise typer.Exit(code)
 
 
+@options.project("workspace", "sandbox", "offline", "overrides")
 def code(
     thread: options.Thread = None,
     last: _Continue = False,
     max_cost: options.MaxCost = None,
     approval: ApprovalOption = "ask",
-    workspace: options.Workspace = None,
-    sandbox: options.Sandbox = None,
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: _Json = False,
 ) -> None:
     """Have the coding agent work in this folder, in a conversation. --max-cost bounds each run."""
-    chat(_CODER, thread, last, max_cost, approval, workspace, sandbox, config, offline, overrides, json)
+    chat(_CODER, thread, last, max_cost, approval, json)
 
 
 def _face(runtime: Runtime, name: str, *, json: bool) -> Face:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["undo"]
 
 
+@options.project()
 def undo(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
     paths: Annotated[
@@ -35,7 +36,6 @@ def undo(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would change, and change nothing; 2 if it cannot.")
     ] = False,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Put the files that a run edited back as they were: all of them or, where one cannot be, none.
@@ -49,7 +49,7 @@ def undo(
     end_cleanly()
     if redo and last:
         raise ConfigError("--last and --redo go different ways: give one of them")
-    with opened(config) as runtime:
+    with opened() as runtime:
         run_row(runtime, run)
         files = undone(runtime, run, paths or (), last=last, redo=redo, force=force, dry_run=dry_run)
     if json:
