@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 __all__ = [
     "AsJson", "Batch", "DryRun", "File", "Jobs", "MaxCost", "MaxInput", "MaxSteps", "MaxTokens", "Tag", "Thread",
-    "Timeout", "User", "UserClass", "add_listing", "add_project", "name_arguments", "project",
+    "Timeout", "User", "UserClass", "add_project", "apart", "group", "listing", "name_arguments", "project",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -51,12 +52,13 @@ Tag = Annotated[
 
 
 def project(*names: str) -> Callable[[F], F]:
-    """Give a command the options by which it finds its project, which are kept in `settings.GIVEN`.
+    """Give a command further options of `_project`, which are kept in `settings.GIVEN`.
 
-    Those are ``--config``, ``--trust`` and ``--offline``, the latter for what it looks at only, unless it is named.
+    Every command has ``--config``, ``--trust`` and ``--offline``, the latter for what it looks at unless it is named
+    here; see `apart`.
 
     Args:
-        names: Further ones of `_project`.
+        names: Their parameters in `_project`.
     """
 
     def declare(command: F) -> F:
@@ -64,6 +66,12 @@ def project(*names: str) -> Callable[[F], F]:
         return command
 
     return declare
+
+
+def apart(command: F) -> F:
+    """Mark a command that works on no project, and so has no options of one."""
+    command.__dict__["project"] = None
+    return command
 
 
 def _given(parameter: typer.CallbackParam, value: Any) -> None:
@@ -98,19 +106,32 @@ def _project(
 ) -> None: ...
 
 
-def add_listing(app: typer.Typer, listing: Callable[..., None], *below: Callable[..., None]) -> None:
-    """Add a command that lists when it is given alone, and the commands below it.
+def group(help: str, commands: Mapping[str, Callable[..., None]], cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
+    """Several commands under one name.
 
     Args:
-        app: Where to add it.
-        listing: The command; its name is the function's.
-        below: Those below it, named likewise.
+        help: What is said of them all.
+        commands: Each by its name.
+        cls: What finds the command that is named.
     """
-    group = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
-    group.callback()(listing)
-    for command in below:
-        group.command(command.__name__)(command)
-    app.add_typer(group, name=listing.__name__)
+    made = typer.Typer(help=help, cls=cls, rich_markup_mode=None)
+    for name, command in commands.items():
+        made.command(name)(command)
+    return made
+
+
+def listing(command: Callable[..., None], *below: Callable[..., None]) -> typer.Typer:
+    """A command that lists when it is given alone, and the commands below it.
+
+    Args:
+        command: The command.
+        below: Those below it, named as the functions are.
+    """
+    made = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+    made.callback()(command)
+    for one in below:
+        made.command(one.__name__)(one)
+    return made
 
 
 def name_arguments(command: Any) -> None:
@@ -127,15 +148,15 @@ def name_arguments(command: Any) -> None:
 
 
 def add_project(command: Any) -> None:
-    """Give a command, and those below it, the options that `project` says.
+    """Give a command, and those below it, the options of the project that they work on.
 
     Args:
         command: As Typer makes it.
     """
     for inner in getattr(command, "commands", {}).values():
         add_project(inner)
-    named = getattr(command.callback, "project", None)
-    if named is None:
+    named = getattr(command.callback, "project", ())
+    if named is None or command.callback is None:
         return
     home = typer.Typer(rich_markup_mode=None, add_completion=False)
     home.command()(_project)

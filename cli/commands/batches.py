@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from json import dumps
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,7 @@ import typer
 
 from .. import options
 from ..errors import ExitCode
-from ..io.output import as_json, money, progress, result, short
+from ..io.output import answer, as_json, minute, money, progress, result, short
 from ..io.records import dollars
 from ..io.requests import broken_line, lines_of, request_of
 from ..io.table import table
@@ -28,19 +27,9 @@ if TYPE_CHECKING:
     from ...ledger.batches import BatchRow, PartRow
     from ...routing.request import RouteRequest
 
-__all__ = ["register"]
+__all__ = ["commands"]
 
 _Id = Annotated[str, typer.Argument(metavar="ID", help="The batch, as submit printed it.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(rich_markup_mode=None)
-    group.command("submit")(submit)
-    group.command("list")(list_)
-    group.command("show")(show)
-    group.command("collect")(collect)
-    app.add_typer(group, name="batch", help="Have work that can wait done at the price of the providers' batch APIs.")
 
 
 @options.project("overrides")
@@ -75,32 +64,24 @@ def submit(
         raise typer.Exit(ExitCode.USAGE)
 
 
-@options.project()
 def list_(json: options.AsJson = False) -> None:
     """List the batches of the last 30 days."""
     with _opened() as batches:
         found = [(row, batches.book.parts(row.id)) for row in batches.book.batches()]
-    if json:
-        as_json([_record(row, parts) for row, parts in found])
-    elif not found:
-        result("there is no batch")
-    else:
-        rows = [(row.id, _moment(row.at), row.asks, row.answered, row.failed, _state(row)) for row, _ in found]
-        result(table(rows, ("batch", "submitted", "requests", "answered", "failed", "state"), right=[2, 3, 4]))
+    rows = [(row.id, f"{minute(row.at)} UTC", row.asks, row.answered, row.failed, _state(row)) for row, _ in found]
+    text = table(rows, ("batch", "submitted", "requests", "answered", "failed", "state"), right=[2, 3, 4])
+    answer([_record(row, parts) for row, parts in found], text if found else "there is no batch", json=json)
 
 
-@options.project()
 def show(batch: _Id, json: options.AsJson = False) -> None:
     """Show how far a batch is, without asking the providers."""
     with _opened() as batches:
         row, parts = batches.book.batch(batch), batches.book.parts(batch)
-    if json:
-        as_json(_record(row, parts))
-        return
-    result(f"batch {row.id}, submitted {_moment(row.at)}: {row.answered} of {row.asks} answered, {row.failed} failed")
+    told = f"batch {row.id}, submitted {minute(row.at)} UTC: {row.answered} of {row.asks} answered, {row.failed} failed"
     if parts:
         rows = [(part.model, part.state.replace("_", " "), part.vendor or "-", part.detail or "-") for part in parts]
-        result(table(rows, ("model", "state", "at the provider", "which says")))
+        told += "\n" + table(rows, ("model", "state", "at the provider", "which says"))
+    answer(_record(row, parts), told, json=json)
 
 
 @options.project("overrides")
@@ -192,10 +173,6 @@ def _state(row: BatchRow) -> str:
     return "working" if row.ended is None else "done"
 
 
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
 def _record(row: BatchRow, parts: list[PartRow]) -> dict[str, Any]:
     return {
         "batch": row.id,
@@ -237,3 +214,9 @@ def _answer(answer: BatchAnswer) -> dict[str, Any]:
         "error": answer.error,
         "note": answer.note or None,
     }
+
+
+commands = options.group(
+    "Have work that can wait done at the price of the providers' batch APIs.",
+    {"submit": submit, "list": list_, "show": show, "collect": collect},
+)

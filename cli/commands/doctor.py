@@ -20,7 +20,7 @@ from ..io.simulated import is_simulated
 if TYPE_CHECKING:
     from ...configs.schema import Settings
 
-__all__ = ["register"]
+__all__ = ["doctor"]
 
 _DISTRIBUTIONS = ("pointsman", "langgraph", "langchain", "langchain-core", "chromadb", "wordllama", "scikit-learn")
 
@@ -32,11 +32,6 @@ class _Finding:
     what: str
     state: str
     said: str
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("doctor")(doctor)
 
 
 @options.project("offline")

@@ -15,7 +15,7 @@ import typer
 
 from .. import options
 from ..errors import ExitCode
-from ..io.output import as_json, progress, result, seconds
+from ..io.output import answer, progress, seconds, usd
 from ..io.table import table
 from ..signals import run_to_end
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..drills.faults import Drill
     from ..drills.steps import Outcome, Steps
 
-__all__ = ["register"]
+__all__ = ["drill"]
 
 _CALLS: Final = 20
 _WARM: Final = 5
@@ -36,11 +36,6 @@ _PICO: Final = 10**12
 # Clients would send even what is meant for this machine through a proxy.
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "OPENAI_PROXY", "ANTHROPIC_PROXY")
 _TRACES: Final = ("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING", "LANGCHAIN_TRACING_V2")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("drill")(drill)
 
 
 @options.project("overrides")
@@ -69,10 +64,7 @@ def drill(
     with _sealed():
         steps = _steps(target, text, run_tools)
         made = _drilled(settings, steps, calls, script, usable)
-    if json:
-        as_json(asdict(made))
-    else:
-        result("\n".join(_told(made)))
+    answer(asdict(made), "\n".join(_told(made)), json=json)
     if any(one.wrong for one in made.drills) or any(one.failed for one in made.undisturbed):
         raise typer.Exit(ExitCode.FAILED)
 
@@ -371,7 +363,7 @@ def _told(made: DrillReport) -> Iterator[str]:
         asked = ", ".join(f"{name} {count}" for name, count in calm.asked_first.items())
         yield (
             f"undisturbed{', streamed' if calm.streamed else ''}: {calm.steps - calm.failed} of {calm.steps} answered, "
-            f"p50 {seconds(calm.p50)}, p95 {seconds(calm.p95)}, {_dollars(calm.cost)}; first calls: {asked or 'none'}"
+            f"p50 {seconds(calm.p50)}, p95 {seconds(calm.p95)}, {usd(calm.cost)}; first calls: {asked or 'none'}"
         )
     if made.left_out:
         yield f"cannot be played and left out: {', '.join(made.left_out)}"
@@ -413,9 +405,7 @@ def _row(one: Drilled) -> tuple[Any, ...]:
         "?" if one.wrong is None else one.wrong,
         _more(one.added_p50),
         _more(one.added_p95),
-        ("+" if one.added_cost >= 0 else "")
-        + _dollars(one.added_cost)
-        + (f" + {one.unpriced}?" if one.unpriced else ""),
+        ("+" if one.added_cost >= 0 else "") + usd(one.added_cost) + (f" + {one.unpriced}?" if one.unpriced else ""),
         one.wasted_tokens,
         "-" if one.still_asked is None else f"{100 * one.still_asked:.0f} %",
         person or "-",
@@ -424,9 +414,3 @@ def _row(one: Drilled) -> tuple[Any, ...]:
 
 def _more(duration: float | None) -> str:
     return "-" if duration is None else f"{1000 * duration:+.0f} ms"
-
-
-def _dollars(usd: float) -> str:
-    from ...ledger.prices import dollars
-
-    return dollars(round(usd * _PICO))

@@ -14,18 +14,12 @@ from ..target.target import DEFAULT, found_target
 if TYPE_CHECKING:
     from langchain_core.runnables.graph import Graph
 
-__all__ = ["Edge", "draw", "register"]
+__all__ = ["Edge", "draw", "graph"]
 
 Edge = tuple[str, str, bool]
 """Source, target, and whether it is one of several choices."""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("graph")(graph)
-
-
-@options.project()
 def graph(
     target: Annotated[
         str | None, typer.Argument(metavar="TARGET", help=f"file.py:name or module:name; {DEFAULT} when left out.")

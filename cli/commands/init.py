@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from .. import options
-from ..io.output import as_json, progress, result
+from ..io.output import answer, progress
 
-__all__ = ["register"]
+__all__ = ["init"]
 
 TEMPLATE = Path(__file__).parent.parent / "templates" / "desk"
 
@@ -25,11 +25,7 @@ _NEXT = """made {folder}, a support desk that runs without a key
   pytest                   run its tests"""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("init")(init)
-
-
+@options.apart
 def init(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to make.")], json: options.AsJson = False
 ) -> None:
@@ -48,10 +44,7 @@ def init(
         raise ConfigError(f"cannot be written: {error.strerror or type(error).__name__}", file=folder) from error
     _trust(folder)
     written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    if json:
-        as_json({"folder": str(folder), "files": written})
-    else:
-        result(_NEXT.format(folder=folder))
+    answer({"folder": str(folder), "files": written}, _NEXT.format(folder=folder), json=json)
 
 
 def _trust(folder: Path) -> None:

@@ -11,7 +11,8 @@ import typer
 
 from .. import options
 from ..errors import ExitCode
-from ..io.output import as_json, line, money, paint, progress, result, seconds, short
+from ..io.output import answer, as_json, line, money, paint, progress, result, seconds, short
+from ..io.records import dollars
 from ..io.simulated import named
 from ..io.table import table
 from ..signals import run_to_end
@@ -24,24 +25,13 @@ if TYPE_CHECKING:
     from ...dispatch.probe import Probed
     from ...ledger.health import HealthRow
 
-__all__ = ["register"]
+__all__ = ["commands"]
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="A provider, or a model as provider/name.")]
 
 _DETAIL_CHARACTERS = 160
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(rich_markup_mode=None)
-    group.command("off")(off)
-    group.command("on")(on)
-    group.command("list")(list_)
-    group.command("probe")(probe)
-    app.add_typer(group, name="provider", help="Show the state of models, probe them, and switch one off and on.")
-
-
-@options.project()
 def off(
     name: _Name,
     duration: Annotated[float, typer.Option("--for", metavar="SECONDS", min=0.001, help="For how long.")],
@@ -55,26 +45,22 @@ def off(
     _check([name], settings)
     now = time.time()
     switch = switches.off(name, now + duration, reason)
-    if json:
-        as_json({**asdict(switch), "seconds": switch.until - now})
-    else:
-        result(f"{name} is {switch.said}")
+    answer({**asdict(switch), "seconds": switch.until - now}, f"{name} is {switch.said}", json=json)
 
 
-@options.project()
 def on(name: _Name, json: options.AsJson = False) -> None:
     """Switch it on before its time is over."""
     settings, switches = _opened()
     was_off = switches.on(name)
     if not was_off:
         _check([name], settings)
-    if json:
-        as_json({"name": name, "was_off": was_off})
-    else:
-        result(f"{name} is on again" if was_off else f"{name} was not switched off")
+    answer(
+        {"name": name, "was_off": was_off},
+        f"{name} is on again" if was_off else f"{name} was not switched off",
+        json=json,
+    )
 
 
-@options.project()
 def list_(json: options.AsJson = False) -> None:
     """List how each model is: usable, switched off, or left alone for its failures or slowness, and its limits.
 
@@ -83,9 +69,6 @@ def list_(json: options.AsJson = False) -> None:
     """
     settings, switches = _opened(changes=False)
     records = _states(settings, switches.all(), _kept(settings))
-    if json:
-        as_json(records)
-        return
     rows = [
         (
             record["name"],
@@ -96,10 +79,9 @@ def list_(json: options.AsJson = False) -> None:
         )
         for record in records
     ]
-    result(table(rows, ("name", "state", "for", "why", "takes a minute"), right=[2]))
+    answer(records, table(rows, ("name", "state", "for", "why", "takes a minute"), right=[2]), json=json)
 
 
-@options.project()
 def probe(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME", help="Providers or models; all that can be used if none.")
@@ -158,7 +140,7 @@ async def _probed(home: Dispatcher, names: Iterable[str], timeout: float, quiet:
         probed = Probed(card.id, False, None, None, reason.reason, {}) if reason else await ask(home, card, timeout)
         if not quiet:
             _show(probed, width)
-        return _probe_record(probed)
+        return {**asdict(probed), "cost": dollars(probed.cost)}
 
     return list(await asyncio.gather(*(one(card) for card in cards)))
 
@@ -170,20 +152,6 @@ def _show(probed: Probed, width: int) -> None:
     cost = "-" if probed.seconds is None else money(probed.cost)
     shown = f"{state}  {named(probed.model):<{width}}  {seconds(probed.seconds):>8}  {cost:>10}  {line(said)}"
     result(shown.rstrip(), painted=True)
-
-
-def _probe_record(probed: Probed) -> dict[str, Any]:
-    from ..io.records import dollars
-
-    return {
-        "model": probed.model,
-        "ok": probed.ok,
-        "seconds": probed.seconds,
-        "setup": probed.setup,
-        "cost": dollars(probed.cost),
-        "detail": probed.detail,
-        "left": dict(probed.left),
-    }
 
 
 def _opened(*, changes: bool = True) -> tuple[Settings, Overrides]:
@@ -251,3 +219,9 @@ def _record(name: str, state: str, left: float | None, reason: str, entry: Model
 def _limits(record: Mapping[str, Any]) -> str:
     amounts = [(record["rpm"], "requests"), (record["tpm"], "tokens")]
     return ", ".join(f"{amount:.0f} {noun}" for amount, noun in amounts if amount is not None) or "-"
+
+
+commands = options.group(
+    "Show the state of models, probe them, and switch one off and on.",
+    {"off": off, "on": on, "list": list_, "probe": probe},
+)

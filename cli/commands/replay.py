@@ -13,7 +13,7 @@ import typer
 
 from .. import options
 from ..io import durations
-from ..io.output import as_json, result, seconds, short
+from ..io.output import answer, as_json, seconds, short, usd
 from ..io.reading import readable
 from ..io.table import table
 
@@ -22,15 +22,9 @@ if TYPE_CHECKING:
     from ...evaluation.metrics import Interval
     from ...evaluation.replay_report import Difference, ReplayReport, Shift
 
-__all__ = ["register"]
+__all__ = ["replay"]
 
 _SHOWN = 20
-_PICO = 10**12
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("replay")(replay)
 
 
 @options.project("overrides")
@@ -67,10 +61,7 @@ def replay(
             run=run,
             each=(lambda found: as_json(asdict(found), lines=True)) if each else None,
         )
-    if json:
-        as_json(asdict(made), lines=each)
-    else:
-        result("\n".join(_told(made)))
+    answer(asdict(made), "\n".join(_told(made)), json=json, lines=each)
 
 
 def _with_policy(policy: Path) -> Settings:
@@ -109,7 +100,7 @@ def _told(made: ReplayReport) -> Iterator[str]:
     left = [f"{count} {why}" for why, count in made.left_out.items()]
     if left:
         yield f"left out   {', '.join(left)}"
-    yield f"cost       {_difference(made.cost, _dollars)}"
+    yield f"cost       {_difference(made.cost, usd)}"
     yield f"time       {_difference(made.latency, _seconds)}"
     for name, shift in (("risk", made.risk), ("floor", made.floor)):
         yield f"{name:<10} {_shift(shift)}"
@@ -182,12 +173,6 @@ def _shift(found: Shift | None) -> str:
 
 def _interval(found: Interval, shown: Callable[[float], str]) -> str:
     return f"{shown(found.value)} [{shown(found.low)}, {shown(found.high)}]"
-
-
-def _dollars(usd: float) -> str:
-    from ...ledger.prices import dollars
-
-    return dollars(round(usd * _PICO))
 
 
 def _seconds(duration: float) -> str:

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from ...configs.errors import ConfigError
 from .. import options
 from ..errors import ExitCode
-from ..io.output import as_json, progress, result
+from ..io.output import answer, as_json, progress, result
 from ..io.requests import broken_line, lines_of, request_of
 from ..io.simulated import named
 from ..io.table import table
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ...routing.decision import Decision
     from ...routing.request import RouteRequest
 
-__all__ = ["register"]
+__all__ = ["commands"]
 
 _Usable = Annotated[bool, typer.Option("--usable", help="Leave out what cannot be used here, such as without a key.")]
 
@@ -33,15 +33,6 @@ class _DecideByDefault(TyperGroup):
         if not args or (args[0] not in self.commands and args[0] != "--help"):
             args = ["decide", *args]
         return super().parse_args(ctx, args)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(cls=_DecideByDefault, rich_markup_mode=None)
-    group.command("decide")(decide)
-    group.command("explain")(explain)
-    said = "Decide for requests without calling a model; 'route FILE' is 'route decide FILE'."
-    app.add_typer(group, name="route", help=said)
 
 
 @options.project("offline", "overrides")
@@ -93,7 +84,6 @@ def decide(
         raise typer.Exit(ExitCode.USAGE)
 
 
-@options.project()
 def explain(
     what: Annotated[str, typer.Argument(metavar="ID|FILE|-", help="A decision's id in the ledger, or a request.")],
     usable: _Usable = False,
@@ -109,10 +99,7 @@ def explain(
         requests = [request_of(text, number) for number, text in lines_of(what)]
         records = [decider.record(decider.decide(request)) for request in requests if request is not None]
     for record in records:
-        if json:
-            as_json(record, lines=True)
-        else:
-            result(_told(record))
+        answer(record, _told(record), json=json, lines=True)
     if stored is None and (not requests or None in requests):
         raise typer.Exit(ExitCode.USAGE)
 
@@ -184,3 +171,10 @@ def _told(record: dict[str, Any]) -> str:
 
 def _plain(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+commands = options.group(
+    "Decide for requests without calling a model; 'route FILE' is 'route decide FILE'.",
+    {"decide": decide, "explain": explain},
+    cls=_DecideByDefault,
+)

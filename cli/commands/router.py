@@ -16,7 +16,7 @@ import typer
 
 from .. import options
 from ..errors import ExitCode
-from ..io.output import as_json, progress, result, seconds, short
+from ..io.output import answer, as_json, progress, result, seconds, short
 from ..io.table import table
 from ..signals import end_cleanly
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ...routing.request import RouteRequest
     from ...routing.scorers.learned import Embed, RouterFile
 
-__all__ = ["register"]
+__all__ = ["commands"]
 
 _MAX_LINE: Final = 20_000_000
 _GZIP: Final = b"\x1f\x8b"
@@ -37,15 +37,7 @@ _File = Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines, plain o
 Row = Mapping[str, Any]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(rich_markup_mode=None)
-    group.command("train")(train)
-    group.command("eval")(evaluate)
-    group.command("show")(show)
-    app.add_typer(group, name="router", help="Train, measure and show a router.")
-
-
+@options.apart
 def train(
     file: _File,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the router.")],
@@ -121,12 +113,11 @@ def evaluate(
         made = _measured(read, file, router, settings)
         head, target = list(_header(_router(router), router)), proof.proof_path(router)
     proof.write(made.proof, target)
-    if json:
-        as_json(
-            {"broken": read.broken, "proof_file": str(target), "used_for": sorted(made.proof.proven), **asdict(made)}
-        )
-    else:
-        result("\n".join([*head, *_told(made, target)]))
+    answer(
+        {"broken": read.broken, "proof_file": str(target), "used_for": sorted(made.proof.proven), **asdict(made)},
+        "\n".join([*head, *_told(made, target)]),
+        json=json,
+    )
     if read.broken:
         raise typer.Exit(ExitCode.USAGE)
 
@@ -190,16 +181,14 @@ def _asked(settings: Settings, requests: Sequence[RouteRequest], policy: Policy)
         runtime.close()
 
 
+@options.apart
 def show(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A router.")],
     json: options.AsJson = False,
 ) -> None:
     """Show what a router was trained on."""
     model = _router(file)
-    if json:
-        as_json({"file": str(file), **dict(model.header)})
-    else:
-        result("\n".join(_header(model, file)))
+    answer({"file": str(file), **dict(model.header)}, "\n".join(_header(model, file)), json=json)
 
 
 def _router(file: Path) -> RouterFile:
@@ -377,3 +366,9 @@ def _table(made: StepReport | PromptReport) -> Iterator[str]:
         (row.name, *map(str, (row.apgr, row.cpt50, row.cpt80, row.aiq)), f"{row.quality:.3f}") for row in made.scores
     ]
     yield table(prompts, ("", "APGR", "CPT 50", "CPT 80", "AIQ", "best quality"))
+
+
+commands = options.group(
+    "Train, measure and show a router.",
+    {"train": train, "eval": evaluate, "show": show},
+)

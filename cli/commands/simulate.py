@@ -11,15 +11,9 @@ import typer
 from .. import options
 from ..io.output import as_json, progress, result
 
-__all__ = ["register"]
+__all__ = ["simulate"]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("simulate")(simulate)
-
-
-@options.project()
 def simulate(
     scenario: Annotated[
         Path | None, typer.Option("--scenario", metavar="FILE", help="YAML that scripts replies and faults.")

@@ -8,19 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import options
-from ..io.output import as_json, line, progress, result, short
+from ..io.output import answer, line, progress, short
 from ..io.table import table
 
 if TYPE_CHECKING:
     from ...agents.runtime import Runtime
     from ...tools.mcp.servers import Server
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("tools")(tools)
+__all__ = ["tools"]
 
 
 @options.project("workspace")
@@ -45,14 +40,11 @@ def tools(
         for error in servers.ask().values() if servers else ():
             progress(line(error))
         found += [row for server in servers or () for row in _served(runtime, server)]
-    if json:
-        as_json(found)
-        return
     rows = [
         (t["name"], t["effect"], t["call_risk"], t["source"], t["digest"], short(t["problem"] or t["description"], 90))
         for t in found
     ]
-    result(table(rows, ("tool", "effect", "risk of a call", "from", "pinned", "what it does")))
+    answer(found, table(rows, ("tool", "effect", "risk of a call", "from", "pinned", "what it does")), json=json)
 
 
 def _tool(runtime: Runtime, name: str) -> dict[str, Any]:

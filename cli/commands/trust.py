@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...configs.loading.grants import Grant
     from ...configs.loading.trust import TrustStore
 
-__all__ = ["register"]
+__all__ = ["trust"]
 
 _SAID: Final[Mapping[str, str]] = {
     "runs": "runs",
@@ -37,12 +37,6 @@ _SAID: Final[Mapping[str, str]] = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("trust")(trust)
-
-
-@options.project()
 def trust(
     yes: Annotated[bool, typer.Option("--yes", help="Trust them without asking.")] = False,
     forget: Annotated[bool, typer.Option("--forget", help="Stop trusting this folder's files.")] = False,

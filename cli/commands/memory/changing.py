@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ... import options
-from ...io.output import as_json, progress, result
+from ...io.output import answer, as_json, progress, result
 from ...signals import end_cleanly
 from .options import Namespace, labels
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["add", "forget", "reindex"]
 
 
-@options.project()
 def add(
     path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="Markdown, text or PDF to keep, in passages.")],
     namespace: Namespace = "knowledge",
@@ -37,13 +36,13 @@ def add(
             raise ConfigError("--namespace must not be empty")
         runtime.store.remember_all(labels(namespace), notes)
     sources = sorted({note.provenance.source for note in notes})
-    if json:
-        as_json({"passages": len(notes), "sources": sources, "namespace": namespace})
-    else:
-        result(f"{len(notes)} passages from {len({s.partition('#')[0] for s in sources})} files are in {namespace}")
+    answer(
+        {"passages": len(notes), "sources": sources, "namespace": namespace},
+        f"{len(notes)} passages from {len({s.partition('#')[0] for s in sources})} files are in {namespace}",
+        json=json,
+    )
 
 
-@options.project()
 def forget(
     item: Annotated[
         list[str] | None, typer.Option("--id", metavar="ID", help="Forget this item; may be repeated.")
@@ -97,7 +96,6 @@ def forget(
         progress(f"still held by what is under way or waits: {held}; forget again when that is over")
 
 
-@options.project()
 def reindex(json: options.AsJson = False) -> None:
     """Embed the whole memory anew: it was filled with another embedder than the one that is in use.
 
@@ -120,10 +118,11 @@ def reindex(json: options.AsJson = False) -> None:
         claim(settings)
         embedder = embedder_of(settings)
         count = ChromaStore.reindex(settings.state / "memory", embedder)
-    if json:
-        as_json({"items": count, "embedder": embedder.model_id, "dimensions": embedder.dimensions})
-    else:
-        result(f"{count} items are found by {embedder.model_id} now")
+    answer(
+        {"items": count, "embedder": embedder.model_id, "dimensions": embedder.dimensions},
+        f"{count} items are found by {embedder.model_id} now",
+        json=json,
+    )
 
 
 def _notes(path: Path) -> list[Note]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ... import options
-from ...io.output import as_json, progress, result, short
+from ...io.output import answer, as_json, progress, result, short
 from ...io.table import table
 from .options import Item, Namespace, labels
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "list_", "search", "show", "stats", "why"]
 
 
-@options.project()
 def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for.")],
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Most items to show.")] = 5,
@@ -56,7 +55,6 @@ def search(
             result(f"      {listed}{'; words ' if item.parts.matched else ''}{', '.join(item.parts.matched)}")
 
 
-@options.project()
 def list_(
     namespace: Namespace = "",
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Most items to list.")] = 50,
@@ -69,24 +67,15 @@ def list_(
     with opened(reads=True) as runtime:
         if not path:
             spaces = ["/".join(space) for space in runtime.store.list_namespaces(limit=1000)]
-            if json:
-                as_json(spaces)
-            else:
-                result("\n".join(spaces) or "the memory is empty")
+            answer(spaces, "\n".join(spaces) or "the memory is empty", json=json)
             return
         items = runtime.store.search(path, limit=limit)
-    if json:
-        as_json([{"namespace": "/".join(item.namespace), "key": item.key, "value": item.value} for item in items])
-        return
+    found = [{"namespace": "/".join(item.namespace), "key": item.key, "value": item.value} for item in items]
     rows = [("/".join(item.namespace), item.key[:24], short(_text(item.value), 100)) for item in items]
-    result(table(rows, ("namespace", "key", "text")) if rows else "nothing is stored there")
+    answer(found, table(rows, ("namespace", "key", "text")) if rows else "nothing is stored there", json=json)
 
 
-@options.project()
-def show(
-    item: Item,
-    json: options.AsJson = False,
-) -> None:
+def show(item: Item, json: options.AsJson = False) -> None:
     """Show an item whole: its value, who wrote it and when, how far it is trusted, and what it said before."""
     from langgraph.store.base import GetOp
     from langgraph.store.base import Item as StoredItem
@@ -126,7 +115,6 @@ def show(
         result(f"  {short(str(version.value.get('text', version.value)), 400)}")
 
 
-@options.project()
 def stats(json: options.AsJson = False) -> None:
     """Show how much the memory holds, how far it is trusted, by which embedder it is found, and its size on disk."""
     from ...settings import opened
@@ -149,11 +137,7 @@ def stats(json: options.AsJson = False) -> None:
     result(f"{sizes['database'] / 1e6:.1f} MB in the database, {sizes['chroma'] / 1e6:.1f} MB in Chroma's files")
 
 
-@options.project()
-def why(
-    item: Item,
-    json: options.AsJson = False,
-) -> None:
+def why(item: Item, json: options.AsJson = False) -> None:
     """Show what an item was made from, how far each of it is trusted, and who wrote it."""
     from ....configs.errors import ConfigError
     from ...settings import opened
@@ -173,7 +157,6 @@ def why(
             result(f"{'  ' * depth}  {short(found.text, 200)}")
 
 
-@options.project()
 def evaluate(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Items and questions as JSONL, or conversations as JSON.")
@@ -190,9 +173,6 @@ def evaluate(
     from ...settings import settings_of
 
     report = evaluate(file, embedder_of(settings_of()))
-    if json:
-        as_json(report)
-        return
     rows = [
         ("recall", "all", report),
         ("bm25 alone", "all", report["bm25"]),
@@ -201,7 +181,7 @@ def evaluate(
     ]
     rows += [("recall", name, of) for name, of in report["categories"].items()]
     shown = [(way, name, f"{of['recall@5']:.3f}", f"{of['recall@10']:.3f}") for way, name, of in rows]
-    result(table(shown, ("way", "category", "recall@5", "recall@10")))
+    answer(report, table(shown, ("way", "category", "recall@5", "recall@10")), json=json)
 
 
 def _author(item: Recalled) -> str:

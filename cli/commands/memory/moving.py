@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ... import options
-from ...io.output import as_json, progress, result
+from ...io.output import answer, as_json, progress, result
 from ...signals import end_cleanly
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ _FORMAT = 1
 _PAGE = 500
 
 
-@options.project()
 def export(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Where to write; a file that is there is not overwritten.")
@@ -53,10 +52,7 @@ def export(
             if isinstance(error, OSError):
                 raise ConfigError(f"cannot be written: {error.strerror}", file=file) from error
             raise
-    if json:
-        as_json({"items": count, "file": str(file)})
-    else:
-        result(f"{count} items are in {file}")
+    answer({"items": count, "file": str(file)}, f"{count} items are in {file}", json=json)
 
 
 def _lines(store: ChromaStore) -> Iterator[tuple[str, int]]:
@@ -81,7 +77,6 @@ def _lines(store: ChromaStore) -> Iterator[tuple[str, int]]:
     yield line({"items": count, "signature": user_seal().sign(digest.hexdigest())}), 0
 
 
-@options.project()
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that 'memory export' wrote.")],
     json: options.AsJson = False,

@@ -16,7 +16,6 @@ from ...io.output import as_json, progress, result
 __all__ = ["serve"]
 
 
-@options.project()
 def serve(
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 0 for a free one.")] = 8791,

@@ -8,17 +8,12 @@ import typer
 
 from ... import options
 from ...io.inputs import MAX_INPUT, read_input
-from ...io.outcome import TARGET_TAG, Bounds
+from ...io.outcome import TARGET_TAG
 from .run import ApprovalOption, run_once
 
-__all__ = ["register"]
+__all__ = ["do"]
 
 _AGENT = "terminal"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("do")(do)
 
 
 @options.project("workspace", "sandbox", "offline", "overrides")
@@ -41,6 +36,7 @@ def do(
     Each command is shown with what it printed. One that deletes, reaches further than the sandbox, or cannot be judged
     waits for you. At the end stand what was done and the diff; pointsman runs undo takes that back.
     """
+    from ....agents.bounds import Bounds
     from ....graphs.workflow import Workflow
     from ...settings import GIVEN, opened
 

@@ -8,14 +8,13 @@ from typing import Annotated
 import typer
 
 from ... import options
-from ...io.output import as_json, progress, result
+from ...io.output import answer, as_json, progress, result
 from ...signals import end_cleanly
 from .resume import run_row
 
 __all__ = ["cancel", "fork", "prune"]
 
 
-@options.project()
 def fork(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
     at: Annotated[
@@ -44,7 +43,6 @@ def fork(
         progress(f"go on with: pointsman resume {row.id}")
 
 
-@options.project()
 def prune(
     older_than: Annotated[
         float, typer.Option("--older-than", metavar="DAYS", min=0, help="Only runs that ended so many days ago.")
@@ -61,13 +59,9 @@ def prune(
     end_cleanly()
     with opened() as runtime:
         runs = asyncio.run(pruned(runtime, older_than))
-    if json:
-        as_json({"pruned": runs})
-    else:
-        result(f"{len(runs)} runs pruned")
+    answer({"pruned": runs}, f"{len(runs)} runs pruned", json=json)
 
 
-@options.project()
 def cancel(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
     json: options.AsJson = False,
@@ -87,7 +81,8 @@ def cancel(
             status = status_of(runtime, row).replace("_", " ")
             raise ConfigError(f"nothing works on run {run}, which is {status}: there is nothing to cancel")
         runtime.ledger.leases.cancel(run)
-    if json:
-        as_json({"run": run, "asked": {"process": holder.process, "host": holder.host, "since": holder.since}})
-    else:
-        result(f"asked {holder} to stop run {run}, which it does within {BEAT_SECONDS:.0f} seconds")
+    answer(
+        {"run": run, "asked": {"process": holder.process, "host": holder.host, "since": holder.since}},
+        f"asked {holder} to stop run {run}, which it does within {BEAT_SECONDS:.0f} seconds",
+        json=json,
+    )

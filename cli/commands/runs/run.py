@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,25 +12,21 @@ import typer
 from ....configs.errors import ConfigError
 from ... import options
 from ...io.inputs import MAX_INPUT, read_input, read_messages, read_piped
-from ...io.outcome import TARGET_TAG, Approval, Bounds, answered, report_run, sum_up, told
+from ...io.outcome import TARGET_TAG, Approval, answered, report_run, sum_up, told
 from ...io.output import progress
 from ...signals import run_to_end
 from ...target.target import DEFAULT, found_target, is_named, load_target, looks_like_target, read_with, target_file
 
 if TYPE_CHECKING:
+    from ....agents.bounds import Bounds
     from ....agents.result import RunResult
     from ....agents.runtime import Runtime
     from ....graphs.workflow import Workflow
     from ...errors import ExitCode
 
-__all__ = ["ApprovalOption", "register", "run_once"]
+__all__ = ["ApprovalOption", "run", "run_once"]
 
 SAMPLES = "messages.csv"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("run")(run)
 
 
 _Target = Annotated[
@@ -84,6 +81,8 @@ def run(
         raise ConfigError("there is no input beside the files: give a text, @file, or - for standard input")
     messages = read_messages(rows, limit=max_input) if rows else None
     tags = (*(tag or ()), TARGET_TAG + _kept(spec))
+    from ....agents.bounds import Bounds
+
     bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
     who = None if approval == "ask" and messages is None else False
     name_it = None if target is not None and _names(target, input_) else f"'pointsman run {spec} INPUT'"
@@ -189,7 +188,7 @@ def run_once(
     live = Live(stream=stream, json=json, acts=acts)
 
     async def work() -> RunResult:
-        first = await workflow.arun(task, **given, **bounds.arguments(), runtime=runtime, emit=live.show)
+        first = await workflow.arun(task, **given, **asdict(bounds), runtime=runtime, emit=live.show)
         return await answered(workflow, first, runtime, live, approval)
 
     try:

@@ -8,21 +8,15 @@ from typing import Annotated
 import typer
 
 from ... import options
-from ...io.output import as_json, result, short
+from ...io.output import answer, as_json, result, short
 from ...io.table import table
 from .keeping import cancel, fork, prune
 from .story import Story, differences, labels, run_record, took, when
 from .undo import undo
 
-__all__ = ["register"]
+__all__ = ["commands"]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    options.add_listing(app, runs, show, diff, fork, undo, prune, cancel)
-
-
-@options.project()
 def runs(
     context: typer.Context,
     limit: Annotated[
@@ -38,20 +32,15 @@ def runs(
         return
     with opened(reads=True) as runtime:
         rows = [(row, status_of(runtime, row)) for row in runtime.ledger.runs(limit=limit)]
-    if json:
-        as_json([run_record(row, status) for row, status in rows])
-        return
-    if not rows:
-        result("nothing has run yet: pointsman run")
-        return
     cells = [
         (row.id, when(row.started), status.replace("_", " "), took(row), row.target, row.user, labels(row))
         for row, status in rows
     ]
-    result(table(cells, ("run", "started (UTC)", "status", "took", "target", "user", "tags"), right=[3]))
+    text = table(cells, ("run", "started (UTC)", "status", "took", "target", "user", "tags"), right=[3])
+    found = [run_record(row, status) for row, status in rows]
+    answer(found, text if rows else "nothing has run yet: pointsman run", json=json)
 
 
-@options.project()
 def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
     json: options.AsJson = False,
@@ -72,7 +61,6 @@ def show(
         result(story.text(), painted=True)
 
 
-@options.project()
 def diff(
     first: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run.")],
     second: Annotated[str, typer.Argument(metavar="RUN", help="Id of another.")],
@@ -84,12 +72,11 @@ def diff(
     with opened(reads=True) as runtime:
         records = [asyncio.run(Story.of(runtime, run)).record() for run in (first, second)]
     found = differences(*records)
-    if json:
-        as_json({"runs": [first, second], "differences": found})
-    elif not found:
-        result("they do not differ")
-    else:
-        cells = [
-            (one["step"] or "(run)", one["field"], *(short(str(value), 60) for value in one["values"])) for one in found
-        ]
-        result(table(cells, ("step", "what", first, second)))
+    cells = [
+        (one["step"] or "(run)", one["field"], *(short(str(value), 60) for value in one["values"])) for one in found
+    ]
+    text = table(cells, ("step", "what", first, second)) if found else "they do not differ"
+    answer({"runs": [first, second], "differences": found}, text, json=json)
+
+
+commands = options.listing(runs, show, diff, fork, undo, prune, cancel)

@@ -12,7 +12,7 @@ import typer
 
 from ....configs.errors import ConfigError
 from ... import options
-from ...io.outcome import TARGET_TAG, Bounds
+from ...io.outcome import TARGET_TAG
 from ...signals import end_cleanly
 from ...target.target import DEFAULT, found_target, is_named, read_with
 from .run import ApprovalOption
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ....ledger.rows import RunRow
     from ...session.base import Face, Left
 
-__all__ = ["register"]
+__all__ = ["chat", "code"]
 
 _CODER: Final = "coding"
 _LOOKED_AT: Final = 1_000
@@ -33,12 +33,6 @@ _Continue = Annotated[
 _Json = Annotated[
     bool, typer.Option("--json", help='Be driven by a program: {"say": "…"} a line in, an event a line out.')
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("chat")(chat)
-    app.command("code")(code)
 
 
 @options.project("workspace", "sandbox", "offline", "overrides")
@@ -53,6 +47,7 @@ def chat(
     json: _Json = False,
 ) -> None:
     """Talk with a workflow or an agent: a run for each line, all of one conversation. --max-cost bounds each run."""
+    from ....agents.bounds import Bounds
     from ...session.session import Session
     from ...settings import opened
 

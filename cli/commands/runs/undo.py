@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["undo"]
 
 
-@options.project()
 def undo(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
     paths: Annotated[
@@ -53,7 +53,7 @@ def undo(
         run_row(runtime, run)
         files = undone(runtime, run, paths or (), last=last, redo=redo, force=force, dry_run=dry_run)
     if json:
-        as_json({"run": run, "dry_run": dry_run, "files": [_record(file) for file in files]})
+        as_json({"run": run, "dry_run": dry_run, "files": [asdict(file) for file in files]})
     else:
         _tell(files, redo=redo, dry_run=dry_run)
     if any(file.problem for file in files):
@@ -68,13 +68,3 @@ def _tell(files: Sequence[Undone], *, redo: bool, dry_run: bool) -> None:
             result(file.diff.rstrip("\n"))
         done = f"{'it would be ' if dry_run else ''}{file.change}: {line(file.path)}"
         progress(f"it cannot be put back: {line(file.problem)}" if file.problem else done)
-
-
-def _record(file: Undone) -> dict[str, str]:
-    return {
-        "path": file.path,
-        "workspace": str(file.workspace),
-        "change": file.change,
-        "diff": file.diff,
-        "problem": file.problem,
-    }

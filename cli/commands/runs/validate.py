@@ -12,12 +12,7 @@ from ...errors import ExitCode
 from ...io.output import as_json, line, paint, progress, result
 from ...target.target import DEFAULT, found_target
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("validate")(validate)
+__all__ = ["validate"]
 
 
 @options.project("offline", "overrides")
