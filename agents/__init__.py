@@ -31,56 +31,28 @@ if TYPE_CHECKING:
     from .verification.verifier import Ruling as Ruling
     from .verification.verifier import Verifier as Verifier
 
-_HOMES = {
-    "Act": "result",
-    "Agent": "agent",
-    "ApprovalPending": "approval.answers",
-    "Bounds": "bounds",
-    "CutOff": "errors",
-    "DepthLimit": "errors",
-    "HandoffCycle": "errors",
-    "NoAnswer": "errors",
-    "Outcome": "result",
-    "Pending": "result",
-    "RepeatedCall": "errors",
-    "RunCancelled": "lease.holder",
-    "RunOwned": "lease.holder",
-    "RunResult": "result",
-    "RunTimeout": "errors",
-    "Ruling": "verification.verifier",
-    "Runtime": "runtime",
-    "Status": "result",
-    "StepLimit": "errors",
-    "StepRecord": "result",
-    "TurnLimit": "errors",
-    "Verifier": "verification.verifier",
-    "run_scope": "runs",
+_MODULES = {
+    "agent": ("Agent",),
+    "approval.answers": ("ApprovalPending",),
+    "bounds": ("Bounds",),
+    "errors": (
+        "CutOff",
+        "DepthLimit",
+        "HandoffCycle",
+        "NoAnswer",
+        "RepeatedCall",
+        "RunTimeout",
+        "StepLimit",
+        "TurnLimit",
+    ),
+    "lease.holder": ("RunCancelled", "RunOwned"),
+    "result": ("Act", "Outcome", "Pending", "RunResult", "Status", "StepRecord"),
+    "runs": ("run_scope",),
+    "runtime": ("Runtime",),
+    "verification.verifier": ("Ruling", "Verifier"),
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = [
-    "Act",
-    "Agent",
-    "ApprovalPending",
-    "Bounds",
-    "CutOff",
-    "DepthLimit",
-    "HandoffCycle",
-    "NoAnswer",
-    "Outcome",
-    "Pending",
-    "RepeatedCall",
-    "Ruling",
-    "RunCancelled",
-    "RunOwned",
-    "RunResult",
-    "RunTimeout",
-    "Runtime",
-    "Status",
-    "StepLimit",
-    "StepRecord",
-    "TurnLimit",
-    "Verifier",
-    "run_scope",
-]
+__all__ = sorted(_HOMES)
 
 __getattr__, __dir__ = lazily(__name__, _HOMES)

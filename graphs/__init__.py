@@ -20,34 +20,12 @@ if TYPE_CHECKING:
     from .workflow import Answers as Answers
     from .workflow import Workflow as Workflow
 
-_HOMES = {
-    "Answers": "workflow",
-    "Began": "events",
-    "Called": "events",
-    "Event": "events",
-    "Finished": "events",
-    "Noted": "events",
-    "Retracted": "events",
-    "Stepped": "events",
-    "Token": "events",
-    "Using": "events",
-    "Waiting": "events",
-    "Workflow": "workflow",
+_MODULES = {
+    "events": ("Began", "Called", "Event", "Finished", "Noted", "Retracted", "Stepped", "Token", "Using", "Waiting"),
+    "workflow": ("Answers", "Workflow"),
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = [
-    "Answers",
-    "Began",
-    "Called",
-    "Event",
-    "Finished",
-    "Noted",
-    "Retracted",
-    "Stepped",
-    "Token",
-    "Using",
-    "Waiting",
-    "Workflow",
-]
+__all__ = sorted(_HOMES)
 
 __getattr__, __dir__ = lazily(__name__, _HOMES)
