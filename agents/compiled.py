@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
     from .runtime import Runtime
-    from .spec.spec import Specified
+    from .spec.described import Described
 
 __all__ = ["STEPS_A_TURN", "Compiled", "invoked", "is_kept_around", "kept_around"]
 
@@ -64,7 +64,7 @@ class Compiled:
         runtime: What it runs on.
     """
 
-    def __init__(self, agent: Specified, runtime: Runtime) -> None:
+    def __init__(self, agent: Described, runtime: Runtime) -> None:
         self.agent = agent
         self.runtime = runtime
 
@@ -190,7 +190,8 @@ class Compiled:
 
 
 async def invoked(
-    agent: Specified,
+    agent: Described,
+    graph: CompiledStateGraph[Any, Any, Any, Any],
     turn: int,
     input: Any,
     config: RunnableConfig | None,
@@ -200,7 +201,8 @@ async def invoked(
     """Run an agent's graph, and give what it added, as `Agent.ainvoke` does.
 
     Args:
-        agent: The agent; one of the user's own class may have a graph of its own.
+        agent: The agent.
+        graph: Its graph; an agent of the user's own class may have one of its own.
         turn: Supersteps that one of its turns takes.
         input: As `Agent.ainvoke` takes it.
         config: LangGraph's; its ``recursion_limit`` is that of the turns it may take where it has none.
@@ -217,7 +219,6 @@ async def invoked(
     from .loops.repeats import one_loop
     from .together import one_invocation
 
-    graph = agent.graph
     if saver is not None:
         graph = copy.copy(graph)
         graph.checkpointer = saver
@@ -281,7 +282,7 @@ def _field(state: Any, name: str) -> Any:
     return state.get(name, _ABSENT) if isinstance(state, Mapping) else getattr(state, name, _ABSENT)
 
 
-def _added(agent: Specified, given: Any, known: set[str | None], state: Mapping[str, Any]) -> dict[str, Any]:
+def _added(agent: Described, given: Any, known: set[str | None], state: Mapping[str, Any]) -> dict[str, Any]:
     """What a run of an agent's graph adds to the state around it."""
     from .middleware import KEPT
 

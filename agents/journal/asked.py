@@ -28,7 +28,7 @@ from ..spec.declared import declared_by
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
-    from ..spec.spec import Specified
+    from ..spec.described import Described
 
 __all__ = ["in_its_place", "only_one"]
 
@@ -55,7 +55,7 @@ def only_one(agent: object) -> AbstractContextManager[None]:
 
 
 def in_its_place(
-    agent: Specified,
+    agent: Described,
     graph: CompiledStateGraph[Any, Any, Any, Any],
     asked: tuple[Any, Mapping[str, Any]],
     config: RunnableConfig | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypedDict, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar, get_args
 
 from ...configs.errors import ConfigError
 from ...configs.loading.layers import suggest
@@ -14,16 +14,13 @@ if TYPE_CHECKING:
     from langchain.agents.middleware import AgentMiddleware
     from langchain_core.messages import SystemMessage
     from langchain_core.tools import BaseTool
-    from langgraph.graph.state import CompiledStateGraph
     from langgraph.store.base import BaseStore
     from langgraph.types import Checkpointer
-    from pydantic import BaseModel
 
 __all__ = [
     "TURNS",
     "AgentSpec",
     "Latency",
-    "Specified",
     "check_bounds",
     "check_names",
     "check_schema",
@@ -61,48 +58,6 @@ class AgentSpec(TypedDict, total=False):
     context_schema: type[Any] | None
     store: BaseStore | None
     checkpointer: Checkpointer
-
-
-class Specified(Protocol):
-    """An agent, as what compiles it and what records it read it."""
-
-    name: str
-    instructions: str | SystemMessage
-    tier: Tier | None
-    max_tier: Tier | None
-    model: str | None
-    task: str
-    examples: dict[str, str]
-    reversible: bool
-    max_output: int | None
-    latency: Latency
-    turns: int
-    context: int | None
-    guidance: tuple[str, ...]
-    tools: tuple[BaseTool | str, ...]
-    middleware: tuple[AgentMiddleware[Any, Any], ...]
-    state_schema: type[Any] | None
-    context_schema: type[Any] | None
-    store: BaseStore | None
-    checkpointer: Checkpointer
-
-    @property
-    def output(self) -> type[BaseModel] | None:
-        """Class of its typed answer."""
-
-    @property
-    def kind(self) -> StepKind:
-        """What its steps are for, declared or told by its reach."""
-
-    @property
-    def graph(self) -> CompiledStateGraph[Any, Any, Any, Any]:
-        """The LangChain agent underneath."""
-
-    def own_tools(self) -> list[BaseTool]:
-        """The tools it was given, those given by name looked up."""
-
-    def bound_tools(self) -> list[BaseTool]:
-        """Its tools, those of its middleware too."""
 
 
 def check_spec(name: Any, instructions: Any, max_output: Any, latency: Any) -> None:
