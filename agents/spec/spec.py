@@ -22,6 +22,7 @@ __all__ = [
     "AgentSpec",
     "Latency",
     "check_bounds",
+    "check_count",
     "check_names",
     "check_schema",
     "check_spec",
@@ -93,8 +94,7 @@ def check_bounds(agent: str, turns: Any, context: Any, guidance: Any) -> tuple[s
     Raises:
         ConfigError: One of them is not what it should be.
     """
-    if isinstance(turns, bool) or not isinstance(turns, int) or turns < 1:
-        raise ConfigError(f"agent {agent!r}: turns is {turns!r}: give a whole number of 1 or more")
+    check_count(f"agent {agent!r}", "turns", turns)
     whole = isinstance(context, int) and not isinstance(context, bool)
     if context is not None and not (whole and context >= _LEAST_CONTEXT):
         raise ConfigError(
@@ -103,6 +103,21 @@ def check_bounds(agent: str, turns: Any, context: Any, guidance: Any) -> tuple[s
     if isinstance(guidance, str) or not all(isinstance(path, str) for path in guidance):
         raise ConfigError(f"agent {agent!r}: guidance must be a list of paths, such as guidance=['AGENTS.md']")
     return tuple(guidance)
+
+
+def check_count(whose: str, name: str, count: Any) -> None:
+    """Check an argument that counts something.
+
+    Args:
+        whose: Whose argument it is, for the message.
+        name: Its name.
+        count: What was given for it.
+
+    Raises:
+        ConfigError: It is no whole number of 1 or more.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ConfigError(f"{whose}: {name} is {count!r}: give a whole number of 1 or more")
 
 
 def check_schema(agent: str, schema: Any) -> type[Any] | None:
