@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..configs.errors import ConfigError
 from .io.reading import readable
 from .io.simulated import heed
 
@@ -63,7 +64,6 @@ def settings_of(**changes: Any) -> Settings:
     Raises:
         ConfigError: On a folder that does not exist, an override without ``=``, or any mistake in a file.
     """
-    from ..configs.errors import ConfigError
     from ..configs.loading.loader import environment, load
 
     given = replace(GIVEN.get(), **changes)
@@ -92,7 +92,6 @@ def opened(*, attended: bool | None = False, reads: bool = False) -> Iterator[Ru
         reads: The command only reads, so that it works where nothing may be written, too, and calls no tool.
     """
     from ..agents.runtime import Runtime
-    from ..configs.errors import ConfigError
     from .io.approval import at_terminal
 
     workspace = GIVEN.get().workspace
@@ -103,12 +102,9 @@ def opened(*, attended: bool | None = False, reads: bool = False) -> Iterator[Ru
     if asks and "sandbox.mode" not in settings.origins:
         settings = settings.model_copy(update={"sandbox": settings.sandbox.model_copy(update={"mode": "ask"})})
     with readable(settings) if reads else nullcontext(settings) as usable:
-        runtime = Runtime(usable, workspace=workspace.resolve() if workspace else None)
-        try:
-            with _everywhere(GIVEN.get().offline):
-                yield runtime
-        finally:
-            runtime.close()
+        place = workspace.resolve() if workspace else None
+        with Runtime(usable, workspace=place) as runtime, _everywhere(GIVEN.get().offline):
+            yield runtime
 
 
 @contextmanager

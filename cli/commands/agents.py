@@ -9,6 +9,7 @@ from .. import options
 from ..io.output import answer, short
 from ..io.simulated import is_simulated, named
 from ..io.table import table
+from ..settings import opened
 
 if TYPE_CHECKING:
     from ...agents.runtime import Runtime
@@ -24,8 +25,6 @@ def agents(
     json: options.AsJson = False,
 ) -> None:
     """List the built-in and configured agents, and the model each would run on now."""
-    from ..settings import opened
-
     with opened(reads=True) as runtime:
         found = [_agent(runtime, name) for name in runtime.settings.agents]
     rows = [
@@ -71,8 +70,6 @@ def models(
     json: options.AsJson = False,
 ) -> None:
     """List the catalogue: tiers, prices, what each model takes, and whether it can be used here."""
-    from ..settings import opened
-
     with opened(reads=True) as runtime:
         cards = sorted(runtime.dispatcher.cards.values(), key=lambda card: card.tier.rank)
         reasons = {name: why.reason for name, why in runtime.dispatcher.availability.providers.items()}

@@ -16,6 +16,7 @@ from ..io.output import answer, as_json, minute, money, progress, result, short
 from ..io.records import dollars
 from ..io.requests import broken_line, lines_of, request_of
 from ..io.table import table
+from ..settings import opened
 from ..signals import run_to_end
 
 if TYPE_CHECKING:
@@ -130,14 +131,9 @@ async def _collected(batches: Batches, batch: str, *, wait: bool) -> BatchRow:
 @contextmanager
 def _opened(outputs: Sequence[type[BaseModel]] = ()) -> Iterator[Batches]:
     from ...dispatch.batch.batches import Batches
-    from ..settings import opened
 
-    with opened() as runtime:
-        batches = Batches(runtime.dispatcher, outputs=outputs)
-        try:
-            yield batches
-        finally:
-            batches.close()
+    with opened() as runtime, Batches(runtime.dispatcher, outputs=outputs) as batches:
+        yield batches
 
 
 def _asked(request: RouteRequest, number: int) -> tuple[ModelRequest, StepContext] | None:

@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from ...configs.errors import ConfigError
 from .. import options
 from ..errors import ExitCode
 from ..io.output import answer
 from ..io.table import table
+from ..settings import settings_of
 
 __all__ = ["commands"]
 
@@ -24,9 +26,6 @@ def show(
     json: options.AsJson = False,
 ) -> None:
     """Show the settings in force; keys appear by the name of their variable only."""
-    from ...configs.errors import ConfigError
-    from ..settings import settings_of
-
     settings = settings_of()
     made = settings.model_dump(mode="json", exclude={"origins", "secrets"}, exclude_none=True)
     leaves = [(name, value) for name, value in _leaves(made) if _below(name, section)]
@@ -48,7 +47,6 @@ def check(
     from ...dispatch.catalog import catalogue, policy_of, problems, unavailable
     from ...ledger.prices import PriceBook
     from ...routing.request import RoutingContext
-    from ..settings import settings_of
 
     settings = settings_of()
     policy = policy_of(settings, catalogue(settings, PriceBook(settings.models)))

@@ -6,16 +6,19 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ...configs.errors import ConfigError
 from .. import options
 from ..errors import ExitCode, judge
 from ..io.output import as_json, line, paint, result
 from ..io.reading import readable
 from ..io.simulated import is_simulated
+from ..settings import settings_of
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings
@@ -51,8 +54,6 @@ def doctor(json: options.AsJson = False) -> None:
 
 
 def _findings() -> Iterator[_Finding]:
-    from ..settings import settings_of
-
     yield _python()
     yield from _versions()
     try:
@@ -68,7 +69,6 @@ def _findings() -> Iterator[_Finding]:
 
 
 def _kept(settings: Settings) -> Iterator[_Finding]:
-    from ...configs.errors import ConfigError
     from ...dispatch.state.disks import network_disk, said_of
     from ...dispatch.state.ownership import claim, refuse_foreign
 
@@ -150,11 +150,8 @@ def _ledger(settings: Settings) -> str:
     from ...ledger.ledger import Ledger
 
     path = settings.state / "ledger.db"
-    ledger = Ledger(path)
-    try:
+    with Ledger(path) as ledger:
         runs = len(list(ledger.runs()))
-    finally:
-        ledger.close()
     if not os.access(path, os.W_OK):
         raise PermissionError(f"{path} cannot be written")
     return f"{path} holds {runs} runs"
@@ -182,11 +179,8 @@ def _memory(settings: Settings) -> str:
     from ...memory.store import ChromaStore
 
     path = settings.state / "memory"
-    store = ChromaStore(path, embedder_of(settings))
-    try:
+    with closing(ChromaStore(path, embedder_of(settings))) as store:
         spaces: list[Any] = store.list_namespaces(limit=1000)
-    finally:
-        store.close()
     return f"{path} opens, {len(spaces)} namespaces"
 
 

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from ...configs.errors import ConfigError, PointsmanError
 from .. import options
 from ..errors import ExitCode
 from ..io.output import answer, progress, seconds, usd
 from ..io.table import table
+from ..settings import settings_of
 from ..signals import run_to_end
 
 if TYPE_CHECKING:
@@ -57,7 +59,6 @@ def drill(
     Everything is played on this machine with your own policy and models; no key is used and your ledger stays as it is.
     """
     from ...simulator import Scenario
-    from ..settings import settings_of
 
     settings = settings_of()
     script = Scenario.load(scenario) if scenario else None
@@ -86,7 +87,6 @@ def _sealed() -> Iterator[None]:
 
 
 def _steps(target: str | None, text: str, run_tools: bool) -> Steps:
-    from ...configs.errors import ConfigError
     from ..drills.steps import Mix, Target
     from ..io.inputs import read_input
     from ..target.target import load_target
@@ -264,15 +264,12 @@ class _Ground:
         from ..drills.steps import take
 
         self._number += 1
-        runtime = self._runtime(self._settings.state / str(self._number))
-        try:
+        with self._runtime(self._settings.state / str(self._number)) as runtime:
             self._simulator.scenario = scenario
             self._simulator.log.clear()
             outcomes = await take(self._steps, runtime, steps or self._calls, streamed=streamed)
             billed = sum(served.input_tokens + served.output_tokens for served in self._simulator.log)
             return _Taken(outcomes, billed)
-        finally:
-            runtime.close()
 
     def _runtime(self, state: Path) -> Runtime:
         from ...agents.runtime import Runtime
@@ -293,8 +290,6 @@ class _Ground:
 
         good = [one for one in taken.outcomes if one.failure is None]
         if not good:
-            from ...configs.errors import PointsmanError
-
             failures = Counter(str(one.failure) for one in taken.outcomes)
             raise PointsmanError(
                 f"all {len(taken.outcomes)} steps fail although every provider is well: "

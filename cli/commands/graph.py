@@ -9,6 +9,7 @@ import typer
 
 from .. import options
 from ..io.output import as_json, result
+from ..settings import opened
 from ..target.target import DEFAULT, found_target
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ def graph(
     json: options.AsJson = False,
 ) -> None:
     """Draw the LangGraph graph of a workflow; dotted edges are choices."""
-    from ..settings import opened
-
     with opened(reads=True) as runtime:
         workflow = found_target(target or DEFAULT, runtime, name_it=None if target else f"'pointsman graph {DEFAULT}'")
         drawn: Graph = workflow.builder(runtime).compile().get_graph()

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ...configs.errors import ConfigError
 from .. import options
 from ..io.output import answer, progress
 
@@ -30,8 +31,6 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to make.")], json: options.AsJson = False
 ) -> None:
     """Write a small support desk into a new folder."""
-    from ...configs.errors import ConfigError
-
     if folder.exists() and not folder.is_dir():
         raise ConfigError("is a file: choose another name for the folder", file=folder)
     if folder.is_dir() and any(folder.iterdir()):
@@ -49,7 +48,6 @@ def init(
 
 def _trust(folder: Path) -> None:
     """What was written here is as the user wants it."""
-    from ...configs.errors import ConfigError
     from ...configs.loading.loader import environment
     from ...configs.loading.trust import TrustStore
     from ..target.target import DEFAULT, code_of, target_file

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...configs.errors import ConfigError
 from .. import options
 from ..errors import ExitCode
 from ..io.output import answer, as_json, line, money, paint, progress, result, seconds, short
 from ..io.records import dollars
 from ..io.simulated import named
 from ..io.table import table
+from ..settings import settings_of
 from ..signals import run_to_end
 
 if TYPE_CHECKING:
@@ -94,16 +96,12 @@ def probe(
     One that answers is used again by every process at once, and one that does not is left alone for a while.
     """
     from ...dispatch.dispatcher import Dispatcher
-    from ..settings import settings_of
 
     # An answer given before would say nothing of the model.
     settings = settings_of(overrides=["routing.cache.mode=off"])
     _check(names or (), settings)
-    home = Dispatcher(settings)
-    try:
+    with Dispatcher(settings) as home:
         found = run_to_end(_probed(home, names or (), timeout, json))
-    finally:
-        home.close()
     if json:
         as_json(found)
     elif not found:
@@ -157,7 +155,6 @@ def _show(probed: Probed, width: int) -> None:
 def _opened(*, changes: bool = True) -> tuple[Settings, Overrides]:
     from ...dispatch.guards.availability import OVERRIDES_FILE, Overrides
     from ...dispatch.state.ownership import claim, refuse_foreign
-    from ..settings import settings_of
 
     settings = settings_of()
     (claim if changes else refuse_foreign)(settings)
@@ -165,7 +162,6 @@ def _opened(*, changes: bool = True) -> tuple[Settings, Overrides]:
 
 
 def _check(names: Iterable[str], settings: Settings) -> None:
-    from ...configs.errors import ConfigError
     from ...configs.loading.layers import suggest
 
     known = [*settings.providers, *settings.models]

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...configs.errors import ConfigError
 from .. import options
 from ..io import durations
 from ..io.output import answer, as_json, seconds, short, usd
 from ..io.reading import readable
 from ..io.table import table
+from ..settings import GIVEN, settings_of
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings
@@ -38,9 +40,7 @@ def replay(
     json: options.AsJson = False,
 ) -> None:
     """Say what a routing policy would have changed of what is recorded, without asking any model."""
-    from ...configs.errors import ConfigError
     from ...ledger.ledger import Ledger
-    from ..settings import settings_of
 
     kept = settings_of()
     file = kept.state / "ledger.db"
@@ -66,9 +66,7 @@ def replay(
 
 def _with_policy(policy: Path) -> Settings:
     """The settings as they would be with this file in the place of routing.yaml."""
-    from ...configs.errors import ConfigError
     from ...configs.loading.layers import FILES
-    from ..settings import GIVEN, settings_of
 
     if not policy.is_file():
         raise ConfigError("there is no such policy file", file=policy)

@@ -15,6 +15,7 @@ from ..io.output import answer, seconds, usd
 from ..io.records import decision_record
 from ..io.simulated import named
 from ..io.table import table
+from ..settings import opened
 
 if TYPE_CHECKING:
     from ...ledger.report import Percentiles, Report, Savings, Share
@@ -33,7 +34,6 @@ def report(
     """Show the routing distribution, cost, failures, latency and savings of what ran."""
     from ...agents.errors import NoRun
     from ...ledger.report import report as add_up
-    from ..settings import opened
 
     start = durations.since(since)
     with opened(reads=True) as runtime:

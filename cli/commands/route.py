@@ -15,6 +15,7 @@ from ..io.output import answer, as_json, progress, result
 from ..io.requests import broken_line, lines_of, request_of
 from ..io.simulated import named
 from ..io.table import table
+from ..settings import GIVEN, opened, settings_of
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings
@@ -47,8 +48,6 @@ def decide(
 
     Over the whole catalogue, so that the answer is the same on every machine, unless --usable.
     """
-    from ..settings import GIVEN
-
     decider = _Decider(usable=usable or GIVEN.get().offline)
     rows: list[tuple[object, ...]] = []
     broken = 0
@@ -110,7 +109,6 @@ class _Decider:
     def __init__(self, *, usable: bool) -> None:
         from ...dispatch.catalog import catalogue, policy_of, unavailable
         from ...ledger.prices import PriceBook
-        from ..settings import settings_of
 
         settings: Settings = settings_of()
         cards = catalogue(settings, PriceBook(settings.models))
@@ -132,9 +130,7 @@ class _Decider:
 
 
 def _stored(decision: str) -> dict[str, Any]:
-    from ...configs.errors import ConfigError
     from ..io.records import decision_record
-    from ..settings import opened
 
     with opened(reads=True) as runtime:
         row = runtime.ledger.decision(decision)

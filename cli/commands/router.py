@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 
 import typer
 
+from ...configs.errors import ConfigError
 from .. import options
 from ..errors import ExitCode
 from ..io.output import answer, as_json, progress, result, seconds, short
 from ..io.table import table
+from ..settings import settings_of
 from ..signals import end_cleanly
 
 if TYPE_CHECKING:
@@ -50,7 +52,6 @@ def train(
     workload, and what a request declares ("task", "kind", "effects"); a prompt is {"prompt", "strong", "weak"} with the
     quality 0..1 of two models' answers.
     """
-    from ...configs.errors import ConfigError
     from ...evaluation import train_router
     from ...routing.scorers.learned import save
 
@@ -95,10 +96,8 @@ def evaluate(
     anew on four fifths at a time and measured on the rest. It is used for a task where it beats both the commonest tier
     of the workload and plain length, by intervals over at least 20 trajectories or prompts. The proof lies beside it.
     """
-    from ...configs.errors import ConfigError
     from ...dispatch.catalog import proof_file
     from ...routing.policy import proof
-    from ..settings import settings_of
 
     if (router is None) is not classifier:
         raise ConfigError("say what to measure: --router FILE, or --classifier")
@@ -123,7 +122,6 @@ def evaluate(
 
 
 def _measured(read: _Read, file: Path, router: Path, settings: Settings) -> StepReport | PromptReport:
-    from ...configs.errors import ConfigError
     from ...evaluation.score_router import score_prompts, score_steps
     from ...routing.policy.proof import fingerprint
 
@@ -141,7 +139,6 @@ def _with_classifier(settings: Settings) -> Settings:
 
 
 def _judged(read: _Read, settings: Settings) -> StepReport:
-    from ...configs.errors import ConfigError
     from ...dispatch.catalog import classifier_id
     from ...evaluation.score_router import score_judged
 
@@ -162,23 +159,19 @@ def _asked(settings: Settings, requests: Sequence[RouteRequest], policy: Policy)
     from ...dispatch import sync
     from ...dispatch.request import ModelRequest
 
-    runtime = Runtime(settings)
-    home = runtime.dispatcher
-    # Whom to ask is decided over the models there are.
-    whole = replace(policy, routing=home.policy.routing, cards=home.policy.cards, catalogue=home.policy.catalogue)
+    with Runtime(settings) as runtime, run_scope(runtime, "router eval"):
+        home = runtime.dispatcher
+        # Whom to ask is decided over the models there are.
+        whole = replace(policy, routing=home.policy.routing, cards=home.policy.cards, catalogue=home.policy.catalogue)
 
-    async def each() -> list[Features]:
-        found = []
-        for request in requests:
-            ask = ModelRequest(messages=convert_to_messages([dict(message) for message in request.messages]))
-            found.append(await home.classifier.judged(policy.features(request), ask, whole))
-        return found
+        async def each() -> list[Features]:
+            found = []
+            for request in requests:
+                ask = ModelRequest(messages=convert_to_messages([dict(message) for message in request.messages]))
+                found.append(await home.classifier.judged(policy.features(request), ask, whole))
+            return found
 
-    try:
-        with run_scope(runtime, "router eval"):
-            return sync.run(each())
-    finally:
-        runtime.close()
+        return sync.run(each())
 
 
 @options.apart
@@ -232,8 +225,6 @@ def _read(file: Path) -> _Read:
     Raises:
         ConfigError: The file cannot be read, or no line of it is a row.
     """
-    from ...configs.errors import ConfigError
-
     kind, rows, broken = "", [], 0
     for number, text in _lines(file):
         made = _row(text)
@@ -255,8 +246,6 @@ def _read(file: Path) -> _Read:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    from ...configs.errors import ConfigError
-
     try:
         with file.open("rb") as plain:
             packed = plain.read(2) == _GZIP
@@ -294,7 +283,6 @@ def _row(text: bytes) -> tuple[str, Row] | str:
 def _wrong_step(row: Row) -> str:
     from pydantic import ValidationError
 
-    from ...configs.errors import ConfigError
     from ...evaluation.metrics import StepBench, step_tier
     from ...evaluation.score_router import request_of
     from ...routing.features.signals import signals

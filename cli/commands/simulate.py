@@ -10,6 +10,7 @@ import typer
 
 from .. import options
 from ..io.output import as_json, progress, result
+from ..settings import settings_of
 
 __all__ = ["simulate"]
 
@@ -25,7 +26,6 @@ def simulate(
     """Serve the providers' wire formats until Ctrl-C, and print the lines that point Pointsman at them."""
     from ...simulator import Scenario, serve
     from ...simulator.paths import PATHS
-    from ..settings import settings_of
 
     entries = settings_of().providers.items()
     hosted = {name: entry for name, entry in entries if not entry.local and entry.backend in PATHS}

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...configs.errors import ConfigError
 from .. import options
 from ..io.output import answer, line, progress, short
 from ..io.table import table
+from ..settings import opened
 
 if TYPE_CHECKING:
     from ...agents.runtime import Runtime
@@ -27,9 +29,6 @@ def tools(
     json: options.AsJson = False,
 ) -> None:
     """List the tools that agents can name, with what each can do; MCP servers are started and asked."""
-    from ...configs.errors import ConfigError
-    from ..settings import opened
-
     with opened(reads=True) as runtime:
         servers = runtime.tools.mcp
         for name in accept or ():

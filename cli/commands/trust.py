@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from ...configs.errors import ConfigError
 from .. import options
 from ..io.output import as_json, line, money, progress, result, visible
+from ..settings import GIVEN
 from ..target.target import DEFAULT, code_of, target_file
 
 if TYPE_CHECKING:
@@ -47,11 +49,9 @@ def trust(
     The files are its configuration and desk.py, which runs where no target is named. After a change it asks again.
     State that is not known to be yours, as it came with the folder or from an earlier version, is shown and taken over.
     """
-    from ...configs.errors import ConfigError
     from ...configs.loading.loader import environment, review
     from ...configs.loading.trust import TrustStore
     from ...dispatch.state.adoption import take_over
-    from ..settings import GIVEN
 
     environ, config = environment(), GIVEN.get().config
     wants, texts = review(environ=environ, config_dir=config)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from ...configs.errors import PointsmanError
 from ..errors import ExitCode, judge
 from ..io.outcome import ENDED, Approval, refusals
 from ..io.output import line, visible
@@ -88,8 +89,6 @@ class Session:
 
     def _over(self) -> bool:
         """Act on one request; whether it was the last."""
-        from ...configs.errors import PointsmanError
-
         try:
             request = self._face.request()
         except PointsmanError as error:
@@ -221,7 +220,6 @@ class Session:
 
     def _undo(self) -> None:
         from ...agents.journal.undo import undone
-        from ...configs.errors import PointsmanError
 
         try:
             files = undone(self._runtime, self._run) if self._run else ()

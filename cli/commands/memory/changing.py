@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ....configs.errors import ConfigError
 from ... import options
 from ...io.output import answer, as_json, progress, result
+from ...settings import opened
 from ...signals import end_cleanly
 from .options import Namespace, labels
 
@@ -26,9 +28,6 @@ def add(
     json: options.AsJson = False,
 ) -> None:
     """Read a document, or a folder of them, into the memory."""
-    from ....configs.errors import ConfigError
-    from ...settings import opened
-
     notes = _notes(path)
     end_cleanly()
     with opened() as runtime:
@@ -65,7 +64,6 @@ def forget(
     way or waiting. No run can write it down again; 'memory add' can.
     """
     from ....graphs.forgetting import forget
-    from ...settings import opened
 
     end_cleanly()
     with opened() as runtime:
@@ -101,11 +99,9 @@ def reindex(json: options.AsJson = False) -> None:
 
     Texts, writers, trust, history and what was forgotten stay as they are. It is kept whole or not at all.
     """
-    from ....configs.errors import ConfigError
     from ....dispatch.embedding import embedder_of
     from ....dispatch.state.ownership import claim
     from ....memory.store import ChromaStore
-    from ...settings import opened
 
     end_cleanly()
     with opened() as runtime:
@@ -126,7 +122,6 @@ def reindex(json: options.AsJson = False) -> None:
 
 
 def _notes(path: Path) -> list[Note]:
-    from ....configs.errors import ConfigError
     from ....configs.words import Trust
     from ....memory.chunking import load_folder, split_document, split_pages
     from ...io.inputs import MAX_INPUT, read_input
@@ -145,7 +140,6 @@ def _notes(path: Path) -> list[Note]:
 
 def _pages(file: Path) -> tuple[str, ...]:
     """The text of a PDF's pages."""
-    from ....configs.errors import ConfigError
     from ....tools.base import ToolFailed
     from ....tools.documents.reading import MOST_BYTES, read_text
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ....configs.errors import ConfigError
 from ... import options
 from ...io.output import answer, as_json, progress, result, short
 from ...io.table import table
+from ...settings import opened, settings_of
 from .options import Item, Namespace, labels
 
 if TYPE_CHECKING:
@@ -31,9 +33,7 @@ def search(
     json: options.AsJson = False,
 ) -> None:
     """Find what the memory holds on a question, best first."""
-    from ....configs.errors import ConfigError
     from ....memory.search.times import window_in
-    from ...settings import opened
 
     if when is not None and window_in(when) is None:
         raise ConfigError(f"--when {when!r} names no time: write such as 'last week', 'in March' or '3 days ago'")
@@ -61,8 +61,6 @@ def list_(
     json: options.AsJson = False,
 ) -> None:
     """List the namespaces, or the items of one."""
-    from ...settings import opened
-
     path = labels(namespace)
     with opened(reads=True) as runtime:
         if not path:
@@ -79,9 +77,6 @@ def show(item: Item, json: options.AsJson = False) -> None:
     """Show an item whole: its value, who wrote it and when, how far it is trusted, and what it said before."""
     from langgraph.store.base import GetOp
     from langgraph.store.base import Item as StoredItem
-
-    from ....configs.errors import ConfigError
-    from ...settings import opened
 
     with opened(reads=True) as runtime:
         found = runtime.store.item(item)
@@ -117,8 +112,6 @@ def show(item: Item, json: options.AsJson = False) -> None:
 
 def stats(json: options.AsJson = False) -> None:
     """Show how much the memory holds, how far it is trusted, by which embedder it is found, and its size on disk."""
-    from ...settings import opened
-
     with opened(reads=True) as runtime:
         held = runtime.store.stats()
     if json:
@@ -139,9 +132,6 @@ def stats(json: options.AsJson = False) -> None:
 
 def why(item: Item, json: options.AsJson = False) -> None:
     """Show what an item was made from, how far each of it is trusted, and who wrote it."""
-    from ....configs.errors import ConfigError
-    from ...settings import opened
-
     with opened(reads=True) as runtime:
         steps = runtime.store.why(item)
     if steps[0][2] is None:
@@ -170,7 +160,6 @@ def evaluate(
     """
     from ....dispatch.embedding import embedder_of
     from ....memory.evaluation import evaluate
-    from ...settings import settings_of
 
     report = evaluate(file, embedder_of(settings_of()))
     rows = [

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ....configs.errors import ConfigError
 from ... import options
 from ...io.output import answer, as_json, progress, result
+from ...settings import opened
 from ...signals import end_cleanly
 
 if TYPE_CHECKING:
@@ -33,9 +35,6 @@ def export(
 
     The last line is signed with your key, so that 'import' can tell whether the file is as it was written.
     """
-    from ....configs.errors import ConfigError
-    from ...settings import opened
-
     end_cleanly()
     with opened(reads=True) as runtime:
         count = 0
@@ -86,9 +85,6 @@ def import_(
     An item that is in the memory already is replaced by a newer one only, and never gains trust. What was forgotten
     stays forgotten. From a file that you did not export yourself, or that was changed since, all items are untrusted.
     """
-    from ....configs.errors import ConfigError
-    from ...settings import opened
-
     end_cleanly()
     counts: dict[str, int] = {}
     with opened() as runtime:
@@ -110,7 +106,6 @@ def import_(
 
 def _checked(file: Path) -> tuple[dict[str, Any], int, bool]:
     """Return a file's first line, the number of its last one, and whether it is as this user exported it."""
-    from ....configs.errors import ConfigError
     from ....dispatch.sealing import user_seal
 
     digest, before = hashlib.sha256(), ""

@@ -10,8 +10,10 @@ from typing import Annotated
 
 import typer
 
+from ....configs.errors import ConfigError
 from ... import options
 from ...io.output import as_json, progress, result
+from ...settings import opened
 
 __all__ = ["serve"]
 
@@ -32,11 +34,9 @@ def serve(
     """
     import secrets
 
-    from ....configs.errors import ConfigError
     from ....configs.schema import MEMORY_TOKEN
     from ....memory.serving.server import is_loopback
     from ....memory.serving.server import serve as serving
-    from ...settings import opened
 
     with opened() as runtime:
         if runtime.settings.memory is not None:
@@ -77,8 +77,6 @@ def serve(
 
 
 def _context(certificate: Path, key: Path) -> ssl.SSLContext:
-    from ....configs.errors import ConfigError
-
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
         context.load_cert_chain(certificate, key)

@@ -11,6 +11,7 @@ from ....configs.visible import visible
 from ... import options
 from ...io.output import answer, minute
 from ...io.table import table
+from ...settings import opened
 from ...signals import end_cleanly
 
 __all__ = ["commands"]
@@ -22,7 +23,6 @@ _SHOWN: Final = 12
 def approvals(context: typer.Context, json: options.AsJson = False) -> None:
     """List the calls that a person approved for always in this project."""
     from ....agents.approval.kept import Kept
-    from ...settings import opened
 
     if context.invoked_subcommand is not None:
         return
@@ -40,7 +40,6 @@ def revoke(
 ) -> None:
     """Ask about a call again from now on."""
     from ....agents.approval.kept import Kept
-    from ...settings import opened
 
     end_cleanly()
     with opened() as runtime:

@@ -9,6 +9,7 @@ import typer
 from ... import options
 from ...io.inputs import MAX_INPUT, read_input
 from ...io.outcome import TARGET_TAG
+from ...settings import GIVEN, opened
 from .run import ApprovalOption, run_once
 
 __all__ = ["do"]
@@ -38,7 +39,6 @@ def do(
     """
     from ....agents.bounds import Bounds
     from ....graphs.workflow import Workflow
-    from ...settings import GIVEN, opened
 
     asked = read_input(task, limit=MAX_INPUT)
     bounds = Bounds(max_cost, None, timeout, user, user_class, (*(tag or ()), TARGET_TAG + _AGENT), max_tokens)

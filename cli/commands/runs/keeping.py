@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from ....configs.errors import ConfigError
 from ... import options
 from ...io.output import answer, as_json, progress, result
+from ...settings import opened
 from ...signals import end_cleanly
 from .resume import run_row
 
@@ -30,7 +32,6 @@ def fork(
     What was done is not done again: where the new run asks for the same act at the same place, it is given the result.
     """
     from ....graphs.keeping import forked
-    from ...settings import opened
 
     end_cleanly()
     with opened() as runtime:
@@ -54,7 +55,6 @@ def prune(
     Runs that wait for a person and runs under way are kept.
     """
     from ....graphs.keeping import pruned
-    from ...settings import opened
 
     end_cleanly()
     with opened() as runtime:
@@ -70,8 +70,6 @@ def cancel(
     from ....agents.lease.heartbeat import BEAT_SECONDS
     from ....agents.lease.lease import holder_of
     from ....agents.runs import status_of
-    from ....configs.errors import ConfigError
-    from ...settings import opened
 
     end_cleanly()
     with opened() as runtime:

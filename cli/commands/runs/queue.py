@@ -15,6 +15,7 @@ from ... import options
 from ...io.approval import described
 from ...io.output import answer, as_json, line, minute, progress, result, short
 from ...io.table import table
+from ...settings import opened
 from ...signals import end_cleanly
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ def queue(
 ) -> None:
     """List what waits for a person: acts to approve, what was handed over, and runs that were interrupted."""
     from ....agents.approval.notify import has_hook
-    from ...settings import opened
 
     if context.invoked_subcommand is not None:
         return
@@ -126,8 +126,6 @@ def done(
 ) -> None:
     """Tick an item off."""
     from ....agents.handoffs import waits_for_approval
-    from ....configs.errors import ConfigError
-    from ...settings import opened
 
     end_cleanly()
     with opened() as runtime:

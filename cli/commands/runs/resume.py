@@ -15,6 +15,7 @@ from ....configs.errors import ConfigError
 from ... import options
 from ...io.inputs import MAX_INPUT, read_input
 from ...io.outcome import answered, report_run, target_of, told
+from ...settings import GIVEN, opened
 from ...signals import run_to_end
 from ...target.target import found_target, is_named, read_with
 
@@ -102,7 +103,6 @@ def resume(
     """
     from ....agents.bounds import Bounds
     from ...io.live import Live
-    from ...settings import GIVEN, opened
 
     who = bool(approve or reject or edit or respond) or None
     with opened(attended=who) as runtime:

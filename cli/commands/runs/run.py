@@ -14,6 +14,7 @@ from ... import options
 from ...io.inputs import MAX_INPUT, read_input, read_messages, read_piped
 from ...io.outcome import TARGET_TAG, Approval, answered, report_run, sum_up, told
 from ...io.output import progress
+from ...settings import GIVEN, opened
 from ...signals import run_to_end
 from ...target.target import DEFAULT, found_target, is_named, load_target, looks_like_target, read_with, target_file
 
@@ -40,7 +41,6 @@ ApprovalOption = Annotated[
     Approval,
     typer.Option("--approval", metavar="ask|deny", help="What to do with critical acts: ask a person, or refuse them."),
 ]
-_MaxInput = Annotated[int, typer.Option("--max-input", min=1, metavar="BYTES", help="Largest input accepted.")]
 
 
 @options.project("workspace", "sandbox", "offline", "overrides")
@@ -68,8 +68,6 @@ def run(
 
     Without an input, the project that ``pointsman init`` writes runs its sample messages.
     """
-    from ...settings import GIVEN, opened
-
     if batch is not None and (file or thread or dry_run):
         raise ConfigError("--batch goes without --file, --thread and --dry-run")
     if dry_run:

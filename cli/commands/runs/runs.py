@@ -10,6 +10,7 @@ import typer
 from ... import options
 from ...io.output import answer, as_json, result, short
 from ...io.table import table
+from ...settings import opened
 from .keeping import cancel, fork, prune
 from .story import Story, differences, labels, run_record, took, when
 from .undo import undo
@@ -26,7 +27,6 @@ def runs(
 ) -> None:
     """List what ran; 'runs show RUN' tells the story of one."""
     from ....agents.runs import status_of
-    from ...settings import opened
 
     if context.invoked_subcommand is not None:
         return
@@ -49,8 +49,6 @@ def show(
 
     'route explain ID' says why a decision fell as it did.
     """
-    from ...settings import opened
-
     with opened(reads=True) as runtime:
         # A call that was under way in a process that was killed becomes a row.
         runtime.dispatcher.budgets.reclaim()
@@ -67,8 +65,6 @@ def diff(
     json: options.AsJson = False,
 ) -> None:
     """Tell how two runs differ: how they ended, what they cost, and step by step their models, acts and outputs."""
-    from ...settings import opened
-
     with opened(reads=True) as runtime:
         records = [asyncio.run(Story.of(runtime, run)).record() for run in (first, second)]
     found = differences(*records)

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 import uuid
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
@@ -13,6 +14,7 @@ import typer
 from ....configs.errors import ConfigError
 from ... import options
 from ...io.outcome import TARGET_TAG
+from ...settings import opened
 from ...signals import end_cleanly
 from ...target.target import DEFAULT, found_target, is_named, read_with
 from .run import ApprovalOption
@@ -49,7 +51,6 @@ def chat(
     """Talk with a workflow or an agent: a run for each line, all of one conversation. --max-cost bounds each run."""
     from ....agents.bounds import Bounds
     from ...session.session import Session
-    from ...settings import opened
 
     if thread is not None and last:
         raise ConfigError("give either --thread or --continue")
@@ -65,11 +66,8 @@ def chat(
         left = _left(runtime, next((row for row in rows if _thread_of(row) == name), None))
         bounds = Bounds(max_cost=max_cost, tags=(TARGET_TAG + target,))
         end_cleanly()
-        face = _face(runtime, workflow.name, json=json)
-        try:
+        with closing(_face(runtime, workflow.name, json=json)) as face:
             code = Session(face, workflow, runtime, name, bounds, approval, left).hold()
-        finally:
-            face.close()
     raise typer.Exit(code)
 
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ....configs.errors import ConfigError
 from ... import options
 from ...errors import ExitCode
 from ...io.output import as_json, line, progress, result
+from ...settings import opened
 from ...signals import end_cleanly
 from .resume import run_row
 
@@ -43,8 +45,6 @@ def undo(
     What commands changed is put back too; what MCP servers and tools of your own changed is not known, and stays.
     """
     from ....agents.journal.undo import undone
-    from ....configs.errors import ConfigError
-    from ...settings import opened
 
     end_cleanly()
     if redo and last:

@@ -10,6 +10,7 @@ import typer
 from ... import options
 from ...errors import ExitCode
 from ...io.output import as_json, line, paint, progress, result
+from ...settings import opened
 from ...target.target import DEFAULT, found_target
 
 __all__ = ["validate"]
@@ -24,8 +25,6 @@ def validate(
     json: options.AsJson = False,
 ) -> None:
     """Look for what would go wrong with a workflow; 0 where it can run, 2 where it cannot."""
-    from ...settings import opened
-
     with opened(reads=True) as runtime:
         name_it = None if target else f"'pointsman validate {DEFAULT}'"
         workflow = found_target(target or DEFAULT, runtime, name_it=name_it)
