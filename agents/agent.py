@@ -50,19 +50,10 @@ def _described(entry: AgentEntry) -> AgentSpec:
         from langchain.agents.middleware import TodoListMiddleware
 
         middleware = (TodoListMiddleware(),)
-    return AgentSpec(
-        instructions=entry.instructions,
-        tier=entry.tier,
-        model=entry.model,
-        max_tier=entry.max_tier,
-        task=entry.task,
-        kind=entry.kind,
-        tools=entry.tools,
-        turns=entry.turns,
-        context=entry.context,
-        guidance=entry.guidance,
-        middleware=middleware,
-    )
+    # All else goes by the same names in both.
+    described: Any = {**entry.model_dump(exclude={"todos"}), "middleware": middleware}
+    spec: AgentSpec = described
+    return spec
 
 
 class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
@@ -109,6 +100,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
     """
 
     name: str
+    _compiled: Compiled | None = None
 
     if TYPE_CHECKING:
 
@@ -198,7 +190,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
     async def _invoked(
         self, input: Any, config: RunnableConfig | None, saver: Any = None, **more: Any
     ) -> dict[str, Any]:
-        return await invoked(self, self._ready().turn, input, config, saver, **more)
+        return await invoked(self, self.graph, self._ready().turn, input, config, saver, **more)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """The same from synchronous code."""

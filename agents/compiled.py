@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +16,7 @@ from langchain_core.runnables import RunnableConfig
 from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
 from ..configs.process.ids import new_id
+from ..configs.process.variables import set_to
 from ..dispatch.calls.structured_output import wrapped
 from ..dispatch.context import current, entered
 from ..dispatch.journal import inside_node
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
     from .runtime import Runtime
-    from .spec.spec import Specified
+    from .spec.described import Described
 
 __all__ = ["STEPS_A_TURN", "Compiled", "invoked", "is_kept_around", "kept_around"]
 
@@ -42,17 +43,12 @@ STEPS_A_TURN = 2
 _KEPT: ContextVar[bool] = ContextVar("pointsman_kept", default=False)
 
 
-@contextmanager
-def kept_around() -> Iterator[None]:
+def kept_around() -> AbstractContextManager[None]:
     """Say that agents inside the block are steps of a graph that keeps each answer as soon as it is there.
 
     One that takes a single turn then needs no graph of its own, whose checkpoints would hold the same again.
     """
-    token = _KEPT.set(True)
-    try:
-        yield
-    finally:
-        _KEPT.reset(token)
+    return set_to(_KEPT, True)
 
 
 def is_kept_around() -> bool:
@@ -68,7 +64,7 @@ class Compiled:
         runtime: What it runs on.
     """
 
-    def __init__(self, agent: Specified, runtime: Runtime) -> None:
+    def __init__(self, agent: Described, runtime: Runtime) -> None:
         self.agent = agent
         self.runtime = runtime
 
@@ -194,7 +190,8 @@ class Compiled:
 
 
 async def invoked(
-    agent: Specified,
+    agent: Described,
+    graph: CompiledStateGraph[Any, Any, Any, Any],
     turn: int,
     input: Any,
     config: RunnableConfig | None,
@@ -204,7 +201,8 @@ async def invoked(
     """Run an agent's graph, and give what it added, as `Agent.ainvoke` does.
 
     Args:
-        agent: The agent; one of the user's own class may have a graph of its own.
+        agent: The agent.
+        graph: Its graph; an agent of the user's own class may have one of its own.
         turn: Supersteps that one of its turns takes.
         input: As `Agent.ainvoke` takes it.
         config: LangGraph's; its ``recursion_limit`` is that of the turns it may take where it has none.
@@ -221,7 +219,6 @@ async def invoked(
     from .loops.repeats import one_loop
     from .together import one_invocation
 
-    graph = agent.graph
     if saver is not None:
         graph = copy.copy(graph)
         graph.checkpointer = saver
@@ -285,7 +282,7 @@ def _field(state: Any, name: str) -> Any:
     return state.get(name, _ABSENT) if isinstance(state, Mapping) else getattr(state, name, _ABSENT)
 
 
-def _added(agent: Specified, given: Any, known: set[str | None], state: Mapping[str, Any]) -> dict[str, Any]:
+def _added(agent: Described, given: Any, known: set[str | None], state: Mapping[str, Any]) -> dict[str, Any]:
     """What a run of an agent's graph adds to the state around it."""
     from .middleware import KEPT
 

@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NotRequired
 from langchain.agents.middleware import AgentMiddleware, AgentState
 from langchain.agents.middleware.types import OmitFromInput
 from langchain_core.language_models import BaseLanguageModel
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolMessage
+from langchain_core.messages import AnyMessage, BaseMessage, ToolMessage
 
 from ..configs.errors import ConfigError
-from ..configs.words import Effect, EffectName
+from ..configs.words import EffectName
 from ..dispatch.model import RoutedChatModel
 from ..tools.base import declaration_of
 from ..tools.decorator import declare
-from ..tools.facts import call_facts
 from ..tools.threads import in_thread
+from .approval.acts import acts
+from .around import AsyncToolHandler, ToolAnswer, ToolHandler, TurnMiddleware
 from .containment.exits import caught
 from .together import begun
 
 if TYPE_CHECKING:
-    from langchain.agents.middleware import ModelRequest, ModelResponse, ToolCallRequest
+    from langchain.agents.middleware import ModelRequest, ToolCallRequest
     from langchain_core.tools import BaseTool
-    from langgraph.types import Command
 
 __all__ = ["KEPT", "KeepMiddleware", "OnceMiddleware", "RoutedMiddleware", "hooks", "middleware_of"]
 
@@ -152,7 +152,7 @@ def _derived(name: str) -> Callable[..., Awaitable[Any]]:
     return hook
 
 
-class RoutedMiddleware(AgentMiddleware[Any, Any]):
+class RoutedMiddleware(TurnMiddleware):
     """Refuse a model call that some other middleware gave to a model that Pointsman does not route.
 
     Args:
@@ -163,26 +163,14 @@ class RoutedMiddleware(AgentMiddleware[Any, Any]):
         super().__init__()
         self._agent = agent
 
-    def wrap_model_call(
-        self, request: ModelRequest, handler: Callable[[ModelRequest], ModelResponse]
-    ) -> ModelResponse | AIMessage:
-        """Make the call where its model is routed."""
-        self._check(request)
-        return handler(request)
-
-    async def awrap_model_call(
-        self, request: ModelRequest, handler: Callable[[ModelRequest], Awaitable[ModelResponse]]
-    ) -> ModelResponse | AIMessage:
-        """Make the call where its model is routed."""
-        self._check(request)
-        return await handler(request)
-
-    def _check(self, request: ModelRequest) -> None:
+    def seen(self, request: ModelRequest) -> ModelRequest:
+        """The call where its model is routed."""
         if not isinstance(request.model, RoutedChatModel):
             raise ConfigError(
                 f"agent {self._agent!r}: a middleware gave this turn to {type(request.model).__name__}, which would be "
                 "neither routed nor bounded nor recorded: choose among models by tier=, model= and routing.yaml"
             )
+        return request
 
 
 class OnceMiddleware(AgentMiddleware[Any, Any]):
@@ -191,25 +179,18 @@ class OnceMiddleware(AgentMiddleware[Any, Any]):
     A middleware that tries again stands outside, and nobody knows what the first attempt did before it failed.
     """
 
-    def wrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
-    ) -> ToolMessage | Command[Any]:
+    def wrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolAnswer:
         """Make the call, unless it was begun before."""
         return _again(request) or handler(request)
 
-    async def awrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
-    ) -> ToolMessage | Command[Any]:
+    async def awrap_tool_call(self, request: ToolCallRequest, handler: AsyncToolHandler) -> ToolAnswer:
         """Make the call, unless it was begun before."""
         return _again(request) or await handler(request)
 
 
 def _again(request: ToolCallRequest) -> ToolMessage | None:
     tool, call = request.tool, request.tool_call
-    if tool is None or not begun():
-        return None
-    effect, declared = call_facts(tool, call["args"]).effect, declaration_of(tool)
-    if effect in (None, Effect.READ) or (declared is not None and declared.only_reads):
+    if tool is None or not begun() or not acts(tool, call["args"]):
         return None
     said = (
         f"{call['name']} was not called again: its first attempt failed, and may have done something before it did. "

@@ -17,7 +17,7 @@ from .result import Act, Outcome, Status, StepRecord
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
-    from .spec.spec import Specified
+    from .spec.described import Described
 
 __all__ = ["record_of"]
 
@@ -25,7 +25,7 @@ _EVIDENCE = "evidence."
 """How the id of a routing rule begins that raised a step by what has happened."""
 
 
-def record_of(agent: Specified, added: Mapping[str, Any], seconds: float) -> StepRecord:
+def record_of(agent: Described, added: Mapping[str, Any], seconds: float) -> StepRecord:
     """Tell how a step went by what it added to the conversation.
 
     Args:

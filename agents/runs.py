@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, TypedDict, Unpack
@@ -39,7 +39,6 @@ __all__ = [
     "Run",
     "Taken",
     "carried_out",
-    "check_task",
     "forked_from",
     "row_of",
     "run_scope",
@@ -166,21 +165,6 @@ class Run:
         except ConfigError as error:
             left_out = (f"its decisions are left out: {error}",)
         return decisions, changes_of(self.runtime, self.id), left_out
-
-
-def check_task(task: Any) -> None:
-    """Refuse what is no task.
-
-    Args:
-        task: What is asked.
-
-    Raises:
-        ConfigError: It is no text, or an empty one.
-    """
-    if not isinstance(task, str):
-        raise ConfigError(f"there is nothing to do: give the task as a text, not {type(task).__name__}")
-    if not task.strip():
-        raise ConfigError("there is nothing to do: the input is empty")
 
 
 def row_of(runtime: Runtime, run: str) -> RunRow:
@@ -349,17 +333,11 @@ def run_scope(
             runtime.ledger.record(replace(row, ended=time.time(), status=books.status.value))
 
 
-@contextmanager
-def _held(runtime: Runtime, run: str, taken: Taken | None, *, new: bool) -> Iterator[Lease]:
+def _held(runtime: Runtime, run: str, taken: Taken | None, *, new: bool) -> AbstractContextManager[Lease]:
     """Hold a run, unless it was taken up, and so is held by whoever did that."""
     if taken:
-        yield taken.lease
-        return
-    lease = (Lease.begin if new else Lease.take)(runtime.ledger, runtime.settings.state, run)
-    try:
-        yield lease
-    finally:
-        lease.close()
+        return nullcontext(taken.lease)
+    return closing((Lease.begin if new else Lease.take)(runtime.ledger, runtime.settings.state, run))
 
 
 def _calls_of(books: Run) -> Around | None:

@@ -149,12 +149,9 @@ class Runtime(Closing):
     def close(self) -> None:
         """Write what is still waiting and let go of files. The runtime is not to be used afterwards."""
         self._closed = True
-        if "dispatcher" in self.__dict__:
-            self.dispatcher.close()
-        if "store" in self.__dict__:
-            self.store.close()
-        if "tools" in self.__dict__:
-            self.tools.close()
+        for made in ("dispatcher", "store", "tools"):
+            if made in self.__dict__:
+                self.__dict__[made].close()
 
 
 def _running(workspace: Path) -> Iterator[Path]:

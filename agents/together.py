@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from langchain.agents.middleware import AgentMiddleware
-from langchain_core.messages import ToolMessage
 from langgraph.config import get_config
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
+from ..configs.process.variables import set_to
+from .around import AsyncToolHandler, ToolAnswer, ToolHandler
+
 if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
-    from langgraph.types import Command, PregelExecutableTask
+    from langgraph.types import PregelExecutableTask
 
 __all__ = ["Together", "TogetherMiddleware", "began", "begun", "one_invocation"]
 
@@ -98,26 +100,16 @@ _supersteps: WeakValueDictionary[int, Together] = WeakValueDictionary()
 _INVOCATION: ContextVar[Together | None] = ContextVar("pointsman_invocation", default=None)
 
 
-@contextmanager
-def one_invocation() -> Iterator[None]:
+def one_invocation() -> AbstractContextManager[None]:
     """Take the tool calls made inside the block for those of one agent."""
-    token = _INVOCATION.set(Together())
-    try:
-        yield
-    finally:
-        _INVOCATION.reset(token)
+    return set_to(_INVOCATION, Together())
 
 
 _ATTEMPTS: ContextVar[list[None] | None] = ContextVar("pointsman_attempts", default=None)
 
 
-@contextmanager
-def _one_call() -> Iterator[None]:
-    token = _ATTEMPTS.set([])
-    try:
-        yield
-    finally:
-        _ATTEMPTS.reset(token)
+def _one_call() -> AbstractContextManager[None]:
+    return set_to(_ATTEMPTS, [])
 
 
 def began() -> None:
@@ -134,9 +126,7 @@ def begun() -> bool:
 class TogetherMiddleware(AgentMiddleware[Any, Any]):
     """Let the other tool calls of a turn end before one that raised ends the agent; it stands outside all others."""
 
-    async def awrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
-    ) -> ToolMessage | Command[Any]:
+    async def awrap_tool_call(self, request: ToolCallRequest, handler: AsyncToolHandler) -> ToolAnswer:
         """Make the call as one of its turn."""
         invocation = _INVOCATION.get()
         with _one_call():
@@ -145,9 +135,7 @@ class TogetherMiddleware(AgentMiddleware[Any, Any]):
             async with invocation.task():
                 return await handler(request)
 
-    def wrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
-    ) -> ToolMessage | Command[Any]:
+    def wrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolAnswer:
         """Make the call; in synchronous code nothing is cancelled."""
         with _one_call():
             return handler(request)

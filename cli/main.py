@@ -46,7 +46,8 @@ COMMANDS = {
     "doctor": ("doctor", "Check this machine and project."),
     "simulate": ("simulate", "Play the model providers on this machine."),
 }
-"""Command -> the module that registers it, and its line in the help, so that help loads no command."""
+"""Command -> its module and its line in the help, so that help loads no command. The module has a function of that
+name, or several commands as ``commands``."""
 
 
 class _Root(TyperGroup):
@@ -64,10 +65,14 @@ class _Root(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         home = typer.Typer(rich_markup_mode=None)
-        import_module(f".commands.{COMMANDS[cmd_name][0]}", __package__).register(home)
+        module = import_module(f".commands.{COMMANDS[cmd_name][0]}", __package__)
+        if hasattr(module, "commands"):
+            home.add_typer(module.commands, name=cmd_name)
+        else:
+            home.command(cmd_name)(getattr(module, cmd_name))
         command = typer.main.get_group(home).commands[cmd_name]
         options = import_module(".options", __package__)
-        options.add_shared(command)
+        options.add_project(command)
         options.name_arguments(command)
         return command
 
@@ -156,6 +161,10 @@ def _root(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
+    from .settings import GIVEN, Given
+
+    # Of an earlier command in this process nothing holds.
+    GIVEN.set(Given())
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

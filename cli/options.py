@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 __all__ = [
-    "AsJson", "Batch", "Config", "DryRun", "File", "Jobs", "MaxCost", "MaxInput", "MaxSteps", "MaxTokens", "Offline",
-    "Sandbox", "Set", "Tag", "Thread", "Timeout", "User", "UserClass", "Workspace", "add_listing", "add_shared",
-    "again", "name_arguments",
+    "AsJson", "Batch", "DryRun", "File", "Jobs", "MaxCost", "MaxInput", "MaxSteps", "MaxTokens", "Tag", "Thread",
+    "Timeout", "User", "UserClass", "add_project", "apart", "group", "listing", "name_arguments", "project",
 ]  # fmt: skip
 
-Config = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="DIR", help="Folder with models.yaml and the like; ./configs when left out."),
-]
-
-
-def _given(parameter: typer.CallbackParam, value: bool) -> bool:
-    from . import settings
-
-    {"trust": settings.TRUST, "offline": settings.OFFLINE}[str(parameter.name)].set(value)
-    return value
-
-
-Offline = Annotated[
-    bool, typer.Option("--offline", help="Use no network: hosted providers are simulated here.", callback=_given)
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as routing.strategy=quality."),
-]
+F = TypeVar("F", bound=Callable[..., None])
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Workspace = Annotated[
-    Path | None, typer.Option("--workspace", metavar="DIR", help="Folder the file and shell tools may touch.")
-]
 Batch = Annotated[
     Path | None, typer.Option("--batch", metavar="FILE.csv", help="Run each row of a CSV (text[,label]).")
 ]
@@ -59,15 +38,6 @@ Thread = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show steps, models and worst cost, and call nothing; 2 if it cannot run.")
 ]
-Sandbox = Annotated[
-    Literal["required", "ask"] | None,
-    typer.Option(
-        "--sandbox",
-        metavar="required|ask",
-        help="Where shell commands cannot be confined: run none, or ask a person about each; "
-        "ask at a terminal, else required, when left out.",
-    ),
-]
 MaxInput = Annotated[int, typer.Option("--max-input", min=1, metavar="BYTES", help="Largest input accepted.")]
 MaxSteps = Annotated[int, typer.Option("--max-steps", min=1, metavar="N", help="Steps of the graph a run may take.")]
 Timeout = Annotated[float | None, typer.Option("--timeout", min=0.001, metavar="SECONDS", help="Time a run may take.")]
@@ -80,50 +50,88 @@ Tag = Annotated[
     list[str] | None, typer.Option("--tag", metavar="LABEL", help="A label for the ledger; may be repeated.")
 ]
 
-_Trust = Annotated[
-    bool,
-    typer.Option(
-        "--trust", help="Trust this folder's files as they are, for this command.", expose_value=False, callback=_given
-    ),
-]
 
+def project(*names: str) -> Callable[[F], F]:
+    """Give a command further options of `_project`, which are kept in `settings.GIVEN`.
 
-_Simulated = Annotated[
-    bool,
-    typer.Option(
-        "--offline", help="Of what ran with --offline, and with no network.", expose_value=False, callback=_given
-    ),
-]
-
-
-def _shared(trust: _Trust = False, offline: _Simulated = False) -> None: ...
-
-
-def again(config: Path | None, workspace: Path | None, overrides: list[str] | None, *, offline: bool) -> list[str]:
-    """The options with which a later command finds the same project, settings and workspace, from any folder in it.
+    Every command has ``--config``, ``--trust`` and ``--offline``, the latter for what it looks at unless it is named
+    here; see `apart`.
 
     Args:
-        config: As given, and so are the others.
+        names: Their parameters in `_project`.
     """
-    words = ["--offline"] if offline else []
-    for name, folder in (("--config", config), ("--workspace", workspace)):
-        words += [] if folder is None else [name, str(folder.absolute())]
-    return [*words, *(word for one in overrides or () for word in ("--set", one))]
+
+    def declare(command: F) -> F:
+        command.__dict__["project"] = names
+        return command
+
+    return declare
 
 
-def add_listing(app: typer.Typer, listing: Callable[..., None], *below: Callable[..., None]) -> None:
-    """Add a command that lists when it is given alone, and the commands below it.
+def apart(command: F) -> F:
+    """Mark a command that works on no project, and so has no options of one."""
+    command.__dict__["project"] = None
+    return command
+
+
+def _given(parameter: typer.CallbackParam, value: Any) -> None:
+    from .settings import GIVEN
+
+    GIVEN.set(replace(GIVEN.get(), **{str(parameter.name): value}))
+
+
+def _option(name: str, help: str, metavar: str | None = None) -> Any:
+    return typer.Option(name, metavar=metavar, help=help, expose_value=False, callback=_given)
+
+
+_SANDBOX = (
+    "Where shell commands cannot be confined: run none, or ask a person about each; ask at a terminal, else required, "
+    "when left out."
+)
+
+
+def _project(
+    workspace: Annotated[
+        Path | None, _option("--workspace", "Folder the file and shell tools may touch.", "DIR")
+    ] = None,
+    sandbox: Annotated[Literal["required", "ask"] | None, _option("--sandbox", _SANDBOX, "required|ask")] = None,
+    config: Annotated[
+        Path | None, _option("--config", "Folder with models.yaml and the like; ./configs when left out.", "DIR")
+    ] = None,
+    offline: Annotated[bool, _option("--offline", "Use no network: hosted providers are simulated here.")] = False,
+    overrides: Annotated[
+        list[str] | None, _option("--set", "Override a setting, such as routing.strategy=quality.", "KEY=VALUE")
+    ] = None,
+    trust: Annotated[bool, _option("--trust", "Trust this folder's files as they are, for this command.")] = False,
+) -> None: ...
+
+
+def group(help: str, commands: Mapping[str, Callable[..., None]], cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
+    """Several commands under one name.
 
     Args:
-        app: Where to add it.
-        listing: The command; its name is the function's.
-        below: Those below it, named likewise.
+        help: What is said of them all.
+        commands: Each by its name.
+        cls: What finds the command that is named.
     """
-    group = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
-    group.callback()(listing)
-    for command in below:
-        group.command(command.__name__)(command)
-    app.add_typer(group, name=listing.__name__)
+    made = typer.Typer(help=help, cls=cls, rich_markup_mode=None)
+    for name, command in commands.items():
+        made.command(name)(command)
+    return made
+
+
+def listing(command: Callable[..., None], *below: Callable[..., None]) -> typer.Typer:
+    """A command that lists when it is given alone, and the commands below it.
+
+    Args:
+        command: The command.
+        below: Those below it, named as the functions are.
+    """
+    made = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+    made.callback()(command)
+    for one in below:
+        made.command(one.__name__)(one)
+    return made
 
 
 def name_arguments(command: Any) -> None:
@@ -139,17 +147,25 @@ def name_arguments(command: Any) -> None:
             parameter.display_type_rich = lambda ctx: None
 
 
-def add_shared(command: Any) -> None:
-    """Give ``--trust`` and ``--offline`` to a command, and to those below it, that reads the configuration.
+def add_project(command: Any) -> None:
+    """Give a command, and those below it, the options of the project that they work on.
 
     Args:
         command: As Typer makes it.
     """
     for inner in getattr(command, "commands", {}).values():
-        add_shared(inner)
-    has = {parameter.name for parameter in command.params}
-    if command.name != "trust" and "config" in has:
-        home = typer.Typer(rich_markup_mode=None, add_completion=False)
-        home.command()(_shared)
-        shared = typer.main.get_command(home).params
-        command.params += [one for one in shared if one.name in ("trust", "offline") and one.name not in has]
+        add_project(inner)
+    named = getattr(command.callback, "project", ())
+    if named is None or command.callback is None:
+        return
+    home = typer.Typer(rich_markup_mode=None, add_completion=False)
+    home.command()(_project)
+    known: dict[Any, Any] = {one.name: one for one in typer.main.get_command(home).params}
+    own = [one for name, one in known.items() if name in ("config", *named)]
+    at = next((place for place, one in enumerate(command.params) if one.name == "json"), len(command.params))
+    command.params[at:at] = own
+    if command.name != "trust":
+        command.params.append(known["trust"])
+        if "offline" not in named:
+            known["offline"].help = "Of what ran with --offline, and with no network."
+            command.params.append(known["offline"])

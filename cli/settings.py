@@ -6,9 +6,11 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..configs.errors import ConfigError
 from .io.reading import readable
 from .io.simulated import heed
 
@@ -16,91 +18,93 @@ if TYPE_CHECKING:
     from ..agents.runtime import Runtime
     from ..configs.schema import Settings
 
-__all__ = ["OFFLINE", "TRUST", "opened", "settings_of"]
-
-TRUST: ContextVar[bool] = ContextVar("trust", default=False)
-"""Whether ``--trust`` was given to the command that runs."""
-OFFLINE: ContextVar[bool] = ContextVar("offline", default=False)
-"""Whether ``--offline`` was."""
+__all__ = ["GIVEN", "Given", "opened", "settings_of"]
 
 _OFFLINE = "POINTSMAN_OFFLINE"
 
 
-def settings_of(
-    config: Path | None,
-    *,
-    offline: bool = False,
-    overrides: Sequence[str] | None = None,
-    trust: bool = False,
-    sandbox: str | None = None,
-) -> Settings:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """The options by which a command finds its project.
+
+    Attributes:
+        config: The folder with models.yaml and its siblings; that of the project in the working directory when None.
+        offline: Nothing leaves the machine.
+        overrides: Each ``key=value`` with a dotted key.
+        workspace: Folder for the file and shell tools; the project itself when None.
+        sandbox: What becomes of commands that cannot be confined, where that is said.
+        trust: The files are the user's will.
+    """
+
+    config: Path | None = None
+    offline: bool = False
+    overrides: Sequence[str] | None = None
+    workspace: Path | None = None
+    sandbox: str | None = None
+    trust: bool = False
+
+    def again(self) -> list[str]:
+        """The options with which a later command finds the same project, settings and workspace from anywhere."""
+        words = ["--offline"] if self.offline else []
+        for name, folder in (("--config", self.config), ("--workspace", self.workspace)):
+            words += [] if folder is None else [name, str(folder.absolute())]
+        return [*words, *(word for one in self.overrides or () for word in ("--set", one))]
+
+
+GIVEN: ContextVar[Given] = ContextVar("given", default=Given())  # noqa: B039 - it is frozen
+"""What was given to the command that runs."""
+
+
+def settings_of(**changes: Any) -> Settings:
     """Load the settings: built in < user < project < environment < options.
 
     Args:
-        config: The folder with models.yaml and its siblings; that of the project in the working directory when None.
-        offline: ``--offline`` was given.
-        overrides: What ``--set`` was given, each ``key=value`` with a dotted key.
-        trust: The files are the user's will, as with ``--trust``.
-        sandbox: What ``--sandbox`` was given, or stands for it.
+        changes: Fields of `Given` that are other than they were given.
 
     Raises:
         ConfigError: On a folder that does not exist, an override without ``=``, or any mistake in a file.
     """
-    from ..configs.errors import ConfigError
     from ..configs.loading.loader import environment, load
 
-    if config is not None and not config.is_dir():
-        raise ConfigError("--config must name a folder that exists", file=config)
-    flags: dict[str, Any] = {"offline": True} if offline or OFFLINE.get() else {}
-    if sandbox is not None:
-        flags["sandbox.mode"] = sandbox
-    for override in overrides or ():
+    given = replace(GIVEN.get(), **changes)
+    if given.config is not None and not given.config.is_dir():
+        raise ConfigError("--config must name a folder that exists", file=given.config)
+    flags: dict[str, Any] = {"offline": True} if given.offline else {}
+    if given.sandbox is not None:
+        flags["sandbox.mode"] = given.sandbox
+    for override in given.overrides or ():
         key, equals, value = override.partition("=")
         if not equals or not key.strip():
             raise ConfigError(f"--set {override!r} must have the form key=value, such as routing.strategy=quality")
         flags[key.strip()] = value
-    chosen = trust or TRUST.get() or None
-    settings = load(Path.cwd(), environ=environment(), flags=flags, config_dir=config, trust=chosen)
+    settings = load(Path.cwd(), environ=environment(), flags=flags, config_dir=given.config, trust=given.trust or None)
     heed(settings)
     return settings
 
 
 @contextmanager
-def opened(
-    config: Path | None,
-    *,
-    offline: bool = False,
-    overrides: Sequence[str] | None = None,
-    workspace: Path | None = None,
-    sandbox: str | None = None,
-    attended: bool | None = False,
-    reads: bool = False,
-) -> Iterator[Runtime]:
-    """Give the runtime of a command, closed at its end; arguments as `settings_of`.
+def opened(*, attended: bool | None = False, reads: bool = False) -> Iterator[Runtime]:
+    """Give the runtime of a command, closed at its end.
 
     Args:
-        workspace: Folder for the file and shell tools; the project itself when None.
         attended: A person is there to be asked about commands that cannot be confined, unless the configuration says
             that they must be; None where that depends on whether the command stands at a terminal.
         reads: The command only reads, so that it works where nothing may be written, too, and calls no tool.
     """
     from ..agents.runtime import Runtime
-    from ..configs.errors import ConfigError
     from .io.approval import at_terminal
 
+    workspace = GIVEN.get().workspace
     if workspace is not None and not workspace.is_dir():
         raise ConfigError("--workspace must name a folder that exists", file=workspace)
-    settings = settings_of(config, offline=offline, overrides=overrides, sandbox=sandbox)
+    settings = settings_of()
     asks = at_terminal() if attended is None else attended or reads
     if asks and "sandbox.mode" not in settings.origins:
         settings = settings.model_copy(update={"sandbox": settings.sandbox.model_copy(update={"mode": "ask"})})
     with readable(settings) if reads else nullcontext(settings) as usable:
-        runtime = Runtime(usable, workspace=workspace.resolve() if workspace else None)
-        try:
-            with _everywhere(offline or OFFLINE.get()):
-                yield runtime
-        finally:
-            runtime.close()
+        place = workspace.resolve() if workspace else None
+        with Runtime(usable, workspace=place) as runtime, _everywhere(GIVEN.get().offline):
+            yield runtime
 
 
 @contextmanager

@@ -21,12 +21,29 @@ from pydantic import (
 
 from .words import Effect, StepKind, Tier
 
-__all__ = ["AgentEntry", "Frozen", "McpServer", "ServerName", "StepEntry", "WorkflowEntry", "as_tuple", "is_loopback"]
+__all__ = [
+    "AgentEntry",
+    "Frozen",
+    "McpServer",
+    "ServerName",
+    "StepEntry",
+    "WorkflowEntry",
+    "as_tuple",
+    "is_loopback",
+    "no_bool",
+]
 
 
 def as_tuple(value: Any) -> Any:
     """Let a user write one name where a list is meant."""
     return (value,) if isinstance(value, str | int | float | bool) else value
+
+
+def no_bool(value: Any) -> Any:
+    """Refuse a truth value where a number is meant: in Python it is one."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
 
 
 class Frozen(BaseModel):
@@ -123,7 +140,7 @@ def _no_bool(value: Any) -> Any:
 _Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False), BeforeValidator(_no_bool)]
 
 
-class McpServer(BaseModel):
+class McpServer(Frozen):
     """A server that speaks the Model Context Protocol: a program on this machine, or an address.
 
     Attributes:
@@ -142,8 +159,6 @@ class McpServer(BaseModel):
         timeout: Seconds one call may take.
         start_timeout: Seconds until it must have listed its tools.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     command: str | None = None
     args: tuple[str, ...] = Field(default=(), repr=False)

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
+
+from .agents import Frozen, no_bool
 
 __all__ = ["Sandbox"]
 
@@ -17,19 +19,13 @@ def _listed(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
-def _no_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not true or false")
-    return value
-
-
 _Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 _Folders = Annotated[tuple[Path, ...], BeforeValidator(_listed)]
-_Count = Annotated[int, Field(gt=0, le=2**50), BeforeValidator(_no_bool)]
-_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_no_bool)]
+_Count = Annotated[int, Field(gt=0, le=2**50), BeforeValidator(no_bool)]
+_Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(no_bool)]
 
 
-class Sandbox(BaseModel):
+class Sandbox(Frozen):
     """``sandbox`` in ``risk.yaml``: how shell commands are confined.
 
     Attributes:
@@ -48,8 +44,6 @@ class Sandbox(BaseModel):
         disk: Bytes by which the free space of the workspace's disk may shrink meanwhile.
         output: Bytes it may write to its standard output and error before it is ended.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Literal["required", "ask"] = "required"
     domains: _Names = ()

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from .agents import AgentEntry, Frozen, McpServer, ServerName, StepEntry, WorkflowEntry, as_tuple
+from .agents import AgentEntry, Frozen, McpServer, ServerName, StepEntry, WorkflowEntry, as_tuple, no_bool
 from .sandbox import Sandbox
 from .sources import Sources
 from .words import Effect, FailureKind, Risk, Tier
@@ -51,19 +51,13 @@ __all__ = [
 ]
 
 
-def _no_bool(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not true or false")
-    return value
-
-
-Score = Annotated[float, Field(ge=0, le=1), BeforeValidator(_no_bool)]
-_Count = Annotated[int, Field(gt=0), BeforeValidator(_no_bool)]
-_Money = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(_no_bool)]
-_Price = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False), BeforeValidator(_no_bool)]
+Score = Annotated[float, Field(ge=0, le=1), BeforeValidator(no_bool)]
+_Count = Annotated[int, Field(gt=0), BeforeValidator(no_bool)]
+_Money = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(no_bool)]
+_Price = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False), BeforeValidator(no_bool)]
 """USD per million tokens: a thousand times what any model has ever cost, so that every cost fits into the ledger."""
-_Times = Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False), BeforeValidator(_no_bool)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(_no_bool)]
+_Times = Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False), BeforeValidator(no_bool)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(no_bool)]
 MEMORY_TOKEN: Final = "POINTSMAN_MEMORY_TOKEN"  # noqa: S105 - a name
 """The environment variable with the token of a served memory."""
 LOCAL_EMBEDDERS: Final = ("wordllama", "sentence-transformers", "onnx")

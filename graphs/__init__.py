@@ -25,19 +25,5 @@ _NAMES = {
     "workflow": ("Answers", "Workflow"),
 }
 
-__all__ = [
-    "Answers",
-    "Began",
-    "Called",
-    "Event",
-    "Finished",
-    "Noted",
-    "Retracted",
-    "Stepped",
-    "Token",
-    "Using",
-    "Waiting",
-    "Workflow",
-]
-
 __getattr__, __dir__ = lazily(__name__, _NAMES)
+__all__ = __dir__()

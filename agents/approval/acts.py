@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
 from ...configs.words import Effect
+from ...tools.base import declaration_of
 from ...tools.facts import call_facts
 from ..result import Act, Outcome
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
-__all__ = ["account_of", "acting", "acts_of", "doubts", "marked", "not_done", "open_acts", "stopped"]
+__all__ = ["account_of", "acting", "acts", "acts_of", "doubts", "marked", "not_done", "open_acts", "stopped"]
 
 _MARK = "pointsman_act"
 _STOPPED = (Outcome.DOUBTED, Outcome.REJECTED)
@@ -29,6 +30,12 @@ def account_of(message: BaseMessage) -> Mapping[str, Any]:
 def acting(effect: Effect | None) -> bool:
     """Whether a call with this effect does more than read."""
     return effect is not None and effect is not Effect.READ
+
+
+def acts(tool: BaseTool, arguments: Mapping[str, Any]) -> bool:
+    """Whether a call does more than read, also where its tool leaves the machine and declares that it only reads."""
+    declared = declaration_of(tool)
+    return acting(call_facts(tool, arguments).effect) and not (declared is not None and declared.only_reads)
 
 
 def not_done(call: Mapping[str, Any], outcome: Outcome, reason: str, told: str) -> ToolMessage:

@@ -52,6 +52,8 @@ _ALIASES: Mapping[str, str] = {"decision": "type", "reason": "message"}
 """Other names of a decision's fields, as people write them."""
 _INBOX: Mapping[object, str] = {"accept": "approve", "ignore": "reject"}
 """The agent inbox's words for decisions; a ``response`` is the tool's answer where it may be, else a rejection."""
+_MORE: Final = ("effect", "preview", "sandbox", "sources", "origin", "asked", "expires", "always")
+"""What a request of ours says of an act under the names that `Pending` has for it."""
 _DECISIONS: Final[tuple[DecisionType, ...]] = ("approve", "edit", "reject", "respond")
 
 
@@ -114,14 +116,7 @@ def pending_of(stop: Interrupt, run: str = "") -> Pending:
         ours.get("digest") or digest(action["name"], action["args"]),
         tuple(review["allowed_decisions"]),
         run=run,
-        effect=ours.get("effect", ""),
-        preview=ours.get("preview", ""),
-        sandbox=ours.get("sandbox", ""),
-        sources=ours.get("sources", {}),
-        origin=ours.get("origin", {}),
-        asked=ours.get("asked"),
-        expires=ours.get("expires"),
-        always=bool(ours.get("always")),
+        **{name: ours[name] for name in _MORE if name in ours},
     )
 
 

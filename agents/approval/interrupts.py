@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +14,13 @@ from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import ToolMessage
 
 from ...configs.errors import ConfigError
+from ...configs.process.variables import set_to
 from ...configs.words import Effect, Risk
 from ...ledger.points import Point, reached
 from ...tools.base import declaration_of, effect_of
 from ...tools.facts import call_facts, preview_of
 from ...tools.taint.gate import Code
+from ..around import AsyncToolHandler, ToolAnswer, ToolHandler
 from ..journal.places import begun_before, said_done
 from ..result import Outcome
 from .acts import marked, not_done
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
     from langchain.agents.middleware.human_in_the_loop import Decision, HITLRequest
     from langchain_core.tools import BaseTool
-    from langgraph.types import Command
 
     from ...configs.schema import Settings
 
@@ -75,9 +75,7 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         self._settings = settings
         self._tools = {tool.name: tool for tool in tools}
 
-    def wrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
-    ) -> ToolMessage | Command[Any]:
+    def wrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolAnswer:
         """Ask before a critical call; hand anything else straight on."""
         from langgraph.errors import GraphInterrupt
 
@@ -85,10 +83,10 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         if asked is None:
             return handler(request)
         verdict = self._verdict(request, asked)
-        answer: ToolMessage | Command[Any] | None = verdict.answer
+        answer: ToolAnswer | None = verdict.answer
         if answer is None:
             try:
-                with _allowed(verdict.call):
+                with set_to(_ALLOWED, verdict.call.tool_call["id"]):
                     answer = _noticed(handler(verdict.call), request, verdict.call)
             except GraphInterrupt:
                 verdict.begun()
@@ -96,9 +94,7 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         verdict.settled()
         return answer
 
-    async def awrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
-    ) -> ToolMessage | Command[Any]:
+    async def awrap_tool_call(self, request: ToolCallRequest, handler: AsyncToolHandler) -> ToolAnswer:
         """Ask before a critical call; hand anything else straight on. Files are touched, and conversations read, in a
         thread."""
         from langgraph.errors import GraphInterrupt
@@ -111,10 +107,10 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         if asked is None:
             return await handler(request)
         verdict = await asyncio.to_thread(self._verdict, request, asked)
-        answer: ToolMessage | Command[Any] | None = verdict.answer
+        answer: ToolAnswer | None = verdict.answer
         if answer is None:
             try:
-                with _allowed(verdict.call):
+                with set_to(_ALLOWED, verdict.call.tool_call["id"]):
                     answer = _noticed(await handler(verdict.call), request, verdict.call)
             except GraphInterrupt:
                 await asyncio.to_thread(verdict.begun)
@@ -365,15 +361,6 @@ def _pad() -> Any:
         return None
 
 
-@contextmanager
-def _allowed(request: ToolCallRequest) -> Iterator[None]:
-    token = _ALLOWED.set(request.tool_call["id"])
-    try:
-        yield
-    finally:
-        _ALLOWED.reset(token)
-
-
 def _in_its_place(asked: Asked, decision: Mapping[str, Any]) -> ToolMessage:
     """What the model is told of a call that is not made."""
     call, message = asked.call, decision.get("message")
@@ -386,9 +373,7 @@ def _in_its_place(asked: Asked, decision: Mapping[str, Any]) -> ToolMessage:
     return not_done(call, Outcome.REJECTED, reason, reason)
 
 
-def _noticed(
-    answer: ToolMessage | Command[Any], asked: ToolCallRequest, made: ToolCallRequest
-) -> ToolMessage | Command[Any]:
+def _noticed(answer: ToolAnswer, asked: ToolCallRequest, made: ToolCallRequest) -> ToolAnswer:
     """The answer of a call, telling the model where a person has changed its arguments."""
     if made.tool_call["args"] == asked.tool_call["args"] or not isinstance(answer, ToolMessage):
         return answer

@@ -191,16 +191,9 @@ class Asked:
         if declared is None:
             reason = f"{name} declares no effect, so it counts as {self.effect} (pointsman.declare gives it one)"
         found = unseen(json.dumps([name, self.call["args"]], ensure_ascii=False, default=str))
-        known = tuple(filter(None, (self.begun,)))
-        if not found:
-            return (reason, *known, *self.doubts)
         more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-        return (
-            reason,
-            *known,
-            *self.doubts,
-            f"its arguments hold what is not seen, or looks like something else: {', '.join(found[:_NAMED])}{more}",
-        )
+        shown = f"its arguments hold what is not seen, or looks like something else: {', '.join(found[:_NAMED])}{more}"
+        return [reason, *filter(None, (self.begun,)), *self.doubts, *([shown] if found else [])]
 
 
 def _confinement(tool: BaseTool) -> str:

@@ -46,7 +46,7 @@ def judged(
             transcript.append(
                 {"role": "tool", "name": one.tool, "content": one.content or one.text, "trust": one.trust.value}
             )
-    facts = {name: _facts(one) for name, one in tools.items()}
+    facts = {name: ToolFacts(one.name, effect_of(one), only_reads=only_reads([one])) for name, one in tools.items()}
     effect = call_facts(tool, arguments).effect
     declared = declaration_of(tool)
     facts[tool.name] = ToolFacts(
@@ -146,7 +146,3 @@ def result_trust(tools: Mapping[str, BaseTool], result: ToolMessage) -> Trust:
     tool = tools.get(result.name or "")
     declared = None if tool is None else declaration_of(tool)
     return Trust.UNTRUSTED if declared is None else declared.trust
-
-
-def _facts(tool: BaseTool) -> ToolFacts:
-    return ToolFacts(tool.name, effect_of(tool), only_reads=only_reads([tool]))

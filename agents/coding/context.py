@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolCall, ToolMessage
 from langchain_core.messages.utils import count_tokens_approximately
 
@@ -14,9 +13,10 @@ from ...configs.evidence import Evidence, render_evidence
 from ...configs.words import Trust
 from ...dispatch.request import one_line
 from ..approval.taint import FROM_MIDDLEWARE
+from ..around import TurnMiddleware
 
 if TYPE_CHECKING:
-    from langchain.agents.middleware import ModelRequest, ModelResponse
+    from langchain.agents.middleware import ModelRequest
 
 __all__ = ["ContextMiddleware", "compacted"]
 
@@ -32,7 +32,7 @@ _TODOS: Final = "write_todos"
 _TOLD: Final = "What came before no longer fits and is left out. In short, oldest first:"
 
 
-class ContextMiddleware(AgentMiddleware[Any, Any]):
+class ContextMiddleware(TurnMiddleware):
     """Leave the oldest turns of a conversation out of what the model sees, once it would see too much.
 
     The conversation itself stays whole: what an agent did, and whose words it rests on, is judged by all of it. No
@@ -47,19 +47,8 @@ class ContextMiddleware(AgentMiddleware[Any, Any]):
         super().__init__()
         self._most = most
 
-    def wrap_model_call(
-        self, request: ModelRequest, handler: Callable[[ModelRequest], ModelResponse]
-    ) -> ModelResponse | AIMessage:
-        """Make the call with what fits."""
-        return handler(self._fitted(request))
-
-    async def awrap_model_call(
-        self, request: ModelRequest, handler: Callable[[ModelRequest], Awaitable[ModelResponse]]
-    ) -> ModelResponse | AIMessage:
-        """Make the call with what fits."""
-        return await handler(self._fitted(request))
-
-    def _fitted(self, request: ModelRequest) -> ModelRequest:
+    def seen(self, request: ModelRequest) -> ModelRequest:
+        """The call with what fits."""
         system = [request.system_message] if request.system_message else []
         fixed = count_tokens_approximately(system, chars_per_token=_CHARACTERS, tools=list(request.tools))
         messages: list[AnyMessage] = compacted(request.messages, self._most - fixed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import lru_cache, partial, wraps
 from types import new_class
@@ -18,11 +17,11 @@ from ...tools.exits import Exits
 from ...tools.limits import limited, within_thread
 from ...tools.results import TellingTool, as_read
 from ...tools.threads import in_thread
+from ..around import AsyncToolHandler, ToolAnswer, ToolHandler
 from ..together import began
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
-    from langgraph.types import Command
 
 __all__ = ["ContainmentMiddleware"]
 
@@ -35,9 +34,7 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
     objects are told to it as JSON, and what a tool says holds nothing that a terminal would obey.
     """
 
-    def wrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
-    ) -> ToolMessage | Command[Any]:
+    def wrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolAnswer:
         """Run the tool where the caller stands, which is a thread already."""
         if request.tool is not None:
             began()
@@ -51,16 +48,14 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
         except ToolFailed as failure:
             return _told(request, failure)
 
-    async def awrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
-    ) -> ToolMessage | Command[Any]:
+    async def awrap_tool_call(self, request: ToolCallRequest, handler: AsyncToolHandler) -> ToolAnswer:
         """Run the tool, in a thread of its own where it may block."""
         if request.tool is not None:
             began()
             request = request.override(tool=_contained(request.tool))
         name = request.tool_call["name"]
 
-        async def call() -> ToolMessage | Command[Any]:
+        async def call() -> ToolAnswer:
             with Exits(name):
                 return _plain(await handler(request))
 
@@ -114,7 +109,7 @@ def _kind(kind: type[BaseTool], has_coroutine: bool, sync: bool) -> type[BaseToo
     return made
 
 
-def _plain(answer: ToolMessage | Command[Any]) -> ToolMessage | Command[Any]:
+def _plain(answer: ToolAnswer) -> ToolAnswer:
     if isinstance(answer, ToolMessage):
         content = plain_content(answer.content)
         return answer if content is answer.content else answer.model_copy(update={"content": content})

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Mapping, MutableMapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import var_child_runnable_config
 
+from ...configs.process.variables import set_to
 from ...dispatch.cache.key import request_digest
 from ...dispatch.context import current
 from ...dispatch.journal import attempt_of
@@ -27,7 +28,7 @@ from ..spec.declared import declared_by
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
-    from ..spec.spec import Specified
+    from ..spec.described import Described
 
 __all__ = ["in_its_place", "only_one"]
 
@@ -44,22 +45,17 @@ _turns: MutableMapping[object, Counter[tuple[int, str]]] = WeakKeyDictionary()
 _ONLY: ContextVar[object] = ContextVar("pointsman_only", default=None)
 
 
-@contextmanager
-def only_one(agent: object) -> Iterator[None]:
+def only_one(agent: object) -> AbstractContextManager[None]:
     """Say that the task asks this agent alone, however it words that when it is done again.
 
     Args:
         agent: The agent.
     """
-    token = _ONLY.set(agent)
-    try:
-        yield
-    finally:
-        _ONLY.reset(token)
+    return set_to(_ONLY, agent)
 
 
 def in_its_place(
-    agent: Specified,
+    agent: Described,
     graph: CompiledStateGraph[Any, Any, Any, Any],
     asked: tuple[Any, Mapping[str, Any]],
     config: RunnableConfig | None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -14,17 +13,15 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.types import interrupt
 
 from ...configs.errors import PointsmanError
-from ...configs.process.ids import new_id
 from ...configs.words import Effect, Risk
 from ...dispatch.context import current
 from ...ledger.ledger import Ledger
 from ...ledger.rows import EffectRow
 from ...tools.around import surrounded
-from ...tools.base import declaration_of
 from ...tools.facts import call_facts
-from ..approval.acts import acting
+from ..approval.acts import acts
 from ..approval.answers import OURS, answer_form, decided
-from .places import BEGUN, Place, act_digest, at_place, begun_before, place_of, settle
+from .places import BEGUN, Place, act_digest, at_place, begun_before, intent_of, place_of, settle
 from .results import kept_name
 
 if TYPE_CHECKING:
@@ -67,7 +64,7 @@ class DirectCalls:
             answer = self._answer(tool, arguments, place)
             if answer is not None:
                 return answer.value
-            row = _intent(tool, arguments, place)
+            row = intent_of(tool, tool.name, arguments, place)
             place.journal.catch_up()
             self._ledger.commit(row)
             with self._under_way(row, place):
@@ -88,7 +85,7 @@ class DirectCalls:
             answer = self._answer(tool, arguments, place)
             if answer is not None:
                 return answer.value
-            row = _intent(tool, arguments, place)
+            row = intent_of(tool, tool.name, arguments, place)
             await place.journal.caught_up()
             await self._ledger.committed(row)
             with self._under_way(row, place):
@@ -168,10 +165,7 @@ class DirectCalls:
 
 
 def _placed(tool: BaseTool, arguments: Mapping[str, Any]) -> Place | None:
-    declared = declaration_of(tool)
-    if not acting(call_facts(tool, arguments).effect) or (declared is not None and declared.only_reads):
-        return None
-    return place_of(tool, arguments)
+    return place_of(tool, arguments) if acts(tool, arguments) else None
 
 
 def _name(place: Place) -> str:
@@ -200,19 +194,3 @@ def _as_returned(tool: BaseTool, message: str) -> Any:
         return json.loads(message)
     except ValueError:
         return message
-
-
-def _intent(tool: BaseTool, arguments: Mapping[str, Any], place: Place) -> EffectRow:
-    step, effect = current(), call_facts(tool, arguments).effect
-    return EffectRow(
-        id=new_id(),
-        run=step.run.id,
-        step=step.step,
-        agent=step.agent,
-        tool=tool.name,
-        effect="" if effect is None else effect.value,
-        digest=act_digest(tool, arguments),
-        at=time.time(),
-        place=place.name,
-        token=place.journal.token,
-    )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,8 +13,6 @@ from langchain_core.messages import ToolMessage
 from langgraph.errors import GraphBubbleUp
 
 from ...configs.errors import ConfigError, PointsmanError
-from ...configs.process.ids import new_id
-from ...dispatch.context import current
 from ...ledger.points import Point, reached
 from ...ledger.rows import EffectRow
 from ...ledger.storage.fences import Fenced
@@ -23,13 +20,13 @@ from ...tools.around import surrounded
 from ...tools.base import declaration_of
 from ...tools.facts import call_facts
 from ...tools.threads import in_thread
-from ..approval.acts import acting
-from .places import Place, act_digest, at_place, here, place_of
+from ..approval.acts import acting, acts
+from ..around import AsyncToolHandler, ToolAnswer, ToolHandler
+from .places import Place, at_place, here, intent_of, place_of
 from .results import kept_name, result_of, result_text
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
-    from langgraph.types import Command
 
     from ...ledger.ledger import Ledger
 
@@ -42,9 +39,7 @@ GRACE_SECONDS: Final = 5.0
 class RecallMiddleware(AgentMiddleware[Any, Any]):
     """Give the model the result of an act that an earlier part of the run has done, in the place of doing it again."""
 
-    def wrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
-    ) -> ToolMessage | Command[Any]:
+    def wrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolAnswer:
         """Look the act up, then make the call."""
         place = _placed(request)
         if place is not None and place.settled and place.before is not None:
@@ -53,9 +48,7 @@ class RecallMiddleware(AgentMiddleware[Any, Any]):
         with at_place(place):
             return handler(request)
 
-    async def awrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
-    ) -> ToolMessage | Command[Any]:
+    async def awrap_tool_call(self, request: ToolCallRequest, handler: AsyncToolHandler) -> ToolAnswer:
         """Look the act up, then make the call."""
         await _judged(request)
         place = _placed(request)
@@ -80,23 +73,15 @@ class IntentMiddleware(AgentMiddleware[Any, Any]):
         super().__init__()
         self._ledger = ledger
 
-    def wrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
-    ) -> ToolMessage | Command[Any]:
+    def wrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolAnswer:
         """Write the intent down, then make the call."""
         row = _intent(request)
         if row is None:
             return handler(request)
         if (place := here()) is not None:
             place.journal.catch_up()
-        reached(Point.INTENT)
-        try:
+        with _recorded(row):
             self._ledger().commit(row)
-        except Fenced:
-            raise
-        except PointsmanError as error:
-            raise _unrecorded(row, error) from error
-        reached(Point.ACT)
         try:
             with surrounded(None):
                 answer = handler(request)
@@ -110,9 +95,7 @@ class IntentMiddleware(AgentMiddleware[Any, Any]):
         reached(Point.CHECKPOINT)
         return answer
 
-    async def awrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
-    ) -> ToolMessage | Command[Any]:
+    async def awrap_tool_call(self, request: ToolCallRequest, handler: AsyncToolHandler) -> ToolAnswer:
         """Write the intent down, then make the call."""
         row = _intent(request)
         if row is None:
@@ -120,14 +103,8 @@ class IntentMiddleware(AgentMiddleware[Any, Any]):
         # What led to the call is paid, a verifier's answer too.
         if (place := here()) is not None:
             await place.journal.caught_up()
-        reached(Point.INTENT)
-        try:
+        with _recorded(row):
             await self._ledger().committed(row)
-        except Fenced:
-            raise
-        except PointsmanError as error:
-            raise _unrecorded(row, error) from error
-        reached(Point.ACT)
         with surrounded(None):
             making = asyncio.ensure_future(handler(request))
         try:
@@ -144,7 +121,7 @@ class IntentMiddleware(AgentMiddleware[Any, Any]):
         reached(Point.CHECKPOINT)
         return answer
 
-    async def _broken_off(self, row: EffectRow, making: asyncio.Future[ToolMessage | Command[Any]]) -> None:
+    async def _broken_off(self, row: EffectRow, making: asyncio.Future[ToolAnswer]) -> None:
         """Let an act end that is under way, and say how it did; after `GRACE_SECONDS` nobody knows."""
         done, _ = await asyncio.wait([making], timeout=GRACE_SECONDS)
         if not done:
@@ -153,7 +130,7 @@ class IntentMiddleware(AgentMiddleware[Any, Any]):
             with suppress(PointsmanError):
                 self._told(row, making.result())
 
-    def _told(self, row: EffectRow, answer: ToolMessage | Command[Any]) -> Any:
+    def _told(self, row: EffectRow, answer: ToolAnswer) -> Any:
         """Say what came of it; an act without an outcome may have happened.
 
         Returns:
@@ -175,6 +152,19 @@ class IntentMiddleware(AgentMiddleware[Any, Any]):
             self._ledger().record(replace(row, outcome="waits for an answer"))
 
 
+@contextmanager
+def _recorded(row: EffectRow) -> Iterator[None]:
+    """Have the block record an intent; where it cannot be, no call is made."""
+    reached(Point.INTENT)
+    try:
+        yield
+    except Fenced:
+        raise
+    except PointsmanError as error:
+        raise ConfigError(f"{row.tool} was not called, since the ledger cannot record that it is: {error}") from error
+    reached(Point.ACT)
+
+
 async def _judged(request: ToolCallRequest) -> None:
     """Have a call judged in a thread first where its tool does that itself: reading a long command takes its time."""
     declared = None if request.tool is None else declaration_of(request.tool)
@@ -190,27 +180,7 @@ def _placed(request: ToolCallRequest) -> Place | None:
 
 
 def _intent(request: ToolCallRequest) -> EffectRow | None:
-    call, step = request.tool_call, current()
-    if request.tool is None:
+    call, tool = request.tool_call, request.tool
+    if tool is None or not acts(tool, call["args"]):
         return None
-    effect = call_facts(request.tool, call["args"]).effect
-    declared = declaration_of(request.tool)
-    if effect is None or not acting(effect) or (declared is not None and declared.only_reads):
-        return None
-    place = here()
-    return EffectRow(
-        id=new_id(),
-        run=step.run.id,
-        step=step.step,
-        agent=step.agent,
-        tool=call["name"],
-        effect=effect.value,
-        digest=act_digest(request.tool, call["args"]),
-        at=time.time(),
-        place=None if place is None else place.name,
-        token=None if place is None else place.journal.token,
-    )
-
-
-def _unrecorded(row: EffectRow, error: PointsmanError) -> ConfigError:
-    return ConfigError(f"{row.tool} was not called, since the ledger cannot record that it is: {error}")
+    return intent_of(tool, call["name"], call["args"], here())

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from ...configs.process.ids import new_id
+from ...configs.process.variables import set_to
 from ...dispatch.context import current
+from ...ledger.rows import EffectRow
 from ...tools.base import declaration_of
-from ...tools.facts import json_schema
+from ...tools.facts import call_facts, json_schema
 from ..approval.digests import digests, hashed
 from .results import kept_name, result_text
 
@@ -23,9 +26,19 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
     from ...dispatch.journal import Journal
-    from ...ledger.rows import EffectRow
 
-__all__ = ["BEGUN", "Place", "act_digest", "at_place", "begun_before", "here", "place_of", "said_done", "settle"]
+__all__ = [
+    "BEGUN",
+    "Place",
+    "act_digest",
+    "at_place",
+    "begun_before",
+    "here",
+    "intent_of",
+    "place_of",
+    "said_done",
+    "settle",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +71,9 @@ def here() -> Place | None:
     return _HERE.get()
 
 
-@contextmanager
-def at_place(place: Place | None) -> Iterator[None]:
+def at_place(place: Place | None) -> AbstractContextManager[None]:
     """Say that the call made inside the block belongs to a place."""
-    token = _HERE.set(place)
-    try:
-        yield
-    finally:
-        _HERE.reset(token)
+    return set_to(_HERE, place)
 
 
 def place_of(tool: BaseTool, arguments: Mapping[str, Any]) -> Place | None:
@@ -132,6 +140,30 @@ def settle(place: Place, result: str | None) -> None:
         # Of the run that this one was copied from, which is told nothing.
         act = replace(act, id=new_id(), run=place.journal.run)
     place.journal.settle(act, kept_name(act.id), result)
+
+
+def intent_of(tool: BaseTool, name: str, arguments: Mapping[str, Any], place: Place | None) -> EffectRow:
+    """The row of a call that is about to be made, without an outcome.
+
+    Args:
+        tool: Its tool.
+        name: What the call names that by.
+        arguments: What it is called with.
+        place: Where it belongs; None where the run cannot be taken up.
+    """
+    step, effect = current(), call_facts(tool, arguments).effect
+    return EffectRow(
+        id=new_id(),
+        run=step.run.id,
+        step=step.step,
+        agent=step.agent,
+        tool=name,
+        effect="" if effect is None else effect.value,
+        digest=act_digest(tool, arguments),
+        at=time.time(),
+        place=None if place is None else place.name,
+        token=None if place is None else place.journal.token,
+    )
 
 
 def act_digest(tool: BaseTool, arguments: Mapping[str, Any]) -> str:

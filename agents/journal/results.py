@@ -10,7 +10,7 @@ from langchain_core.messages import ToolMessage
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from langgraph.types import Command
+    from ..around import ToolAnswer
 
 __all__ = ["kept_name", "result_of", "result_text"]
 
@@ -31,7 +31,7 @@ def kept_name(act: str) -> str:
     return f"act {act}"
 
 
-def result_text(answer: ToolMessage | Command[Any]) -> str | None:
+def result_text(answer: ToolAnswer) -> str | None:
     """Write a result down; None for what has no JSON form, such as a change of the graph's state.
 
     Args:

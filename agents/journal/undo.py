@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Container, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -111,11 +112,8 @@ def undone(
     """
     if runtime.ledger.run(run) is None:
         raise NoRun(runtime.settings.state, run)
-    lease = Lease.take(runtime.ledger, runtime.settings.state, run)
-    try:
+    with closing(Lease.take(runtime.ledger, runtime.settings.state, run)):
         return _Undoing(runtime, run).done(paths, last=last, redo=redo, force=force, dry_run=dry_run)
-    finally:
-        lease.close()
 
 
 @dataclass(frozen=True, slots=True)

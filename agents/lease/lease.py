@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -157,10 +157,8 @@ async def leased(ledger: Ledger, state: Path, run: str) -> AsyncIterator[Lease]:
         with suppress(Exception):
             (await taking).close()
         raise
-    try:
+    with closing(lease):
         yield lease
-    finally:
-        lease.close()
 
 
 def holder_of(ledger: Ledger, state: Path, run: str, clock: Clock = time.time) -> Holder | None:

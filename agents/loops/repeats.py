@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from langchain.agents.middleware import AgentMiddleware
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import BaseMessage
 
+from ...configs.process.variables import set_to
 from ...dispatch.request import as_dict, one_line
 from ...routing.features.progress import repeated
+from ..around import TurnMiddleware
 from ..errors import RepeatedCall
 
 if TYPE_CHECKING:
-    from langchain.agents.middleware import ModelRequest, ModelResponse
+    from langchain.agents.middleware import ModelRequest
 
 __all__ = ["MOST_TIMES", "LoopMiddleware", "one_loop"]
 
@@ -44,17 +45,12 @@ class _Loop:
 _LOOP: ContextVar[_Loop | None] = ContextVar("pointsman_loop", default=None)
 
 
-@contextmanager
-def one_loop() -> Iterator[None]:
+def one_loop() -> AbstractContextManager[None]:
     """Count the calls made inside the block anew: an agent that is taken up again may make them once more."""
-    token = _LOOP.set(_Loop())
-    try:
-        yield
-    finally:
-        _LOOP.reset(token)
+    return set_to(_LOOP, _Loop())
 
 
-class LoopMiddleware(AgentMiddleware[Any, Any]):
+class LoopMiddleware(TurnMiddleware):
     """End an agent before a turn of its model, where its calls have told the same `MOST_TIMES` times.
 
     Args:
@@ -65,27 +61,15 @@ class LoopMiddleware(AgentMiddleware[Any, Any]):
         super().__init__()
         self._agent = agent
 
-    def wrap_model_call(
-        self, request: ModelRequest, handler: Callable[[ModelRequest], ModelResponse]
-    ) -> ModelResponse | AIMessage:
-        """Make the call, unless the agent goes round in a loop."""
-        self._check(request.state)
-        return handler(request)
-
-    async def awrap_model_call(
-        self, request: ModelRequest, handler: Callable[[ModelRequest], Awaitable[ModelResponse]]
-    ) -> ModelResponse | AIMessage:
-        """Make the call, unless the agent goes round in a loop."""
-        self._check(request.state)
-        return await handler(request)
-
-    def _check(self, state: Any) -> None:
-        loop, messages = _LOOP.get(), state["messages"]
+    def seen(self, request: ModelRequest) -> ModelRequest:
+        """The call, unless the agent goes round in a loop."""
+        loop, messages = _LOOP.get(), request.state["messages"]
         since = messages if loop is None else loop.since(messages)
         # Each turn is a message of the model's and one of each tool.
         if len(since) < 2 * MOST_TIMES:
-            return
+            return request
         found = repeated([as_dict(message) for message in since])
         if found is not None and found.times >= MOST_TIMES:
             calls = ", ".join(f"{name}({arguments})" for name, arguments in found.calls)
             raise RepeatedCall(self._agent, one_line(calls, _SHOWN), found.times)
+        return request

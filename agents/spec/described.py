@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from langgraph.types import Checkpointer
     from pydantic import BaseModel
 
-    from ..compiled import Compiled
 
 __all__ = ["Described"]
 
@@ -91,7 +90,6 @@ class Described:
         self.store = store
         self.checkpointer: Checkpointer = checkpointer
         self._runtime: Runtime | None = None
-        self._compiled: Compiled | None = None
 
     @property
     def runtime(self) -> Runtime:
@@ -103,9 +101,9 @@ class Described:
         twin = copy.copy(self)
         # What was made once for this agent need not hold for its twin.
         made = {name for kind in type(self).__mro__ for name, v in vars(kind).items() if isinstance(v, cached_property)}
-        for name in made:
+        for name in (*made, "_compiled"):
             twin.__dict__.pop(name, None)
-        twin._runtime, twin._compiled = runtime, None
+        twin._runtime = runtime
         return twin
 
     def own_tools(self) -> list[BaseTool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypedDict, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, TypeVar, get_args
 
 from ...configs.errors import ConfigError
 from ...configs.loading.layers import suggest
@@ -14,17 +14,15 @@ if TYPE_CHECKING:
     from langchain.agents.middleware import AgentMiddleware
     from langchain_core.messages import SystemMessage
     from langchain_core.tools import BaseTool
-    from langgraph.graph.state import CompiledStateGraph
     from langgraph.store.base import BaseStore
     from langgraph.types import Checkpointer
-    from pydantic import BaseModel
 
 __all__ = [
     "TURNS",
     "AgentSpec",
     "Latency",
-    "Specified",
     "check_bounds",
+    "check_count",
     "check_names",
     "check_schema",
     "check_spec",
@@ -63,48 +61,6 @@ class AgentSpec(TypedDict, total=False):
     checkpointer: Checkpointer
 
 
-class Specified(Protocol):
-    """An agent, as what compiles it and what records it read it."""
-
-    name: str
-    instructions: str | SystemMessage
-    tier: Tier | None
-    max_tier: Tier | None
-    model: str | None
-    task: str
-    examples: dict[str, str]
-    reversible: bool
-    max_output: int | None
-    latency: Latency
-    turns: int
-    context: int | None
-    guidance: tuple[str, ...]
-    tools: tuple[BaseTool | str, ...]
-    middleware: tuple[AgentMiddleware[Any, Any], ...]
-    state_schema: type[Any] | None
-    context_schema: type[Any] | None
-    store: BaseStore | None
-    checkpointer: Checkpointer
-
-    @property
-    def output(self) -> type[BaseModel] | None:
-        """Class of its typed answer."""
-
-    @property
-    def kind(self) -> StepKind:
-        """What its steps are for, declared or told by its reach."""
-
-    @property
-    def graph(self) -> CompiledStateGraph[Any, Any, Any, Any]:
-        """The LangChain agent underneath."""
-
-    def own_tools(self) -> list[BaseTool]:
-        """The tools it was given, those given by name looked up."""
-
-    def bound_tools(self) -> list[BaseTool]:
-        """Its tools, those of its middleware too."""
-
-
 def check_spec(name: Any, instructions: Any, max_output: Any, latency: Any) -> None:
     """Check what the type of an argument alone tells.
 
@@ -138,8 +94,7 @@ def check_bounds(agent: str, turns: Any, context: Any, guidance: Any) -> tuple[s
     Raises:
         ConfigError: One of them is not what it should be.
     """
-    if isinstance(turns, bool) or not isinstance(turns, int) or turns < 1:
-        raise ConfigError(f"agent {agent!r}: turns is {turns!r}: give a whole number of 1 or more")
+    check_count(f"agent {agent!r}", "turns", turns)
     whole = isinstance(context, int) and not isinstance(context, bool)
     if context is not None and not (whole and context >= _LEAST_CONTEXT):
         raise ConfigError(
@@ -148,6 +103,21 @@ def check_bounds(agent: str, turns: Any, context: Any, guidance: Any) -> tuple[s
     if isinstance(guidance, str) or not all(isinstance(path, str) for path in guidance):
         raise ConfigError(f"agent {agent!r}: guidance must be a list of paths, such as guidance=['AGENTS.md']")
     return tuple(guidance)
+
+
+def check_count(whose: str, name: str, count: Any) -> None:
+    """Check an argument that counts something.
+
+    Args:
+        whose: Whose argument it is, for the message.
+        name: Its name.
+        count: What was given for it.
+
+    Raises:
+        ConfigError: It is no whole number of 1 or more.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ConfigError(f"{whose}: {name} is {count!r}: give a whole number of 1 or more")
 
 
 def check_schema(agent: str, schema: Any) -> type[Any] | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 
+from ...configs.process.variables import set_to
 from ...dispatch import sync
 from ...dispatch.request import one_line
 from ...tools.facts import call_facts
 from ..approval.acts import account_of, acting, doubts, marked, not_done
 from ..approval.interrupts import person_allowed
+from ..around import AsyncModelHandler, AsyncToolHandler, ModelAnswer, ModelHandler, ToolAnswer, ToolHandler
 from ..result import Outcome
 from .verifier import Judgement, Verifier, needs_check
 
 if TYPE_CHECKING:
-    from langchain.agents.middleware import ModelRequest, ModelResponse, ToolCallRequest
-    from langgraph.types import Command
+    from langchain.agents.middleware import ModelRequest, ToolCallRequest
 
 __all__ = ["Check", "CheckMiddleware", "checked"]
 
@@ -50,14 +51,9 @@ class Check:
 _CHECK: ContextVar[Check | None] = ContextVar("pointsman_check", default=None)
 
 
-@contextmanager
-def checked(check: Check) -> Iterator[None]:
+def checked(check: Check) -> AbstractContextManager[None]:
     """Have the calls of the step inside the block checked."""
-    token = _CHECK.set(check)
-    try:
-        yield
-    finally:
-        _CHECK.reset(token)
+    return set_to(_CHECK, check)
 
 
 class CheckMiddleware(AgentMiddleware[Any, Any]):
@@ -74,33 +70,25 @@ class CheckMiddleware(AgentMiddleware[Any, Any]):
         super().__init__()
         self._agent = agent
 
-    def wrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], ToolMessage | Command[Any]]
-    ) -> ToolMessage | Command[Any]:
+    def wrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolAnswer:
         """Have the call judged, and make it unless it is doubted."""
         judged = sync.run(self._judged(request))
         if judged is not None and judged.ok is False:
             return _doubted(request.tool_call, judged)
         return _made(handler(request), judged)
 
-    async def awrap_tool_call(
-        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[ToolMessage | Command[Any]]]
-    ) -> ToolMessage | Command[Any]:
+    async def awrap_tool_call(self, request: ToolCallRequest, handler: AsyncToolHandler) -> ToolAnswer:
         """Have the call judged, and make it unless it is doubted."""
         judged = await self._judged(request)
         if judged is not None and judged.ok is False:
             return _doubted(request.tool_call, judged)
         return _made(await handler(request), judged)
 
-    def wrap_model_call(
-        self, request: ModelRequest, handler: Callable[[ModelRequest], ModelResponse]
-    ) -> ModelResponse | AIMessage:
+    def wrap_model_call(self, request: ModelRequest, handler: ModelHandler) -> ModelAnswer:
         """Ask the model for its next turn, unless the step has been doubted too often."""
         return handler(request) if doubts(request.messages) < _MOST_DOUBTS else AIMessage(_STOPPED)
 
-    async def awrap_model_call(
-        self, request: ModelRequest, handler: Callable[[ModelRequest], Awaitable[ModelResponse]]
-    ) -> ModelResponse | AIMessage:
+    async def awrap_model_call(self, request: ModelRequest, handler: AsyncModelHandler) -> ModelAnswer:
         """Ask the model for its next turn, unless the step has been doubted too often."""
         return await handler(request) if doubts(request.messages) < _MOST_DOUBTS else AIMessage(_STOPPED)
 
@@ -127,7 +115,7 @@ def _doubted(call: Mapping[str, Any], judged: Judgement) -> ToolMessage:
     return not_done(call, Outcome.DOUBTED, judged.reason, told)
 
 
-def _made(answer: ToolMessage | Command[Any], judged: Judgement | None) -> ToolMessage | Command[Any]:
+def _made(answer: ToolAnswer, judged: Judgement | None) -> ToolAnswer:
     if judged is None or judged.ok or not isinstance(answer, ToolMessage):
         return answer
     return marked(answer, Outcome.DONE, one_line(judged.reason))

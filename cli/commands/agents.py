@@ -5,47 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from .. import options
-from ..io.output import as_json, result, short
+from ..io.output import answer, short
 from ..io.simulated import is_simulated, named
 from ..io.table import table
+from ..settings import opened
 
 if TYPE_CHECKING:
     from ...agents.runtime import Runtime
     from ...configs.catalog import ModelCard, TokenPrices
 
-__all__ = ["register"]
+__all__ = ["agents", "models"]
 
 _MILLION = 1_000_000
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("agents")(agents)
-    app.command("models")(models)
-
-
+@options.project("offline", "overrides")
 def agents(
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """List the built-in and configured agents, and the model each would run on now."""
-    from ..settings import opened
-
-    with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         found = [_agent(runtime, name) for name in runtime.settings.agents]
-    if json:
-        as_json(found)
-        return
     rows = [
         (a["name"], a["task"], a["kind"], a["risk"], a["tier"], named(a["model"] or "none"), short(a["why"], 100))
         for a in found
     ]
-    result(table(rows, ("agent", "task", "kind", "risk", "tier", "runs on now", "why")))
+    answer(found, table(rows, ("agent", "task", "kind", "risk", "tier", "runs on now", "why")), json=json)
 
 
 def _agent(runtime: Runtime, name: str) -> dict[str, Any]:
@@ -79,22 +65,15 @@ def _why(preferred: str | None, decision: Any) -> str:
     return "; ".join(hit.reason for hit in reversed(decision.rules)) or "the cheapest that qualifies"
 
 
+@options.project("offline", "overrides")
 def models(
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """List the catalogue: tiers, prices, what each model takes, and whether it can be used here."""
-    from ..settings import opened
-
-    with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         cards = sorted(runtime.dispatcher.cards.values(), key=lambda card: card.tier.rank)
         reasons = {name: why.reason for name, why in runtime.dispatcher.availability.providers.items()}
         found = [_model(card, reasons) for card in cards]
-    if json:
-        as_json(found)
-        return
     rows = [
         (
             m["tier"],
@@ -108,9 +87,9 @@ def models(
         for m in found
     ]
     head = ("tier", "model", "context", "$/M in", "$/M out", "takes", "usable here")
-    result(table(rows, head, right=[2, 3, 4]))
     versions = sorted({m["prices"]["version"] for m in found if m["prices"]})
-    result(f"\nprices: {', '.join(versions) or 'none known'}")
+    text = f"{table(rows, head, right=[2, 3, 4])}\n\nprices: {', '.join(versions) or 'none known'}"
+    answer(found, text, json=json)
 
 
 def _model(card: ModelCard, reasons: Mapping[str, str]) -> dict[str, Any]:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from json import dumps
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .. import options
 from ..errors import ExitCode
-from ..io.output import as_json, money, progress, result, short
+from ..io.output import answer, as_json, minute, money, progress, result, short
 from ..io.records import dollars
 from ..io.requests import broken_line, lines_of, request_of
 from ..io.table import table
+from ..settings import opened
 from ..signals import run_to_end
 
 if TYPE_CHECKING:
@@ -29,27 +28,16 @@ if TYPE_CHECKING:
     from ...ledger.batches import BatchRow, PartRow
     from ...routing.request import RouteRequest
 
-__all__ = ["register"]
+__all__ = ["commands"]
 
 _Id = Annotated[str, typer.Argument(metavar="ID", help="The batch, as submit printed it.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(rich_markup_mode=None)
-    group.command("submit")(submit)
-    group.command("list")(list_)
-    group.command("show")(show)
-    group.command("collect")(collect)
-    app.add_typer(group, name="batch", help="Have work that can wait done at the price of the providers' batch APIs.")
-
-
+@options.project("overrides")
 def submit(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="JSON lines of requests; standard input when left out.")
     ] = "-",
-    config: options.Config = None,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Hand in the requests of a file, each as 'pointsman route' takes it, and print the id of the batch."""
@@ -63,7 +51,7 @@ def submit(
         else:
             asked.append(made)
     if asked:
-        with _opened(config, overrides) as batches:
+        with _opened() as batches:
             batch = run_to_end(batches.submit([ask for ask, _ in asked], [step for _, step in asked]))
             row, parts = batches.book.batch(batch), batches.book.parts(batch)
         if json:
@@ -77,32 +65,27 @@ def submit(
         raise typer.Exit(ExitCode.USAGE)
 
 
-def list_(config: options.Config = None, json: options.AsJson = False) -> None:
+def list_(json: options.AsJson = False) -> None:
     """List the batches of the last 30 days."""
-    with _opened(config) as batches:
+    with _opened() as batches:
         found = [(row, batches.book.parts(row.id)) for row in batches.book.batches()]
-    if json:
-        as_json([_record(row, parts) for row, parts in found])
-    elif not found:
-        result("there is no batch")
-    else:
-        rows = [(row.id, _moment(row.at), row.asks, row.answered, row.failed, _state(row)) for row, _ in found]
-        result(table(rows, ("batch", "submitted", "requests", "answered", "failed", "state"), right=[2, 3, 4]))
+    rows = [(row.id, f"{minute(row.at)} UTC", row.asks, row.answered, row.failed, _state(row)) for row, _ in found]
+    text = table(rows, ("batch", "submitted", "requests", "answered", "failed", "state"), right=[2, 3, 4])
+    answer([_record(row, parts) for row, parts in found], text if found else "there is no batch", json=json)
 
 
-def show(batch: _Id, config: options.Config = None, json: options.AsJson = False) -> None:
+def show(batch: _Id, json: options.AsJson = False) -> None:
     """Show how far a batch is, without asking the providers."""
-    with _opened(config) as batches:
+    with _opened() as batches:
         row, parts = batches.book.batch(batch), batches.book.parts(batch)
-    if json:
-        as_json(_record(row, parts))
-        return
-    result(f"batch {row.id}, submitted {_moment(row.at)}: {row.answered} of {row.asks} answered, {row.failed} failed")
+    told = f"batch {row.id}, submitted {minute(row.at)} UTC: {row.answered} of {row.asks} answered, {row.failed} failed"
     if parts:
         rows = [(part.model, part.state.replace("_", " "), part.vendor or "-", part.detail or "-") for part in parts]
-        result(table(rows, ("model", "state", "at the provider", "which says")))
+        told += "\n" + table(rows, ("model", "state", "at the provider", "which says"))
+    answer(_record(row, parts), told, json=json)
 
 
+@options.project("overrides")
 def collect(
     batch: _Id,
     wait: Annotated[bool, typer.Option("--wait", help="Until every request is answered.")] = False,
@@ -110,8 +93,6 @@ def collect(
         list[str] | None,
         typer.Option(metavar="FILE.py:CLASS", help="A pydantic class that judges typed answers; runs its file."),
     ] = None,
-    config: options.Config = None,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Print the answers in the order of the requests; collecting twice costs nothing.
@@ -122,7 +103,7 @@ def collect(
     from ..target.target import load_class
 
     outputs = [load_class(spec) for spec in output or ()]
-    with _opened(config, overrides, outputs) as batches:
+    with _opened(outputs) as batches:
         row = run_to_end(_collected(batches, batch, wait=wait))
         answers = [] if row.ended is None else batches.answers(batch)
     if row.ended is None:
@@ -148,18 +129,11 @@ async def _collected(batches: Batches, batch: str, *, wait: bool) -> BatchRow:
 
 
 @contextmanager
-def _opened(
-    config: Path | None, overrides: list[str] | None = None, outputs: Sequence[type[BaseModel]] = ()
-) -> Iterator[Batches]:
+def _opened(outputs: Sequence[type[BaseModel]] = ()) -> Iterator[Batches]:
     from ...dispatch.batch.batches import Batches
-    from ..settings import opened
 
-    with opened(config, overrides=overrides) as runtime:
-        batches = Batches(runtime.dispatcher, outputs=outputs)
-        try:
-            yield batches
-        finally:
-            batches.close()
+    with opened() as runtime, Batches(runtime.dispatcher, outputs=outputs) as batches:
+        yield batches
 
 
 def _asked(request: RouteRequest, number: int) -> tuple[ModelRequest, StepContext] | None:
@@ -193,10 +167,6 @@ def _asked(request: RouteRequest, number: int) -> tuple[ModelRequest, StepContex
 
 def _state(row: BatchRow) -> str:
     return "working" if row.ended is None else "done"
-
-
-def _moment(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _record(row: BatchRow, parts: list[PartRow]) -> dict[str, Any]:
@@ -240,3 +210,9 @@ def _answer(answer: BatchAnswer) -> dict[str, Any]:
         "error": answer.error,
         "note": answer.note or None,
     }
+
+
+commands = options.group(
+    "Have work that can wait done at the price of the providers' batch APIs.",
+    {"submit": submit, "list": list_, "show": show, "collect": collect},
+)

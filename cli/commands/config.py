@@ -7,52 +7,37 @@ from typing import Annotated, Any
 
 import typer
 
+from ...configs.errors import ConfigError
 from .. import options
 from ..errors import ExitCode
-from ..io.output import as_json, result
+from ..io.output import answer
 from ..io.table import table
+from ..settings import settings_of
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(rich_markup_mode=None)
-    group.command("show")(show)
-    group.command("check")(check)
-    app.add_typer(group, name="config", help="Show the settings in force, and check them.")
+__all__ = ["commands"]
 
 
+@options.project("offline", "overrides")
 def show(
     section: Annotated[
         str, typer.Argument(metavar="SECTION", help="Only this section, such as routing or models.PROVIDER/NAME.")
     ] = "",
     origin: Annotated[bool, typer.Option("--origin", help="Say where each setting comes from.")] = False,
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Show the settings in force; keys appear by the name of their variable only."""
-    from ...configs.errors import ConfigError
-    from ..settings import settings_of
-
-    settings = settings_of(config, offline=offline, overrides=overrides)
+    settings = settings_of()
     made = settings.model_dump(mode="json", exclude={"origins", "secrets"}, exclude_none=True)
     leaves = [(name, value) for name, value in _leaves(made) if _below(name, section)]
     if section and not leaves:
         raise ConfigError(f"there is no setting {section!r}: pointsman config show lists them")
-    if json:
-        as_json({n: {"value": v, "origin": _origin(n, settings.origins)} if origin else v for n, v in leaves})
-        return
+    found = {n: {"value": v, "origin": _origin(n, settings.origins)} if origin else v for n, v in leaves}
     rows = [(name, *([_origin(name, settings.origins)] if origin else []), _shown(value)) for name, value in leaves]
-    result(table(rows))
+    answer(found, table(rows), json=json)
 
 
+@options.project("offline", "overrides")
 def check(
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Look for likely mistakes: rules that never apply, names that nothing bears, tiers that one outage empties.
@@ -62,18 +47,15 @@ def check(
     from ...dispatch.catalog import catalogue, policy_of, problems, unavailable
     from ...ledger.prices import PriceBook
     from ...routing.request import RoutingContext
-    from ..settings import settings_of
 
-    settings = settings_of(config, offline=offline, overrides=overrides)
+    settings = settings_of()
     policy = policy_of(settings, catalogue(settings, PriceBook(settings.models)))
     found = problems(settings, policy, RoutingContext(unavailable=unavailable(settings)))
     faults = [str(one) for one in found if not one.subject.startswith(("class ", "tier "))]
     notes = [str(one) for one in found if one.subject.startswith(("class ", "tier "))]
-    if json:
-        as_json({"faults": faults, "notes": notes})
-    else:
-        lines = [*(f"fault  {said}" for said in faults), *(f"note   {said}" for said in notes)]
-        result("\n".join(lines) or f"no fault in {len(policy.rules)} routing and {len(policy.risk_rules)} risk rules")
+    lines = [*(f"fault  {said}" for said in faults), *(f"note   {said}" for said in notes)]
+    none = f"no fault in {len(policy.rules)} routing and {len(policy.risk_rules)} risk rules"
+    answer({"faults": faults, "notes": notes}, "\n".join(lines) or none, json=json)
     raise typer.Exit(ExitCode.FAILED if faults else ExitCode.DONE)
 
 
@@ -106,3 +88,9 @@ def _shown(value: Any) -> str:
     import json
 
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+commands = options.group(
+    "Show the settings in force, and check them.",
+    {"show": show, "check": check},
+)

@@ -6,22 +6,24 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ...configs.errors import ConfigError
 from .. import options
 from ..errors import ExitCode, judge
 from ..io.output import as_json, line, paint, result
 from ..io.reading import readable
 from ..io.simulated import is_simulated
+from ..settings import settings_of
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings
 
-__all__ = ["register"]
+__all__ = ["doctor"]
 
 _DISTRIBUTIONS = ("pointsman", "langgraph", "langchain", "langchain-core", "chromadb", "wordllama", "scikit-learn")
 
@@ -35,16 +37,12 @@ class _Finding:
     said: str
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("doctor")(doctor)
-
-
-def doctor(config: options.Config = None, offline: options.Offline = False, json: options.AsJson = False) -> None:
+@options.project("offline")
+def doctor(json: options.AsJson = False) -> None:
     """Check this machine and project; ends with code 1 when something is broken."""
     found: list[_Finding] = []
     colours = {"ok": "green", "missing": "yellow", "broken": "red"}
-    for finding in _findings(config, offline):
+    for finding in _findings():
         found.append(finding)
         if not json:
             state = paint(f"{finding.state:<8}", colours[finding.state], err=False)
@@ -55,13 +53,11 @@ def doctor(config: options.Config = None, offline: options.Offline = False, json
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _findings(config: Path | None, offline: bool) -> Iterator[_Finding]:
-    from ..settings import settings_of
-
+def _findings() -> Iterator[_Finding]:
     yield _python()
     yield from _versions()
     try:
-        settings = settings_of(config, offline=offline)
+        settings = settings_of()
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the configuration is what was asked for
         yield _Finding("configuration", "broken", judge(error)[1])
         return
@@ -73,7 +69,6 @@ def _findings(config: Path | None, offline: bool) -> Iterator[_Finding]:
 
 
 def _kept(settings: Settings) -> Iterator[_Finding]:
-    from ...configs.errors import ConfigError
     from ...dispatch.state.disks import network_disk, said_of
     from ...dispatch.state.ownership import claim, refuse_foreign
 
@@ -155,11 +150,8 @@ def _ledger(settings: Settings) -> str:
     from ...ledger.ledger import Ledger
 
     path = settings.state / "ledger.db"
-    ledger = Ledger(path)
-    try:
+    with Ledger(path) as ledger:
         runs = len(list(ledger.runs()))
-    finally:
-        ledger.close()
     if not os.access(path, os.W_OK):
         raise PermissionError(f"{path} cannot be written")
     return f"{path} holds {runs} runs"
@@ -187,11 +179,8 @@ def _memory(settings: Settings) -> str:
     from ...memory.store import ChromaStore
 
     path = settings.state / "memory"
-    store = ChromaStore(path, embedder_of(settings))
-    try:
+    with closing(ChromaStore(path, embedder_of(settings))) as store:
         spaces: list[Any] = store.list_namespaces(limit=1000)
-    finally:
-        store.close()
     return f"{path} opens, {len(spaces)} namespaces"
 
 

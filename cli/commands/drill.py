@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from ...configs.errors import ConfigError, PointsmanError
 from .. import options
 from ..errors import ExitCode
-from ..io.output import as_json, progress, result, seconds
+from ..io.output import answer, progress, seconds, usd
 from ..io.table import table
+from ..settings import settings_of
 from ..signals import run_to_end
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from ..drills.faults import Drill
     from ..drills.steps import Outcome, Steps
 
-__all__ = ["register"]
+__all__ = ["drill"]
 
 _CALLS: Final = 20
 _WARM: Final = 5
@@ -38,11 +40,7 @@ _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "OPENAI_PROXY", "AN
 _TRACES: Final = ("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING", "LANGCHAIN_TRACING_V2")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("drill")(drill)
-
-
+@options.project("overrides")
 def drill(
     target: Annotated[
         str | None, typer.Option("--target", metavar="FILE:NAME", help="A workflow of your own, instead of the mix.")
@@ -54,8 +52,6 @@ def drill(
         Path | None, typer.Option("--scenario", metavar="FILE", help="YAML that scripts the one drill to run.")
     ] = None,
     usable: Annotated[bool, typer.Option("--usable", help="Leave out providers without a key or server here.")] = False,
-    config: options.Config = None,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Take away, slow, corrupt and flood each provider the policy asks first, and measure how the steps end.
@@ -63,17 +59,13 @@ def drill(
     Everything is played on this machine with your own policy and models; no key is used and your ledger stays as it is.
     """
     from ...simulator import Scenario
-    from ..settings import settings_of
 
-    settings = settings_of(config, overrides=overrides)
+    settings = settings_of()
     script = Scenario.load(scenario) if scenario else None
     with _sealed():
         steps = _steps(target, text, run_tools)
         made = _drilled(settings, steps, calls, script, usable)
-    if json:
-        as_json(asdict(made))
-    else:
-        result("\n".join(_told(made)))
+    answer(asdict(made), "\n".join(_told(made)), json=json)
     if any(one.wrong for one in made.drills) or any(one.failed for one in made.undisturbed):
         raise typer.Exit(ExitCode.FAILED)
 
@@ -95,7 +87,6 @@ def _sealed() -> Iterator[None]:
 
 
 def _steps(target: str | None, text: str, run_tools: bool) -> Steps:
-    from ...configs.errors import ConfigError
     from ..drills.steps import Mix, Target
     from ..io.inputs import read_input
     from ..target.target import load_target
@@ -273,15 +264,12 @@ class _Ground:
         from ..drills.steps import take
 
         self._number += 1
-        runtime = self._runtime(self._settings.state / str(self._number))
-        try:
+        with self._runtime(self._settings.state / str(self._number)) as runtime:
             self._simulator.scenario = scenario
             self._simulator.log.clear()
             outcomes = await take(self._steps, runtime, steps or self._calls, streamed=streamed)
             billed = sum(served.input_tokens + served.output_tokens for served in self._simulator.log)
             return _Taken(outcomes, billed)
-        finally:
-            runtime.close()
 
     def _runtime(self, state: Path) -> Runtime:
         from ...agents.runtime import Runtime
@@ -302,8 +290,6 @@ class _Ground:
 
         good = [one for one in taken.outcomes if one.failure is None]
         if not good:
-            from ...configs.errors import PointsmanError
-
             failures = Counter(str(one.failure) for one in taken.outcomes)
             raise PointsmanError(
                 f"all {len(taken.outcomes)} steps fail although every provider is well: "
@@ -372,7 +358,7 @@ def _told(made: DrillReport) -> Iterator[str]:
         asked = ", ".join(f"{name} {count}" for name, count in calm.asked_first.items())
         yield (
             f"undisturbed{', streamed' if calm.streamed else ''}: {calm.steps - calm.failed} of {calm.steps} answered, "
-            f"p50 {seconds(calm.p50)}, p95 {seconds(calm.p95)}, {_dollars(calm.cost)}; first calls: {asked or 'none'}"
+            f"p50 {seconds(calm.p50)}, p95 {seconds(calm.p95)}, {usd(calm.cost)}; first calls: {asked or 'none'}"
         )
     if made.left_out:
         yield f"cannot be played and left out: {', '.join(made.left_out)}"
@@ -414,9 +400,7 @@ def _row(one: Drilled) -> tuple[Any, ...]:
         "?" if one.wrong is None else one.wrong,
         _more(one.added_p50),
         _more(one.added_p95),
-        ("+" if one.added_cost >= 0 else "")
-        + _dollars(one.added_cost)
-        + (f" + {one.unpriced}?" if one.unpriced else ""),
+        ("+" if one.added_cost >= 0 else "") + usd(one.added_cost) + (f" + {one.unpriced}?" if one.unpriced else ""),
         one.wasted_tokens,
         "-" if one.still_asked is None else f"{100 * one.still_asked:.0f} %",
         person or "-",
@@ -425,9 +409,3 @@ def _row(one: Drilled) -> tuple[Any, ...]:
 
 def _more(duration: float | None) -> str:
     return "-" if duration is None else f"{1000 * duration:+.0f} ms"
-
-
-def _dollars(usd: float) -> str:
-    from ...ledger.prices import dollars
-
-    return dollars(round(usd * _PICO))

@@ -9,20 +9,16 @@ import typer
 
 from .. import options
 from ..io.output import as_json, result
+from ..settings import opened
 from ..target.target import DEFAULT, found_target
 
 if TYPE_CHECKING:
     from langchain_core.runnables.graph import Graph
 
-__all__ = ["Edge", "draw", "register"]
+__all__ = ["Edge", "draw", "graph"]
 
 Edge = tuple[str, str, bool]
 """Source, target, and whether it is one of several choices."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("graph")(graph)
 
 
 def graph(
@@ -32,13 +28,10 @@ def graph(
     mermaid: Annotated[
         bool, typer.Option("--mermaid/--ascii", help="Mermaid for a document, or a drawing for the terminal.")
     ] = False,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Draw the LangGraph graph of a workflow; dotted edges are choices."""
-    from ..settings import opened
-
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         workflow = found_target(target or DEFAULT, runtime, name_it=None if target else f"'pointsman graph {DEFAULT}'")
         drawn: Graph = workflow.builder(runtime).compile().get_graph()
     edges = [(edge.source, edge.target, bool(edge.conditional)) for edge in drawn.edges]

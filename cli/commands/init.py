@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
+from ...configs.errors import ConfigError
 from .. import options
-from ..io.output import as_json, progress, result
+from ..io.output import answer, progress
 
-__all__ = ["register"]
+__all__ = ["init"]
 
 TEMPLATE = Path(__file__).parent.parent / "templates" / "desk"
 
@@ -25,17 +26,11 @@ _NEXT = """made {folder}, a support desk that runs without a key
   pytest                   run its tests"""
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("init")(init)
-
-
+@options.apart
 def init(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to make.")], json: options.AsJson = False
 ) -> None:
     """Write a small support desk into a new folder."""
-    from ...configs.errors import ConfigError
-
     if folder.exists() and not folder.is_dir():
         raise ConfigError("is a file: choose another name for the folder", file=folder)
     if folder.is_dir() and any(folder.iterdir()):
@@ -48,15 +43,11 @@ def init(
         raise ConfigError(f"cannot be written: {error.strerror or type(error).__name__}", file=folder) from error
     _trust(folder)
     written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    if json:
-        as_json({"folder": str(folder), "files": written})
-    else:
-        result(_NEXT.format(folder=folder))
+    answer({"folder": str(folder), "files": written}, _NEXT.format(folder=folder), json=json)
 
 
 def _trust(folder: Path) -> None:
     """What was written here is as the user wants it."""
-    from ...configs.errors import ConfigError
     from ...configs.loading.loader import environment
     from ...configs.loading.trust import TrustStore
     from ..target.target import DEFAULT, code_of, target_file

@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...configs.errors import ConfigError
 from .. import options
 from ..errors import ExitCode
-from ..io.output import as_json, line, money, paint, progress, result, seconds, short
+from ..io.output import answer, as_json, line, money, paint, progress, result, seconds, short
+from ..io.records import dollars
 from ..io.simulated import named
 from ..io.table import table
+from ..settings import settings_of
 from ..signals import run_to_end
 
 if TYPE_CHECKING:
@@ -25,21 +27,11 @@ if TYPE_CHECKING:
     from ...dispatch.probe import Probed
     from ...ledger.health import HealthRow
 
-__all__ = ["register"]
+__all__ = ["commands"]
 
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="A provider, or a model as provider/name.")]
 
 _DETAIL_CHARACTERS = 160
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(rich_markup_mode=None)
-    group.command("off")(off)
-    group.command("on")(on)
-    group.command("list")(list_)
-    group.command("probe")(probe)
-    app.add_typer(group, name="provider", help="Show the state of models, probe them, and switch one off and on.")
 
 
 def off(
@@ -48,43 +40,37 @@ def off(
     reason: Annotated[
         str, typer.Option("--reason", metavar="WHY", help="Why, shown with every decision it changes.")
     ] = "",
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Let nothing of this project ask it for so many seconds; running processes heed it at once."""
-    settings, switches = _opened(config)
+    settings, switches = _opened()
     _check([name], settings)
     now = time.time()
     switch = switches.off(name, now + duration, reason)
-    if json:
-        as_json({**asdict(switch), "seconds": switch.until - now})
-    else:
-        result(f"{name} is {switch.said}")
+    answer({**asdict(switch), "seconds": switch.until - now}, f"{name} is {switch.said}", json=json)
 
 
-def on(name: _Name, config: options.Config = None, json: options.AsJson = False) -> None:
+def on(name: _Name, json: options.AsJson = False) -> None:
     """Switch it on before its time is over."""
-    settings, switches = _opened(config)
+    settings, switches = _opened()
     was_off = switches.on(name)
     if not was_off:
         _check([name], settings)
-    if json:
-        as_json({"name": name, "was_off": was_off})
-    else:
-        result(f"{name} is on again" if was_off else f"{name} was not switched off")
+    answer(
+        {"name": name, "was_off": was_off},
+        f"{name} is on again" if was_off else f"{name} was not switched off",
+        json=json,
+    )
 
 
-def list_(config: options.Config = None, json: options.AsJson = False) -> None:
+def list_(json: options.AsJson = False) -> None:
     """List how each model is: usable, switched off, or left alone for its failures or slowness, and its limits.
 
     What is known of failures is what the processes of this project found out; a key that was refused is each process's
     own affair, so other processes try it anew.
     """
-    settings, switches = _opened(config, changes=False)
+    settings, switches = _opened(changes=False)
     records = _states(settings, switches.all(), _kept(settings))
-    if json:
-        as_json(records)
-        return
     rows = [
         (
             record["name"],
@@ -95,7 +81,7 @@ def list_(config: options.Config = None, json: options.AsJson = False) -> None:
         )
         for record in records
     ]
-    result(table(rows, ("name", "state", "for", "why", "takes a minute"), right=[2]))
+    answer(records, table(rows, ("name", "state", "for", "why", "takes a minute"), right=[2]), json=json)
 
 
 def probe(
@@ -103,7 +89,6 @@ def probe(
         list[str] | None, typer.Argument(metavar="NAME", help="Providers or models; all that can be used if none.")
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.001, help="For each answer.")] = 30.0,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Ask each model for one word, at its price; ends with code 1 when one does not answer.
@@ -111,16 +96,12 @@ def probe(
     One that answers is used again by every process at once, and one that does not is left alone for a while.
     """
     from ...dispatch.dispatcher import Dispatcher
-    from ..settings import settings_of
 
     # An answer given before would say nothing of the model.
-    settings = settings_of(config, overrides=["routing.cache.mode=off"])
+    settings = settings_of(overrides=["routing.cache.mode=off"])
     _check(names or (), settings)
-    home = Dispatcher(settings)
-    try:
+    with Dispatcher(settings) as home:
         found = run_to_end(_probed(home, names or (), timeout, json))
-    finally:
-        home.close()
     if json:
         as_json(found)
     elif not found:
@@ -157,7 +138,7 @@ async def _probed(home: Dispatcher, names: Iterable[str], timeout: float, quiet:
         probed = Probed(card.id, False, None, None, reason.reason, {}) if reason else await ask(home, card, timeout)
         if not quiet:
             _show(probed, width)
-        return _probe_record(probed)
+        return {**asdict(probed), "cost": dollars(probed.cost)}
 
     return list(await asyncio.gather(*(one(card) for card in cards)))
 
@@ -171,32 +152,16 @@ def _show(probed: Probed, width: int) -> None:
     result(shown.rstrip(), painted=True)
 
 
-def _probe_record(probed: Probed) -> dict[str, Any]:
-    from ..io.records import dollars
-
-    return {
-        "model": probed.model,
-        "ok": probed.ok,
-        "seconds": probed.seconds,
-        "setup": probed.setup,
-        "cost": dollars(probed.cost),
-        "detail": probed.detail,
-        "left": dict(probed.left),
-    }
-
-
-def _opened(config: Path | None, *, changes: bool = True) -> tuple[Settings, Overrides]:
+def _opened(*, changes: bool = True) -> tuple[Settings, Overrides]:
     from ...dispatch.guards.availability import OVERRIDES_FILE, Overrides
     from ...dispatch.state.ownership import claim, refuse_foreign
-    from ..settings import settings_of
 
-    settings = settings_of(config)
+    settings = settings_of()
     (claim if changes else refuse_foreign)(settings)
     return settings, Overrides(settings.state / OVERRIDES_FILE)
 
 
 def _check(names: Iterable[str], settings: Settings) -> None:
-    from ...configs.errors import ConfigError
     from ...configs.loading.layers import suggest
 
     known = [*settings.providers, *settings.models]
@@ -250,3 +215,9 @@ def _record(name: str, state: str, left: float | None, reason: str, entry: Model
 def _limits(record: Mapping[str, Any]) -> str:
     amounts = [(record["rpm"], "requests"), (record["tpm"], "tokens")]
     return ", ".join(f"{amount:.0f} {noun}" for amount, noun in amounts if amount is not None) or "-"
+
+
+commands = options.group(
+    "Show the state of models, probe them, and switch one off and on.",
+    {"off": off, "on": on, "list": list_, "probe": probe},
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,28 +11,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...configs.errors import ConfigError
 from .. import options
 from ..io import durations
-from ..io.output import as_json, result, seconds, short
+from ..io.output import answer, as_json, seconds, short, usd
 from ..io.reading import readable
 from ..io.table import table
+from ..settings import GIVEN, settings_of
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings
     from ...evaluation.metrics import Interval
     from ...evaluation.replay_report import Difference, ReplayReport, Shift
 
-__all__ = ["register"]
+__all__ = ["replay"]
 
 _SHOWN = 20
-_PICO = 10**12
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("replay")(replay)
-
-
+@options.project("overrides")
 def replay(
     policy: Annotated[Path, typer.Option("--policy", metavar="FILE", help="Stands in for the project's routing.yaml.")],
     since: Annotated[
@@ -40,18 +37,14 @@ def replay(
     ] = None,
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Only the decisions of this run.")] = None,
     each: Annotated[bool, typer.Option("--each", help="Print a JSON line for every decision first.")] = False,
-    config: options.Config = None,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Say what a routing policy would have changed of what is recorded, without asking any model."""
-    from ...configs.errors import ConfigError
     from ...ledger.ledger import Ledger
-    from ..settings import settings_of
 
-    kept = settings_of(config, overrides=overrides)
+    kept = settings_of()
     file = kept.state / "ledger.db"
-    settings = _with_policy(policy, config, overrides)
+    settings = _with_policy(policy)
     start = durations.since(since)
     if not file.is_file():
         raise ConfigError("nothing has been recorded yet: pointsman run", file=file)
@@ -68,21 +61,16 @@ def replay(
             run=run,
             each=(lambda found: as_json(asdict(found), lines=True)) if each else None,
         )
-    if json:
-        as_json(asdict(made), lines=each)
-    else:
-        result("\n".join(_told(made)))
+    answer(asdict(made), "\n".join(_told(made)), json=json, lines=each)
 
 
-def _with_policy(policy: Path, config: Path | None, overrides: Sequence[str] | None) -> Settings:
+def _with_policy(policy: Path) -> Settings:
     """The settings as they would be with this file in the place of routing.yaml."""
-    from ...configs.errors import ConfigError
     from ...configs.loading.layers import FILES
-    from ..settings import settings_of
 
     if not policy.is_file():
         raise ConfigError("there is no such policy file", file=policy)
-    home = config or (Path("configs") if Path("configs").is_dir() else Path())
+    home = GIVEN.get().config or (Path("configs") if Path("configs").is_dir() else Path())
     with TemporaryDirectory() as name:
         folder = Path(name)
         for sibling in FILES:
@@ -91,7 +79,7 @@ def _with_policy(policy: Path, config: Path | None, overrides: Sequence[str] | N
         shutil.copyfile(policy, folder / "routing.yaml")
         try:
             # The named file is only compared with, and its siblings have been asked about by now.
-            return settings_of(folder, overrides=overrides, trust=True)
+            return settings_of(config=folder, trust=True)
         except ConfigError as error:
             raise ConfigError(str(error).replace(str(folder / "routing.yaml"), str(policy))) from None
 
@@ -110,7 +98,7 @@ def _told(made: ReplayReport) -> Iterator[str]:
     left = [f"{count} {why}" for why, count in made.left_out.items()]
     if left:
         yield f"left out   {', '.join(left)}"
-    yield f"cost       {_difference(made.cost, _dollars)}"
+    yield f"cost       {_difference(made.cost, usd)}"
     yield f"time       {_difference(made.latency, _seconds)}"
     for name, shift in (("risk", made.risk), ("floor", made.floor)):
         yield f"{name:<10} {_shift(shift)}"
@@ -183,12 +171,6 @@ def _shift(found: Shift | None) -> str:
 
 def _interval(found: Interval, shown: Callable[[float], str]) -> str:
     return f"{shown(found.value)} [{shown(found.low)}, {shown(found.high)}]"
-
-
-def _dollars(usd: float) -> str:
-    from ...ledger.prices import dollars
-
-    return dollars(round(usd * _PICO))
 
 
 def _seconds(duration: float) -> str:

@@ -11,22 +11,16 @@ import typer
 from .. import options
 from ..io import durations
 from ..io.outcome import TARGET_TAG
-from ..io.output import as_json, money, result, seconds
+from ..io.output import answer, seconds, usd
 from ..io.records import decision_record
 from ..io.simulated import named
 from ..io.table import table
+from ..settings import opened
 
 if TYPE_CHECKING:
     from ...ledger.report import Percentiles, Report, Savings, Share
 
-__all__ = ["register"]
-
-_PICO = 10**12
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("report")(report)
+__all__ = ["report"]
 
 
 def report(
@@ -35,25 +29,20 @@ def report(
         str | None, typer.Option("--since", metavar="WHEN", help="Only since then: 2h, 7d, or 2026-11-30[T12:00] UTC.")
     ] = None,
     tag: Annotated[str | None, typer.Option("--tag", metavar="TAG", help="Only runs with this tag.")] = None,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Show the routing distribution, cost, failures, latency and savings of what ran."""
     from ...agents.errors import NoRun
     from ...ledger.report import report as add_up
-    from ..settings import opened
 
     start = durations.since(since)
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         if run is not None and runtime.ledger.run(run) is None:
             raise NoRun(runtime.settings.state, run)
         # A call that was under way in a process that was killed becomes a row.
         runtime.dispatcher.budgets.reclaim()
         made = add_up(runtime.ledger, since=start, run=run, tag=tag)
-    if json:
-        as_json({**asdict(made), "last": [decision_record(row) for row in made.last]})
-    else:
-        result("\n".join(_told(made)))
+    answer({**asdict(made), "last": [decision_record(row) for row in made.last]}, "\n".join(_told(made)), json=json)
 
 
 def _told(made: Report) -> list[str]:
@@ -66,7 +55,7 @@ def _told(made: Report) -> list[str]:
         f"decisions  {made.decisions}, {made.escalated} of them took more than one call",
         f"calls      {total.calls}, {100 * made.error_rate:.1f} % without a usable answer",
         f"tokens     {total.input:,} in ({total.cache_read:,} from a cache), {total.output:,} out",
-        f"cost       {_dollars(total.cost)}{_unpriced(total.unpriced)}",
+        f"cost       {usd(total.cost)}{_unpriced(total.unpriced)}",
     ]
     for name, shares in (("model", made.models), ("tier", made.tiers), ("agent", made.agents)):
         lines += ["", *_shares(name, shares)]
@@ -90,7 +79,7 @@ def _shares(name: str, shares: Sequence[Share]) -> list[str]:
             share.totals.failed,
             share.totals.retries,
             share.totals.input + share.totals.output,
-            _dollars(share.totals.cost) + (f" + {share.totals.unpriced} unknown" if share.totals.unpriced else ""),
+            usd(share.totals.cost) + (f" + {share.totals.unpriced} unknown" if share.totals.unpriced else ""),
         )
         for share in shares
     ]
@@ -109,19 +98,15 @@ def _savings(found: Savings | None) -> str:
     if found is None:
         return "savings: no call can be compared with the flagship"
     left = f"; {found.left_out} answers of unknown price are left out" if found.left_out else ""
-    wasted = f" and {_dollars(found.wasted)} for answers that could not be used" if found.wasted else ""
-    router = f" and {_dollars(found.router)} for judging steps" if found.router else ""
+    wasted = f" and {usd(found.wasted)} for answers that could not be used" if found.wasted else ""
+    router = f" and {usd(found.router)} for judging steps" if found.router else ""
     word = "saved" if found.saved >= 0 else "lost"
     flagship = " and ".join(found.flagship)
     return (
-        f"{word} {_dollars(abs(found.saved))} against {flagship}: {_dollars(found.flagship_cost)} there, "
-        f"{_dollars(found.cost)} here{wasted}{router}, over {found.compared} answers{left}"
+        f"{word} {usd(abs(found.saved))} against {flagship}: {usd(found.flagship_cost)} there, "
+        f"{usd(found.cost)} here{wasted}{router}, over {found.compared} answers{left}"
     )
 
 
 def _unpriced(calls: int) -> str:
     return f", and {calls} calls whose price is unknown" if calls else ""
-
-
-def _dollars(usd: float) -> str:
-    return money(round(usd * _PICO))

@@ -11,17 +11,18 @@ from typer.core import TyperGroup
 from ...configs.errors import ConfigError
 from .. import options
 from ..errors import ExitCode
-from ..io.output import as_json, progress, result
+from ..io.output import answer, as_json, progress, result
 from ..io.requests import broken_line, lines_of, request_of
 from ..io.simulated import named
 from ..io.table import table
+from ..settings import GIVEN, opened, settings_of
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings
     from ...routing.decision import Decision
     from ...routing.request import RouteRequest
 
-__all__ = ["register"]
+__all__ = ["commands"]
 
 _Usable = Annotated[bool, typer.Option("--usable", help="Leave out what cannot be used here, such as without a key.")]
 
@@ -35,30 +36,19 @@ class _DecideByDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(cls=_DecideByDefault, rich_markup_mode=None)
-    group.command("decide")(decide)
-    group.command("explain")(explain)
-    said = "Decide for requests without calling a model; 'route FILE' is 'route decide FILE'."
-    app.add_typer(group, name="route", help=said)
-
-
+@options.project("offline", "overrides")
 def decide(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="JSON lines of requests; standard input when left out.")
     ] = "-",
     usable: _Usable = False,
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Decide which model may run each request.
 
     Over the whole catalogue, so that the answer is the same on every machine, unless --usable.
     """
-    decider = _Decider(config, offline=offline, overrides=overrides, usable=usable)
+    decider = _Decider(usable=usable or GIVEN.get().offline)
     rows: list[tuple[object, ...]] = []
     broken = 0
     for number, text in lines_of(file):
@@ -96,23 +86,19 @@ def decide(
 def explain(
     what: Annotated[str, typer.Argument(metavar="ID|FILE|-", help="A decision's id in the ledger, or a request.")],
     usable: _Usable = False,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Explain a recorded decision, or the decision a request would get."""
-    stored = None if what == "-" or Path(what).is_file() else _stored(what, config)
+    stored = None if what == "-" or Path(what).is_file() else _stored(what)
     requests: list[RouteRequest | None] = []
     if stored is not None:
         records = [stored]
     else:
-        decider = _Decider(config, offline=False, overrides=None, usable=usable)
+        decider = _Decider(usable=usable)
         requests = [request_of(text, number) for number, text in lines_of(what)]
         records = [decider.record(decider.decide(request)) for request in requests if request is not None]
     for record in records:
-        if json:
-            as_json(record, lines=True)
-        else:
-            result(_told(record))
+        answer(record, _told(record), json=json, lines=True)
     if stored is None and (not requests or None in requests):
         raise typer.Exit(ExitCode.USAGE)
 
@@ -120,15 +106,14 @@ def explain(
 class _Decider:
     """Routing over the catalogue, without a ledger, so that nothing is written."""
 
-    def __init__(self, config: Path | None, *, offline: bool, overrides: list[str] | None, usable: bool) -> None:
+    def __init__(self, *, usable: bool) -> None:
         from ...dispatch.catalog import catalogue, policy_of, unavailable
         from ...ledger.prices import PriceBook
-        from ..settings import settings_of
 
-        settings: Settings = settings_of(config, offline=offline, overrides=overrides)
+        settings: Settings = settings_of()
         cards = catalogue(settings, PriceBook(settings.models))
         self._policy = policy_of(settings, cards)
-        self._unavailable = dict(unavailable(settings)) if usable or offline else {}
+        self._unavailable = dict(unavailable(settings)) if usable else {}
         if settings.routing.scorer == "classifier":
             progress("no model is asked here, so the rules decide without the classifier")
 
@@ -144,12 +129,10 @@ class _Decider:
         return dict(decision_dict(decision))
 
 
-def _stored(decision: str, config: Path | None) -> dict[str, Any]:
-    from ...configs.errors import ConfigError
+def _stored(decision: str) -> dict[str, Any]:
     from ..io.records import decision_record
-    from ..settings import opened
 
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         row = runtime.ledger.decision(decision)
     if row is None:
         raise ConfigError(
@@ -184,3 +167,10 @@ def _told(record: dict[str, Any]) -> str:
 
 def _plain(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+commands = options.group(
+    "Decide for requests without calling a model; 'route FILE' is 'route decide FILE'.",
+    {"decide": decide, "explain": explain},
+    cls=_DecideByDefault,
+)

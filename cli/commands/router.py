@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final
 
 import typer
 
+from ...configs.errors import ConfigError
 from .. import options
 from ..errors import ExitCode
-from ..io.output import as_json, progress, result, seconds, short
+from ..io.output import answer, as_json, progress, result, seconds, short
 from ..io.table import table
+from ..settings import settings_of
 from ..signals import end_cleanly
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from ...routing.request import RouteRequest
     from ...routing.scorers.learned import Embed, RouterFile
 
-__all__ = ["register"]
+__all__ = ["commands"]
 
 _MAX_LINE: Final = 20_000_000
 _GZIP: Final = b"\x1f\x8b"
@@ -37,15 +39,7 @@ _File = Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines, plain o
 Row = Mapping[str, Any]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(rich_markup_mode=None)
-    group.command("train")(train)
-    group.command("eval")(evaluate)
-    group.command("show")(show)
-    app.add_typer(group, name="router", help="Train, measure and show a router.")
-
-
+@options.apart
 def train(
     file: _File,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the router.")],
@@ -58,7 +52,6 @@ def train(
     workload, and what a request declares ("task", "kind", "effects"); a prompt is {"prompt", "strong", "weak"} with the
     quality 0..1 of two models' answers.
     """
-    from ...configs.errors import ConfigError
     from ...evaluation import train_router
     from ...routing.scorers.learned import save
 
@@ -88,14 +81,13 @@ def train(
         raise typer.Exit(ExitCode.USAGE)
 
 
+@options.project("overrides")
 def evaluate(
     file: _File,
     router: Annotated[Path | None, typer.Option("--router", metavar="FILE", help="The router to measure.")] = None,
     classifier: Annotated[
         bool, typer.Option("--classifier", help="Measure the small model that judges steps; it is asked for each.")
     ] = False,
-    config: options.Config = None,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Measure a router, or the classifier, beside baselines that need none, and keep what that proves.
@@ -104,14 +96,12 @@ def evaluate(
     anew on four fifths at a time and measured on the rest. It is used for a task where it beats both the commonest tier
     of the workload and plain length, by intervals over at least 20 trajectories or prompts. The proof lies beside it.
     """
-    from ...configs.errors import ConfigError
     from ...dispatch.catalog import proof_file
     from ...routing.policy import proof
-    from ..settings import settings_of
 
     if (router is None) is not classifier:
         raise ConfigError("say what to measure: --router FILE, or --classifier")
-    settings = settings_of(config, overrides=overrides)
+    settings = settings_of()
     read = _read(file)
     end_cleanly()
     if router is None:
@@ -122,18 +112,16 @@ def evaluate(
         made = _measured(read, file, router, settings)
         head, target = list(_header(_router(router), router)), proof.proof_path(router)
     proof.write(made.proof, target)
-    if json:
-        as_json(
-            {"broken": read.broken, "proof_file": str(target), "used_for": sorted(made.proof.proven), **asdict(made)}
-        )
-    else:
-        result("\n".join([*head, *_told(made, target)]))
+    answer(
+        {"broken": read.broken, "proof_file": str(target), "used_for": sorted(made.proof.proven), **asdict(made)},
+        "\n".join([*head, *_told(made, target)]),
+        json=json,
+    )
     if read.broken:
         raise typer.Exit(ExitCode.USAGE)
 
 
 def _measured(read: _Read, file: Path, router: Path, settings: Settings) -> StepReport | PromptReport:
-    from ...configs.errors import ConfigError
     from ...evaluation.score_router import score_prompts, score_steps
     from ...routing.policy.proof import fingerprint
 
@@ -151,7 +139,6 @@ def _with_classifier(settings: Settings) -> Settings:
 
 
 def _judged(read: _Read, settings: Settings) -> StepReport:
-    from ...configs.errors import ConfigError
     from ...dispatch.catalog import classifier_id
     from ...evaluation.score_router import score_judged
 
@@ -172,35 +159,29 @@ def _asked(settings: Settings, requests: Sequence[RouteRequest], policy: Policy)
     from ...dispatch import sync
     from ...dispatch.request import ModelRequest
 
-    runtime = Runtime(settings)
-    home = runtime.dispatcher
-    # Whom to ask is decided over the models there are.
-    whole = replace(policy, routing=home.policy.routing, cards=home.policy.cards, catalogue=home.policy.catalogue)
+    with Runtime(settings) as runtime, run_scope(runtime, "router eval"):
+        home = runtime.dispatcher
+        # Whom to ask is decided over the models there are.
+        whole = replace(policy, routing=home.policy.routing, cards=home.policy.cards, catalogue=home.policy.catalogue)
 
-    async def each() -> list[Features]:
-        found = []
-        for request in requests:
-            ask = ModelRequest(messages=convert_to_messages([dict(message) for message in request.messages]))
-            found.append(await home.classifier.judged(policy.features(request), ask, whole))
-        return found
+        async def each() -> list[Features]:
+            found = []
+            for request in requests:
+                ask = ModelRequest(messages=convert_to_messages([dict(message) for message in request.messages]))
+                found.append(await home.classifier.judged(policy.features(request), ask, whole))
+            return found
 
-    try:
-        with run_scope(runtime, "router eval"):
-            return sync.run(each())
-    finally:
-        runtime.close()
+        return sync.run(each())
 
 
+@options.apart
 def show(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A router.")],
     json: options.AsJson = False,
 ) -> None:
     """Show what a router was trained on."""
     model = _router(file)
-    if json:
-        as_json({"file": str(file), **dict(model.header)})
-    else:
-        result("\n".join(_header(model, file)))
+    answer({"file": str(file), **dict(model.header)}, "\n".join(_header(model, file)), json=json)
 
 
 def _router(file: Path) -> RouterFile:
@@ -244,8 +225,6 @@ def _read(file: Path) -> _Read:
     Raises:
         ConfigError: The file cannot be read, or no line of it is a row.
     """
-    from ...configs.errors import ConfigError
-
     kind, rows, broken = "", [], 0
     for number, text in _lines(file):
         made = _row(text)
@@ -267,8 +246,6 @@ def _read(file: Path) -> _Read:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
-    from ...configs.errors import ConfigError
-
     try:
         with file.open("rb") as plain:
             packed = plain.read(2) == _GZIP
@@ -306,7 +283,6 @@ def _row(text: bytes) -> tuple[str, Row] | str:
 def _wrong_step(row: Row) -> str:
     from pydantic import ValidationError
 
-    from ...configs.errors import ConfigError
     from ...evaluation.metrics import StepBench, step_tier
     from ...evaluation.score_router import request_of
     from ...routing.features.signals import signals
@@ -378,3 +354,9 @@ def _table(made: StepReport | PromptReport) -> Iterator[str]:
         (row.name, *map(str, (row.apgr, row.cpt50, row.cpt80, row.aiq)), f"{row.quality:.3f}") for row in made.scores
     ]
     yield table(prompts, ("", "APGR", "CPT 50", "CPT 80", "AIQ", "best quality"))
+
+
+commands = options.group(
+    "Train, measure and show a router.",
+    {"train": train, "eval": evaluate, "show": show},
+)

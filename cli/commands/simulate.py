@@ -10,13 +10,9 @@ import typer
 
 from .. import options
 from ..io.output import as_json, progress, result
+from ..settings import settings_of
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("simulate")(simulate)
+__all__ = ["simulate"]
 
 
 def simulate(
@@ -25,15 +21,13 @@ def simulate(
     ] = None,
     host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 0 for a free one.")] = 8790,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Serve the providers' wire formats until Ctrl-C, and print the lines that point Pointsman at them."""
     from ...simulator import Scenario, serve
     from ...simulator.paths import PATHS
-    from ..settings import settings_of
 
-    entries = settings_of(config).providers.items()
+    entries = settings_of().providers.items()
     hosted = {name: entry for name, entry in entries if not entry.local and entry.backend in PATHS}
     played = Scenario.load(scenario) if scenario else None
 

@@ -7,25 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...configs.errors import ConfigError
 from .. import options
-from ..io.output import as_json, line, progress, result, short
+from ..io.output import answer, line, progress, short
 from ..io.table import table
+from ..settings import opened
 
 if TYPE_CHECKING:
     from ...agents.runtime import Runtime
     from ...tools.mcp.servers import Server
 
-__all__ = ["register"]
+__all__ = ["tools"]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("tools")(tools)
-
-
+@options.project("workspace")
 def tools(
-    workspace: options.Workspace = None,
-    config: options.Config = None,
     accept: Annotated[
         list[str] | None,
         typer.Option("--accept", metavar="NAME", help="Use a tool of an MCP server as it is described now."),
@@ -33,10 +29,7 @@ def tools(
     json: options.AsJson = False,
 ) -> None:
     """List the tools that agents can name, with what each can do; MCP servers are started and asked."""
-    from ...configs.errors import ConfigError
-    from ..settings import opened
-
-    with opened(config, workspace=workspace, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         servers = runtime.tools.mcp
         for name in accept or ():
             if servers is None:
@@ -46,14 +39,11 @@ def tools(
         for error in servers.ask().values() if servers else ():
             progress(line(error))
         found += [row for server in servers or () for row in _served(runtime, server)]
-    if json:
-        as_json(found)
-        return
     rows = [
         (t["name"], t["effect"], t["call_risk"], t["source"], t["digest"], short(t["problem"] or t["description"], 90))
         for t in found
     ]
-    result(table(rows, ("tool", "effect", "risk of a call", "from", "pinned", "what it does")))
+    answer(found, table(rows, ("tool", "effect", "risk of a call", "from", "pinned", "what it does")), json=json)
 
 
 def _tool(runtime: Runtime, name: str) -> dict[str, Any]:

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from ...configs.errors import ConfigError
 from .. import options
 from ..io.output import as_json, line, money, progress, result, visible
+from ..settings import GIVEN
 from ..target.target import DEFAULT, code_of, target_file
 
 if TYPE_CHECKING:
     from ...configs.loading.grants import Grant
     from ...configs.loading.trust import TrustStore
 
-__all__ = ["register"]
+__all__ = ["trust"]
 
 _SAID: Final[Mapping[str, str]] = {
     "runs": "runs",
@@ -37,15 +39,9 @@ _SAID: Final[Mapping[str, str]] = {
 }
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("trust")(trust)
-
-
 def trust(
     yes: Annotated[bool, typer.Option("--yes", help="Trust them without asking.")] = False,
     forget: Annotated[bool, typer.Option("--forget", help="Stop trusting this folder's files.")] = False,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Show what this folder's files ask for beyond your own configuration, with what has changed, and trust them.
@@ -53,12 +49,11 @@ def trust(
     The files are its configuration and desk.py, which runs where no target is named. After a change it asks again.
     State that is not known to be yours, as it came with the folder or from an earlier version, is shown and taken over.
     """
-    from ...configs.errors import ConfigError
     from ...configs.loading.loader import environment, review
     from ...configs.loading.trust import TrustStore
     from ...dispatch.state.adoption import take_over
 
-    environ = environment()
+    environ, config = environment(), GIVEN.get().config
     wants, texts = review(environ=environ, config_dir=config)
     files = {**texts, **_default_target()}
     store = TrustStore(environ)

@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
@@ -16,7 +15,7 @@ from ...configs.redact import redact, redacted, restored
 from ...configs.visible import visible
 from ..signals import received
 from .live import RISK_COLOURS
-from .output import paint, progress
+from .output import minute, paint, progress
 
 if TYPE_CHECKING:
     from ...agents.result import Pending
@@ -103,8 +102,8 @@ def described(pending: Pending, *, full: bool = False, here: bool = False, err: 
     if origin:
         yield f"  from       {', '.join(f'{_line(name)} {_line(said)}' for name, said in origin.items())}"
     if pending.asked is not None and not here:
-        until = "" if pending.expires is None else f", an approval holds until {_when(pending.expires)}"
-        yield f"  asked      {_when(pending.asked)}{until}"
+        until = "" if pending.expires is None else f", an approval holds until {minute(pending.expires)} UTC"
+        yield f"  asked      {minute(pending.asked)} UTC{until}"
     given = redacted(pending.arguments)
     laid = json.dumps(given if full else _cut(given), ensure_ascii=False, indent=2, default=str)
     # As JSON, and then with every character that is not seen written out, so that what is read is what would run.
@@ -265,7 +264,3 @@ def _some(items: Sequence[Any], what: str) -> Sequence[Any]:
 
 def _line(text: object) -> str:
     return visible(redact(str(text)).replace("\n", "\\n").replace("\t", "\\t"))
-
-
-def _when(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")

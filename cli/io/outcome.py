@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import ExitCode
 from . import records
-from .output import as_json, line, money, progress, result, short, visible
+from .output import as_json, line, progress, result, short, usd, visible
 
 if TYPE_CHECKING:
     from ...agents.result import Pending, RunResult
@@ -22,7 +21,6 @@ __all__ = [
     "ENDED",
     "TARGET_TAG",
     "Approval",
-    "Bounds",
     "added_up",
     "answered",
     "refusals",
@@ -45,29 +43,6 @@ ENDED = {
     "handed_over": ExitCode.PENDING,
 }
 """How the command ends after a run that ended so: where a person must act it is not done, and 4 tells that from 1."""
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What bounds a run and what it is booked on; `resume` keeps what is left out."""
-
-    max_cost: float | None = None
-    max_steps: int | None = None
-    timeout: float | None = None
-    user: str = ""
-    user_class: str | None = None
-    tags: tuple[str, ...] = ()
-    max_tokens: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.max_cost is not None:
-            from ...agents.bounds import check_cap
-
-            check_cap(self.max_cost)
-
-    def arguments(self) -> dict[str, Any]:
-        """The arguments of `Workflow.arun` and `Workflow.aresume`."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 async def answered(
@@ -227,5 +202,4 @@ def added_up(steps: int, calls: Sequence[CallRow]) -> str:
     """
     sums = records.spent(calls)
     unpriced = f" and {sums['unpriced']} calls of unknown price" if sums["unpriced"] else ""
-    cost = money(round(sums["cost"] * 10**12))
-    return f"{steps} steps, {sums['calls']} calls, {sums['tokens']} tokens, {cost}{unpriced}"
+    return f"{steps} steps, {sums['calls']} calls, {sums['tokens']} tokens, {usd(sums['cost'])}{unpriced}"

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import unicodedata
+from datetime import UTC, datetime
 from typing import Any
 
 import typer
@@ -14,7 +15,20 @@ import typer
 from ...configs.redact import redact, redacted
 from .fitting import fitted
 
-__all__ = ["as_json", "line", "money", "paint", "progress", "result", "seconds", "short", "visible"]
+__all__ = [
+    "answer",
+    "as_json",
+    "line",
+    "minute",
+    "money",
+    "paint",
+    "progress",
+    "result",
+    "seconds",
+    "short",
+    "usd",
+    "visible",
+]
 
 _OBEYED = re.compile("[\x7f-\x9f\ud800-\udfff]")
 _KEPT = "\n\t\u200d"
@@ -46,6 +60,14 @@ def as_json(value: Any, *, lines: bool = False, clean: bool = False) -> None:
     text = json.dumps(said, ensure_ascii=False, default=lambda one: redact(str(one)), indent=None if lines else 2)
     # JSON escapes the other control characters itself.
     typer.echo(_OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def answer(value: Any, text: str, *, json: bool, lines: bool = False, clean: bool = False) -> None:
+    """Print what a command has found: as JSON where that was asked for, as `as_json` does, else as text."""
+    if json:
+        as_json(value, lines=lines, clean=clean)
+    else:
+        result(text)
 
 
 def progress(text: str) -> None:
@@ -89,6 +111,16 @@ def money(picodollars: int | None) -> str:
     from ...ledger.prices import dollars
 
     return dollars(picodollars)
+
+
+def usd(amount: float) -> str:
+    """An amount in USD as `money` shows it."""
+    return money(round(amount * 10**12))
+
+
+def minute(at: float) -> str:
+    """A time, in seconds since the epoch, in UTC to the minute."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def seconds(duration: float | None) -> str:

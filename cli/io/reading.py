@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from ...configs.errors import ConfigError
+
 if TYPE_CHECKING:
     from ...configs.schema import Settings
 
@@ -31,7 +33,6 @@ def readable(settings: Settings) -> Iterator[Settings]:
     Raises:
         ConfigError: The state may not be read, either, or is not the user's own.
     """
-    from ...configs.errors import ConfigError
     from ...dispatch.state.ownership import refuse_foreign
 
     refuse_foreign(settings)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...configs.errors import ConfigError
 from .output import progress, short
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ def lines_of(file: str) -> Iterator[tuple[int, bytes]]:
     Raises:
         ConfigError: It cannot be read.
     """
-    from ...configs.errors import ConfigError
     from .inputs import standard_input
 
     if file == "-":

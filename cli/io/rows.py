@@ -6,19 +6,20 @@ import asyncio
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExitCode, judge
 from ..signals import run_to_end
 from .live import RISK_COLOURS
-from .outcome import ENDED, Bounds, answered, unbroken
+from .outcome import ENDED, answered, unbroken
 from .output import as_json, money, paint, progress, result, seconds, short
 from .records import plain, run_record
 from .simulated import is_simulated, named
 from .summary import Ended, summarise
 
 if TYPE_CHECKING:
+    from ...agents.bounds import Bounds
     from ...agents.result import RunResult, Status
     from ...agents.runs import Run
     from ...agents.runtime import Runtime
@@ -117,7 +118,7 @@ class _Batch:
         if self._bounds.max_cost is None and self._bounds.max_tokens is None:
             await self._work(jobs)
             return
-        with run_scope(self._runtime, self._workflow.name, **self._bounds.arguments()) as around:
+        with run_scope(self._runtime, self._workflow.name, bounds=self._bounds) as around:
             self._around = around
             await self._work(1)
             around.status = self._status()
@@ -161,7 +162,7 @@ class _Batch:
     async def _run(self, text: str, bounds: Bounds) -> RunResult:
         from .live import Live
 
-        outcome = await self._workflow.arun(text, **bounds.arguments(), runtime=self._runtime)
+        outcome = await self._workflow.arun(text, **asdict(bounds), runtime=self._runtime)
         return unbroken(
             await answered(self._workflow, outcome, self._runtime, Live(), "deny") if self._deny else outcome
         )

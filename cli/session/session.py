@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from ...configs.errors import PointsmanError
 from ..errors import ExitCode, judge
-from ..io.outcome import ENDED, Approval, Bounds, refusals
+from ..io.outcome import ENDED, Approval, refusals
 from ..io.output import line, visible
 from ..signals import received
 from .base import Answer, Ask, Command, Face, Left
 
 if TYPE_CHECKING:
+    from ...agents.bounds import Bounds
     from ...agents.result import RunResult
     from ...agents.runtime import Runtime
     from ...graphs.workflow import Workflow
@@ -86,8 +89,6 @@ class Session:
 
     def _over(self) -> bool:
         """Act on one request; whether it was the last."""
-        from ...configs.errors import PointsmanError
-
         try:
             request = self._face.request()
         except PointsmanError as error:
@@ -138,7 +139,7 @@ class Session:
 
     def _begun(self, text: str, live: Live) -> Coroutine[Any, Any, RunResult[Any]]:
         return self._workflow.arun(
-            text, thread=self._thread, runtime=self._runtime, emit=self._emitting(live), **self._bounds.arguments()
+            text, thread=self._thread, runtime=self._runtime, emit=self._emitting(live), **asdict(self._bounds)
         )
 
     def _kept_bounds(self) -> dict[str, Any]:
@@ -219,7 +220,6 @@ class Session:
 
     def _undo(self) -> None:
         from ...agents.journal.undo import undone
-        from ...configs.errors import PointsmanError
 
         try:
             files = undone(self._runtime, self._run) if self._run else ()

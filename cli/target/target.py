@@ -151,11 +151,11 @@ def _consent(spec: str, name_it: str | None) -> Agree:
     """Remember each file of a target that was named, as it is now; refuse one that was not and is not as it was."""
     from ...configs.loading.loader import environment
     from ...configs.loading.trust import TrustStore, trusts
-    from ..settings import TRUST
+    from ..settings import GIVEN
 
     environ = environment()
     store = TrustStore(environ)
-    anything = TRUST.get() or trusts(environ)
+    anything = GIVEN.get().trust or trusts(environ)
 
     def agree(path: Path, text: bytes) -> None:
         if name_it is None:

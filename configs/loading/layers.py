@@ -322,16 +322,8 @@ def _value(text: str, path: list[str], place: Place) -> Node:
     # Plain text is left to the schema, which knows whether it wants a number or a name; free-form options have none.
     if text[:1] in ("[", "{") or text == "null" or "options" in path:
         node = parse(text, place)
-        return Node(None, place) if node is None else _at(node, place)
+        return wrap(None if node is None else plain(node), place)
     return Node(text, place)
-
-
-def _at(node: Node, place: Place) -> Node:
-    if isinstance(node.value, dict):
-        return Node({key: _at(child, place) for key, child in node.value.items()}, place)
-    if isinstance(node.value, list):
-        return Node([_at(child, place) for child in node.value], place)
-    return Node(node.value, place)
 
 
 def _put(root: Node, path: list[str], node: Node) -> None:

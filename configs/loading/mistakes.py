@@ -4,33 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, NoReturn
+from types import UnionType
+from typing import Any, Final, NoReturn, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from ..agents import McpServer
 from ..features import CHOICES, NUMBERS, RISK_FEATURES, ROUTING_FEATURES
 from ..redact import redact
-from ..sandbox import Sandbox
-from ..schema import (
-    LOCAL_EMBEDDERS,
-    AgentEntry,
-    ClassifierPolicy,
-    EmbedderEntry,
-    HealthLimits,
-    Limits,
-    ModelEntry,
-    Prices,
-    ProviderEntry,
-    RiskRule,
-    RoutingPolicy,
-    RoutingRule,
-    Settings,
-    StepEntry,
-    StepRiskPolicy,
-    WorkflowEntry,
-)
+from ..schema import LOCAL_EMBEDDERS, RiskRule, RoutingRule, Settings
 from ..words import Effect, FailureKind
 from .documents import Node, Place, fail
 from .layers import RENAMED, RULES, suggest
@@ -39,27 +21,6 @@ __all__ = ["check_names", "check_secrets", "explain"]
 
 # What a file cannot say of itself.
 _OURS: Final = frozenset({"needs_mark", "obeyed", "origins", "project", "secrets", "sources"})
-# Where each schema sits; '*' is any key or index.
-_SHAPES: Final[Mapping[tuple[str, ...], type[BaseModel]]] = {
-    (): Settings,
-    ("providers", "*"): ProviderEntry,
-    ("models", "*"): ModelEntry,
-    ("models", "*", "prices"): Prices,
-    ("embedder",): EmbedderEntry,
-    ("agents", "*"): AgentEntry,
-    ("mcp", "*"): McpServer,
-    ("workflows", "*"): WorkflowEntry,
-    ("workflows", "*", "steps", "*"): StepEntry,
-    ("routing",): RoutingPolicy,
-    ("routing", "rules", "*"): RoutingRule,
-    ("routing", "classifier"): ClassifierPolicy,
-    ("routing", "limits"): Limits,
-    ("routing", "health"): HealthLimits,
-    ("risk",): StepRiskPolicy,
-    ("risk", "rules", "*"): RiskRule,
-    ("sandbox",): Sandbox,
-}
-
 _WANTED: Final[Mapping[str, str]] = {
     "string_type": "must be text; put it in quotes",
     "bool_parsing": "must be true or false",
@@ -143,9 +104,20 @@ def _show(value: Any) -> str:
 
 
 def _fields(path: tuple[str | int, ...]) -> Iterable[str]:
-    for shape, model in _SHAPES.items():
-        if len(shape) == len(path) and all(s in ("*", p) for s, p in zip(shape, path, strict=True)):
-            return model.model_fields
+    """The keys that may stand at a path, as the types of the schemas have them."""
+    kind: Any = Settings
+    for part in path:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            field = kind.model_fields.get(str(part))
+            kind = None if field is None else field.annotation
+        else:
+            # What each item of a list is, or each value of a mapping.
+            args = get_args(kind) or (None,)
+            kind = args[0] if get_origin(kind) is tuple else args[-1]
+        if get_origin(kind) in (Union, UnionType):
+            kind = get_args(kind)[0]
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind.model_fields
     return ("min", "max") if "when" in path else ()
 
 

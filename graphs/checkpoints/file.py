@@ -235,7 +235,7 @@ class Use:
         """Wait, when cancelled too, until all is done that was given and that nobody has waited for to its end."""
         if not self._cut_off and not self._waiting:
             return
-        last = asyncio.ensure_future(self.call(_nothing, writes=False))
+        last = asyncio.ensure_future(self.call(lambda _: None, writes=False))
         try:
             # What cannot be written has told so itself.
             with suppress(ConfigError):
@@ -258,10 +258,6 @@ def _attempted(connection: Connection, job: _Job) -> tuple[Any, BaseException | 
         return None, error
     connection.execute("RELEASE work")
     return result, None
-
-
-def _nothing(_: Connection) -> None:
-    pass
 
 
 def _settle(future: asyncio.Future[Any] | Future[Any], result: Any, error: BaseException | None) -> None:

@@ -6,11 +6,13 @@ import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
 
 from langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
     BaseCheckpointSaver,
+    ChannelVersions,
     Checkpoint,
     CheckpointMetadata,
     CheckpointTuple,
@@ -28,23 +30,28 @@ from .sealed import Kept, Sealed, items
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
 
-__all__ = ["Part", "Prepared", "Put"]
+__all__ = ["Order", "Part", "Prepared"]
+
+T = TypeVar("T")
 
 _NOTHING: Final = Kept("", {})
 
 
-class Put(NamedTuple):
-    """A checkpoint that is to be kept.
+@dataclass(frozen=True, slots=True)
+class Order(Generic[T]):
+    """What the thread of a file is to do.
 
     Attributes:
-        work: Keeps it.
-        place: Where.
-        kept: What is kept beside it then.
+        work: What it does.
+        made: What comes of that is made into what LangGraph wants.
+        writes: It changes the file.
+        patient: It may wait a moment for more that goes to the disk with it.
     """
 
-    work: Work[None]
-    place: Place
-    kept: Kept
+    work: Work[Any]
+    made: Callable[[Any], T]
+    writes: bool = True
+    patient: bool = False
 
 
 class Part(NamedTuple):
@@ -94,7 +101,25 @@ class Prepared(BaseCheckpointSaver[str]):
         number = 0 if current is None else current if isinstance(current, int) else int(current.partition(".")[0])
         return f"{number + 1:09}.{os.urandom(6).hex()}"
 
-    def _put(self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata) -> Put:
+    def _put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> Order[RunnableConfig]:
+        """Keep a checkpoint.
+
+        Args:
+            config: Names the thread, the namespace and the checkpoint before.
+            checkpoint: The checkpoint.
+            metadata: What is told of it, in the clear.
+            new_versions: Versions of the channels that have changed; those are found without it.
+
+        Raises:
+            ConfigError: It cannot be kept.
+            Fenced: Somebody else has taken the run over.
+        """
         thread, space, parent = _named(config)
         place = Place(thread, space, checkpoint["id"])
         known = self._kept.get((thread, space), _NOTHING)
@@ -105,15 +130,16 @@ class Prepared(BaseCheckpointSaver[str]):
             check_fences(connection, [thread], self.token)
             rows.keep(connection, place, parent, sealed, told, common)
 
-        return Put(work, place, kept)
+        def made(_: None) -> RunnableConfig:
+            self._kept[thread, space] = kept
+            return _config(place)
 
-    def _has_put(self, put: Put) -> RunnableConfig:
-        self._kept[put.place[:2]] = put.kept
-        return _config(put.place)
+        return Order(work, made)
 
     def _put_writes(
-        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task: tuple[str, str]
-    ) -> Work[None]:
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> Order[None]:
+        """Keep what a task has written; arguments as `BaseCheckpointSaver.aput_writes`, errors as `aput`."""
         place = Place(*_named(config))
         again = all(channel in WRITES_IDX_MAP for channel, _ in writes)
         sealed = [
@@ -123,12 +149,17 @@ class Prepared(BaseCheckpointSaver[str]):
 
         def work(connection: Connection) -> None:
             check_fences(connection, [place.thread], self.token)
-            rows.keep_writes(connection, place, task, sealed, again=again)
+            rows.keep_writes(connection, place, (task_id, task_path), sealed, again=again)
 
-        return work
+        return Order(work, _as_it_is, patient=True)
 
-    def _find(self, config: RunnableConfig) -> Work[Found | None]:
-        return lambda connection: rows.find(connection, self.serde, *_named(config))
+    def _get_tuple(self, config: RunnableConfig) -> Order[CheckpointTuple | None]:
+        """Read the checkpoint that a config names, or the latest of its thread and namespace.
+
+        Raises:
+            ConfigError: It cannot be read, or nobody encrypted it under the user's key.
+        """
+        return Order(lambda connection: rows.find(connection, self.serde, *_named(config)), self._read, writes=False)
 
     def _search(
         self,
@@ -181,14 +212,20 @@ class Prepared(BaseCheckpointSaver[str]):
         task, channel, kind, value = write
         return task, channel, self.serde.loads_typed((kind, value))
 
-    def _history(self, config: RunnableConfig, channels: Sequence[str]) -> Work[dict[str, History]]:
+    def _history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Order[Mapping[str, DeltaChannelHistory]]:
+        """Read what was written to channels that keep no value of their own in most checkpoints.
+
+        Args:
+            config: Names the checkpoint that they are wanted for.
+            channels: The channels.
+        """
         thread, space, id = _named(config)
 
         def work(connection: Connection) -> dict[str, History]:
             at = id or rows.latest(connection, thread, space)
             return {} if at is None else rows.history(connection, self.serde, Place(thread, space, at), channels)
 
-        return work
+        return Order(work, lambda found: self.histories(channels, found), writes=False)
 
     def histories(self, channels: Sequence[str], found: Mapping[str, History]) -> dict[str, DeltaChannelHistory]:
         """Give what ancestors tell of channels the form that LangGraph wants."""
@@ -200,7 +237,7 @@ class Prepared(BaseCheckpointSaver[str]):
                 told[channel]["seed"] = self.serde.value(*history.seed, channel)
         return told
 
-    def _changing(self, threads: Sequence[str], change: Callable[[Connection, str], None]) -> Work[None]:
+    def _changing(self, threads: Sequence[str], change: Callable[[Connection, str], None]) -> Order[None]:
         """Change what is kept of threads, all of them or, where one is fenced off, none."""
         # What is known to be kept may be gone then.
         self._kept.clear()
@@ -210,9 +247,23 @@ class Prepared(BaseCheckpointSaver[str]):
             for thread in threads:
                 change(connection, thread)
 
-        return work
+        return Order(work, _as_it_is)
 
-    def _prune(self, thread_ids: Sequence[str], strategy: str) -> Work[None]:
+    def _delete_thread(self, thread_id: str) -> Order[None]:
+        """Delete all that is kept of a thread."""
+        return self._prune([thread_id], strategy="delete")
+
+    def _prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> Order[None]:
+        """Delete what threads do not need.
+
+        Args:
+            thread_ids: Their ids.
+            strategy: ``keep_latest`` leaves of each namespace the latest checkpoint, with those before it that its
+                delta channels are put together from; ``delete`` leaves nothing.
+
+        Raises:
+            Fenced: Somebody else has taken one of them over; nothing was deleted.
+        """
         if strategy == "delete":
             return self._changing([str(thread) for thread in thread_ids], rows.delete)
         if strategy != "keep_latest":
@@ -228,7 +279,8 @@ class Prepared(BaseCheckpointSaver[str]):
                 kept |= {place, *rows.chain(connection, self.serde, place, _deltas(found))}
         rows.sweep(connection, self.serde, thread, [place for place in places if place not in kept])
 
-    def _delete_for_runs(self, run_ids: Sequence[str]) -> Work[None]:
+    def _delete_for_runs(self, run_ids: Sequence[str]) -> Order[None]:
+        """Delete the checkpoints whose metadata names one of these runs, with their writes."""
         self._kept.clear()
 
         def work(connection: Connection) -> None:
@@ -240,10 +292,16 @@ class Prepared(BaseCheckpointSaver[str]):
             for thread, places in gone.items():
                 rows.sweep(connection, self.serde, thread, places)
 
-        return work
+        return Order(work, _as_it_is)
 
-    def _copy_thread(self, source: str, target: str) -> Work[None]:
-        return self._changing([str(target)], lambda connection, thread: rows.copy(connection, str(source), thread))
+    def _copy_thread(self, source_thread_id: str, target_thread_id: str) -> Order[None]:
+        """Copy all that is kept of a thread to another id."""
+        source = str(source_thread_id)
+        return self._changing([str(target_thread_id)], lambda connection, thread: rows.copy(connection, source, thread))
+
+
+def _as_it_is(_: None) -> None:
+    return None
 
 
 def _named(config: RunnableConfig) -> tuple[str, str, Any]:

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from langgraph.checkpoint.base import (
-    ChannelVersions,
-    Checkpoint,
-    CheckpointMetadata,
-    CheckpointTuple,
-    DeltaChannelHistory,
-)
+from langgraph.checkpoint.base import CheckpointTuple
 
 from . import rows
-from .prepared import Part, Prepared
+from .prepared import Order, Part, Prepared
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.types import Interrupt
 
 __all__ = ["Checkpoints"]
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+def _both(ordered: Callable[P, Order[T]]) -> tuple[Callable[P, Coroutine[Any, Any, T]], Callable[P, T]]:
+    """The awaiting and the blocking form of a method that has the thread of the file do something."""
+
+    @wraps(ordered)
+    async def awaiting(*args: P.args, **kwargs: P.kwargs) -> T:
+        order, saver = ordered(*args, **kwargs), cast(Checkpoints, args[0])
+        return order.made(await saver.file.call(order.work, writes=order.writes, patient=order.patient))
+
+    @wraps(ordered)
+    def blocking(*args: P.args, **kwargs: P.kwargs) -> T:
+        order, saver = ordered(*args, **kwargs), cast(Checkpoints, args[0])
+        return order.made(saver.file.wait(order.work, writes=order.writes))
+
+    return awaiting, blocking
 
 
 class Checkpoints(Prepared):
@@ -32,64 +46,14 @@ class Checkpoints(Prepared):
     Args: As `Prepared`.
     """
 
-    async def aput(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        """Keep a checkpoint.
-
-        Args:
-            config: Names the thread, the namespace and the checkpoint before.
-            checkpoint: The checkpoint.
-            metadata: What is told of it, in the clear.
-            new_versions: Versions of the channels that have changed; those are found without it.
-
-        Raises:
-            ConfigError: It cannot be kept.
-            Fenced: Somebody else has taken the run over.
-        """
-        put = self._put(config, checkpoint, metadata)
-        await self.file.call(put.work, writes=True)
-        return self._has_put(put)
-
-    def put(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        """As `aput`."""
-        put = self._put(config, checkpoint, metadata)
-        self.file.wait(put.work, writes=True)
-        return self._has_put(put)
-
-    async def aput_writes(
-        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
-    ) -> None:
-        """Keep what a task has written; arguments as `BaseCheckpointSaver.aput_writes`, errors as `aput`."""
-        await self.file.call(self._put_writes(config, writes, (task_id, task_path)), writes=True, patient=True)
-
-    def put_writes(
-        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
-    ) -> None:
-        """As `aput_writes`."""
-        self.file.wait(self._put_writes(config, writes, (task_id, task_path)), writes=True)
-
-    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Read the checkpoint that a config names, or the latest of its thread and namespace.
-
-        Raises:
-            ConfigError: It cannot be read, or nobody encrypted it under the user's key.
-        """
-        return self._read(await self.file.call(self._find(config), writes=False))
-
-    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """As `aget_tuple`."""
-        return self._read(self.file.wait(self._find(config), writes=False))
+    aput, put = _both(Prepared._put)
+    aput_writes, put_writes = _both(Prepared._put_writes)
+    aget_tuple, get_tuple = _both(Prepared._get_tuple)
+    aget_delta_channel_history, get_delta_channel_history = _both(Prepared._history)
+    adelete_thread, delete_thread = _both(Prepared._delete_thread)
+    aprune, prune = _both(Prepared._prune)
+    adelete_for_runs, delete_for_runs = _both(Prepared._delete_for_runs)
+    acopy_thread, copy_thread = _both(Prepared._copy_thread)
 
     async def alist(
         self,
@@ -161,61 +125,3 @@ class Checkpoints(Prepared):
         """
         found = await self.file.call(lambda connection: rows.asked_and_raised(connection, thread), writes=False)
         return frozenset(stop.id for sealed in found for stop in self.serde.loads_typed(sealed))
-
-    async def aget_delta_channel_history(
-        self, *, config: RunnableConfig, channels: Sequence[str]
-    ) -> Mapping[str, DeltaChannelHistory]:
-        """Read what was written to channels that keep no value of their own in most checkpoints.
-
-        Args:
-            config: Names the checkpoint that they are wanted for.
-            channels: The channels.
-        """
-        return self.histories(channels, await self.file.call(self._history(config, channels), writes=False))
-
-    def get_delta_channel_history(
-        self, *, config: RunnableConfig, channels: Sequence[str]
-    ) -> Mapping[str, DeltaChannelHistory]:
-        """As `aget_delta_channel_history`."""
-        return self.histories(channels, self.file.wait(self._history(config, channels), writes=False))
-
-    async def adelete_thread(self, thread_id: str) -> None:
-        """Delete all that is kept of a thread."""
-        await self.aprune([thread_id], strategy="delete")
-
-    def delete_thread(self, thread_id: str) -> None:
-        """As `adelete_thread`."""
-        self.prune([thread_id], strategy="delete")
-
-    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """Delete what threads do not need.
-
-        Args:
-            thread_ids: Their ids.
-            strategy: ``keep_latest`` leaves of each namespace the latest checkpoint, with those before it that its
-                delta channels are put together from; ``delete`` leaves nothing.
-
-        Raises:
-            Fenced: Somebody else has taken one of them over; nothing was deleted.
-        """
-        await self.file.call(self._prune(thread_ids, strategy), writes=True)
-
-    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """As `aprune`."""
-        self.file.wait(self._prune(thread_ids, strategy), writes=True)
-
-    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Delete the checkpoints whose metadata names one of these runs, with their writes."""
-        await self.file.call(self._delete_for_runs(run_ids), writes=True)
-
-    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """As `adelete_for_runs`."""
-        self.file.wait(self._delete_for_runs(run_ids), writes=True)
-
-    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy all that is kept of a thread to another id."""
-        await self.file.call(self._copy_thread(source_thread_id, target_thread_id), writes=True)
-
-    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """As `acopy_thread`."""
-        self.file.wait(self._copy_thread(source_thread_id, target_thread_id), writes=True)

@@ -116,7 +116,9 @@ def foreseen(workflow: Composed, runtime: Runtime, task: str, files: Sequence[Ma
     for step in steps:
         agent = known[step["agent"]]
         text = "\n\n".join(part for part in (step["instruction"], task) if part)
-        request = _request(agent, step, dependents[step["id"]], runtime)
+        request = agent.request(dependents[step["id"]])
+        # What the plan says of the step can only raise its risk.
+        request = request.model_copy(update={"risk": planned_risk(step, request, runtime)})
         given = handed(text, files, agent, agents, runtime)
         content = given if isinstance(given, str) else given[0].content
         request = request.model_copy(update={"messages": ({"role": "user", "content": content},)} if content else {})
@@ -151,12 +153,6 @@ def _nodes(builder: StateGraph[Any, Any, Any, Any]) -> Iterator[Agent]:
             yield node
         elif (inner := getattr(node, "builder", None)) is not None:
             yield from _nodes(inner)
-
-
-def _request(agent: Agent, step: Mapping[str, Any], built_on: int, runtime: Runtime) -> RouteRequest:
-    """What routing would be told; what the plan says of the step can only raise its risk."""
-    request = agent.request(built_on)
-    return request.model_copy(update={"risk": planned_risk(step, request, runtime)})
 
 
 def _step(step: Mapping[str, Any], agent: Agent, request: RouteRequest, runtime: Runtime, retries: int) -> Foreseen:

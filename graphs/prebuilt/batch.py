@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import operator
 from collections.abc import Sequence
-from typing import Annotated, Any, TypedDict
+from typing import Any, TypedDict
 from weakref import WeakKeyDictionary
 
 from langgraph.graph import END, START, StateGraph
@@ -16,6 +15,7 @@ from ...agents.agent import Agent
 from ...agents.errors import NoAnswer
 from ...agents.result import Status, StepRecord
 from ...agents.runtime import Runtime
+from ...agents.spec.spec import check_count
 from ...configs.errors import ConfigError
 from ...configs.evidence import literal
 from ...dispatch.context import entered
@@ -23,16 +23,13 @@ from ...dispatch.errors import AllFailed, NoCandidate
 from ...dispatch.request import one_line
 from ...ledger.budgets.budgets import BudgetExceeded
 from ..workflow import Workflow
+from .state import WorkState
 
 __all__ = ["batch", "inputs_of"]
 
 
-class _State(TypedDict, total=False):
-    task: str
-    done: Annotated[list[dict[str, Any]], operator.add]
-    notes: Annotated[list[str], operator.add]
+class _State(WorkState, total=False):
     status: str
-    output: Any
 
 
 class _Item(TypedDict):
@@ -56,8 +53,7 @@ def batch(name: str, agent: Agent, *, jobs: int = 8) -> Workflow:
     Raises:
         ConfigError: ``jobs`` is no whole number of 1 or more.
     """
-    if isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 1:
-        raise ConfigError(f"batch {name!r}: jobs is {jobs!r}: give a whole number of 1 or more")
+    check_count(f"batch {name!r}", "jobs", jobs)
     return Workflow(name, [agent], graph=lambda runtime: _Batch(agent.on(runtime), runtime, jobs).graph())
 
 
@@ -123,14 +119,10 @@ class _Batch:
         ordered = [records[f"{self._agent.name}-{place}"] for place in range(1, len(records) + 1)]
         failed = [record for record in ordered if record.status is Status.FAILED]
         said: dict[str, Any] = {
-            "output": [_output(record) for record in ordered],
+            "output": [record.output if record.status is Status.DONE else None for record in ordered],
             "notes": _notes(failed, len(ordered)),
         }
         return {**said, "status": Status.FAILED.value} if failed else said
-
-
-def _output(record: StepRecord) -> Any:
-    return record.output if record.status is Status.DONE else None
 
 
 def _notes(failed: Sequence[StepRecord], of: int) -> list[str]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import operator
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, TypedDict, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from langgraph.graph import END, START, StateGraph
 from pydantic import BaseModel
@@ -17,6 +16,7 @@ from ...agents.errors import NoAnswer
 from ...agents.handoffs import hand_over
 from ...agents.result import Status, StepRecord
 from ...agents.runtime import Runtime
+from ...agents.spec.spec import check_count
 from ...agents.verification.verifier import as_evidence, as_text
 from ...configs.errors import ConfigError
 from ...configs.evidence import literal, render_evidence
@@ -27,6 +27,7 @@ from ...dispatch.request import one_line
 from ...routing.evidence import FAILED_CHECK, Finding
 from ...tools.base import effect_of, only_reads
 from ..workflow import Workflow
+from .state import WorkState
 
 __all__ = ["Cascade", "CascadeState", "Check", "cascade", "extraction", "wrong_with"]
 
@@ -38,14 +39,10 @@ _AGAIN = "An earlier attempt at this did not pass a check. Do it anew, so that t
 _EXTRACT = "Fill in the fields from the text alone. What the text does not say is left empty, never guessed."
 
 
-class CascadeState(TypedDict, total=False):
-    """State of a cascade; plain JSON throughout."""
+class CascadeState(WorkState, total=False):
+    """State of a cascade."""
 
-    task: str
     made: dict[str, Any]
-    done: Annotated[list[dict[str, Any]], operator.add]
-    notes: Annotated[list[str], operator.add]
-    output: Any
 
 
 def cascade(name: str, agent: Agent, *, check: Check, attempts: int = 3) -> Workflow:
@@ -64,8 +61,7 @@ def cascade(name: str, agent: Agent, *, check: Check, attempts: int = 3) -> Work
     Raises:
         ConfigError: There is no attempt, or a tool of the agent's does more than read.
     """
-    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
-        raise ConfigError(f"cascade {name!r}: attempts is {attempts!r}: give a whole number of 1 or more")
+    check_count(f"cascade {name!r}", "attempts", attempts)
     return Workflow(name, [agent], graph=lambda runtime: Cascade(agent.on(runtime), runtime, check, attempts).graph())
 
 

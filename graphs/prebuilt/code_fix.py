@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import operator
 import re
 import time
-from dataclasses import replace
-from typing import Annotated, Any, Final, TypedDict
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from langgraph.graph import END, START, StateGraph
 from pydantic import BaseModel, Field
@@ -17,6 +16,7 @@ from ...agents.handoffs import hand_over
 from ...agents.journal.changes import Changes, changes_of
 from ...agents.result import Status, StepRecord
 from ...agents.runtime import Runtime
+from ...agents.spec.spec import check_count
 from ...agents.verification.verifier import Verifier
 from ...configs.errors import ConfigError
 from ...configs.evidence import Evidence, literal, render_evidence
@@ -26,6 +26,7 @@ from ...dispatch.request import one_line
 from ...routing.evidence import FAILED_CHECK, Finding
 from ...tools.shell.shell import UNSANDBOXED
 from ..workflow import Workflow
+from .state import WorkState
 
 __all__ = ["Fix", "code_fix"]
 
@@ -68,14 +69,10 @@ class Fix(BaseModel):
     changed_tests: list[str] = Field(default_factory=list)
 
 
-class _State(TypedDict, total=False):
-    task: str
+class _State(WorkState, total=False):
     fix: dict[str, Any]
     wrong: str
     made: dict[str, Any]
-    done: Annotated[list[dict[str, Any]], operator.add]
-    notes: Annotated[list[str], operator.add]
-    output: Any
 
 
 def code_fix(
@@ -105,8 +102,7 @@ def code_fix(
     Raises:
         ConfigError: There is no attempt.
     """
-    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
-        raise ConfigError(f"code fix {name!r}: attempts is {attempts!r}: give a whole number of 1 or more")
+    check_count(f"code fix {name!r}", "attempts", attempts)
     reading = ["read_file", "list_files", "search_files"]
     finder = finder or Agent(
         "locate", kind="gather", task="code", tools=reading, instructions=_FIND, turns=30, context=100_000,
@@ -121,16 +117,14 @@ def code_fix(
     return Workflow(name, agents, graph=graph, output=Fix)
 
 
+@dataclass
 class _CodeFix:
-    def __init__(
-        self, finder: Agent, coder: Agent, runtime: Runtime, test: str, attempts: int, change_tests: bool
-    ) -> None:
-        self._finder = finder
-        self._coder = coder
-        self._runtime = runtime
-        self._test = test
-        self._attempts = attempts
-        self._change_tests = change_tests
+    finder: Agent
+    coder: Agent
+    runtime: Runtime
+    command: str
+    attempts: int
+    change_tests: bool
 
     def graph(self) -> StateGraph[Any, Any, Any, Any]:
         builder = StateGraph(_State)
@@ -156,7 +150,7 @@ class _CodeFix:
         code, said, record = await self._tested("reproduce")
         if code in _NOT_RUN:
             raise ConfigError(f"the test cannot be run: {one_line(said)}: give a command that the sandbox has")
-        fix = Fix(fixed=code == 0, test=self._test, before=said, after=said)
+        fix = Fix(fixed=code == 0, test=self.command, before=said, after=said)
         notes = ["the test passes already: nothing was changed"] if fix.fixed else []
         return {"fix": fix.model_dump(), "wrong": "", "done": [record.plain()], "notes": notes}
 
@@ -164,7 +158,7 @@ class _CodeFix:
         """Find out where the fault lies, and change nothing."""
         fix = state["fix"]
         with entered(step="locate"):
-            record = await self._finder.step(self._told(state["task"], fix["before"]))
+            record = await self.finder.step(self._told(state["task"], fix["before"]))
         return {"fix": {**fix, "cause": str(record.output)}, "done": [replace(record, id="locate").plain()]}
 
     async def edit(self, state: _State) -> dict[str, Any]:
@@ -177,7 +171,7 @@ class _CodeFix:
         if wrong:
             asked += f"\n\n{_AGAIN}{literal(one_line(wrong))}"
         with entered(step=f"edit-{number}", evidence=findings):
-            record = await self._coder.step(asked)
+            record = await self.coder.step(asked)
         record = replace(record, id=f"edit-{number}")
         return {"fix": {**fix, "attempts": number}, "made": record.plain(), "done": [record.plain()]}
 
@@ -188,7 +182,7 @@ class _CodeFix:
         changes = await self._changes()
         fix = {**state["fix"], "after": said, "diff": changes.diff, "changed_tests": list(changes.tests)}
         wrong = "" if code == 0 else f"the test still fails: {one_line(said[-300:])}"
-        if changes.tests and not self._change_tests:
+        if changes.tests and not self.change_tests:
             wrong = f"tests were changed ({', '.join(changes.tests)}): put them back as they were, and mend the code"
         elif code == 0 and not changes.diff:
             wrong = "the test passes, but nothing was changed: it does not fail each time"
@@ -201,7 +195,7 @@ class _CodeFix:
         # Whatever the coder ran on, the end of all this is a change of somebody's code.
         risk = max((Risk(made.risk), Risk.MEDIUM)) if made.risk else Risk.MEDIUM
         record = replace(made, id="diff", output=shown, risk=risk.value, trust=Trust.UNTRUSTED.value)
-        judged = await Verifier(self._runtime).result(f"{state['task']}\n{_EDIT} {self._test}", record)
+        judged = await Verifier(self.runtime).result(f"{state['task']}\n{_EDIT} {self.command}", record)
         wrong = f"a verifier doubts it: {judged.reason}" if judged.ok is False else ""
         notes = [f"the diff was not verified: {judged.reason}"] if judged.ok is None else []
         return {"fix": {**fix, "verdict": judged.reason, "fixed": not wrong}, "wrong": wrong, "notes": notes}
@@ -214,7 +208,7 @@ class _CodeFix:
         """Go on where nothing is wrong, and edit again while there is an attempt."""
         if not state["wrong"]:
             return "on"
-        return "edit" if state["fix"]["attempts"] < self._attempts else "end"
+        return "edit" if state["fix"]["attempts"] < self.attempts else "end"
 
     async def end(self, state: _State) -> dict[str, Any]:
         """Give what came of it; what is not fixed goes to a person."""
@@ -223,7 +217,7 @@ class _CodeFix:
             return {"output": fix}
         made = StepRecord.restored(state["made"])
         await hand_over(
-            self._runtime,
+            self.runtime,
             risk=made.risk,
             reason=f"the test was not made to pass: {state['wrong']}",
             summary=fix["diff"] or "nothing was changed",
@@ -233,16 +227,16 @@ class _CodeFix:
         return {"output": fix, "done": [record.plain()], "notes": [f"handed to a person: {state['wrong']}"]}
 
     def _told(self, task: str, said: str, *more: Evidence) -> str:
-        shown = Evidence("test", f"command:{self._test}", said[-_LONGEST:], Trust.UNTRUSTED)
-        return f"{literal(task)}\n\n{_EDIT} {self._test}\n\n{render_evidence([shown, *more])}"
+        shown = Evidence("test", f"command:{self.command}", said[-_LONGEST:], Trust.UNTRUSTED)
+        return f"{literal(task)}\n\n{_EDIT} {self.command}\n\n{render_evidence([shown, *more])}"
 
     async def _tested(self, step: str) -> tuple[int, str, StepRecord]:
-        shell = self._runtime.tools.get("run_shell")
+        shell = self.runtime.tools.get("run_shell")
         if shell.name == UNSANDBOXED:
             raise ConfigError("a code fix runs its test in the sandbox alone, and there is none: pointsman doctor")
         started = time.monotonic()
         with entered(step=step):
-            answer = await shell.ainvoke({"command": self._test})
+            answer = await shell.ainvoke({"command": self.command})
         said = str(answer)
         found = _CODE.search(said)
         code = int(found[1]) if found else 1
@@ -251,4 +245,4 @@ class _CodeFix:
 
     async def _changes(self) -> Changes:
         run = current().run.id
-        return await asyncio.to_thread(changes_of, self._runtime, run) if run else Changes()
+        return await asyncio.to_thread(changes_of, self.runtime, run) if run else Changes()

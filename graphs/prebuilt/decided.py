@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
 from langgraph.graph import END, START, StateGraph
 
@@ -21,6 +20,7 @@ from ...dispatch.request import one_line
 from ...tools.base import effect_of
 from ..given import handed
 from ..workflow import Workflow
+from .state import WorkState
 
 __all__ = ["decided"]
 
@@ -28,13 +28,9 @@ _SUMMARY = 2_000
 _STATUS = {"deny": Status.REJECTED, "hand_over": Status.HANDED_OVER, "allow": Status.DONE}
 
 
-class _State(TypedDict, total=False):
-    task: str
+class _State(WorkState, total=False):
     files: list[dict[str, Any]]
     ruling: dict[str, Any]
-    done: Annotated[list[dict[str, Any]], operator.add]
-    notes: Annotated[list[str], operator.add]
-    output: Any
 
 
 def decided(name: str, agent: Agent[Any], *, risk: Risk | str = Risk.HIGH) -> Workflow:

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from ...agents.agent import Agent
 from ...agents.attachments import name_of
+from ...agents.spec.spec import check_count
 from ...configs.errors import ConfigError
 from ...configs.evidence import Evidence, literal, render_evidence
 from ...configs.words import Tier, Trust
@@ -67,8 +68,7 @@ def document_extraction(
     Raises:
         ConfigError: At a run: there is no document, one cannot be read, or the extra ``documents`` is not installed.
     """
-    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
-        raise ConfigError(f"document_extraction {name!r}: attempts is {attempts!r}: give a whole number of 1 or more")
+    check_count(f"document_extraction {name!r}", "attempts", attempts)
     kind = cited_class(output)
     agent = Agent(name, task="extract", instructions=instructions, tier=tier, output=kind)
 

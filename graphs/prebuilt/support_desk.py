@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import operator
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from weakref import WeakSet
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.store.base import PutOp
 from pydantic import BaseModel, ConfigDict, Field, create_model
-from typing_extensions import TypedDict
 
 from ...agents.agent import Agent
 from ...agents.handoffs import hand_over
@@ -29,6 +27,7 @@ from ...dispatch.context import entered
 from ...dispatch.errors import AllFailed, NoCandidate
 from ...memory.chunking import load_folder
 from ..workflow import Workflow
+from .state import WorkState
 
 __all__ = ["DeskState", "Outcome", "support_desk"]
 
@@ -38,18 +37,14 @@ _PASSAGES = 4
 _POOL = 24
 
 
-class DeskState(TypedDict, total=False):
-    """State of one message on its way through the desk; plain JSON throughout."""
+class DeskState(WorkState, total=False):
+    """State of one message on its way through the desk."""
 
-    task: str
     intent: dict[str, Any]
     tone: dict[str, Any]
     evidence: list[dict[str, str]]
     reply: dict[str, Any]
     handover: dict[str, str]
-    done: Annotated[list[dict[str, Any]], operator.add]
-    notes: Annotated[list[str], operator.add]
-    output: dict[str, Any]
 
 
 class Tone(BaseModel):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
-from typing import Annotated, Any, TypedDict
+from typing import Any, TypedDict
 
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import Send
@@ -23,15 +22,9 @@ from ...dispatch.errors import AllFailed, NoCandidate
 from ...dispatch.model import RoutedChatModel
 from ...dispatch.request import one_line
 from ..workflow import Workflow
+from .state import WorkState
 
 __all__ = ["vote"]
-
-
-class _State(TypedDict, total=False):
-    task: str
-    done: Annotated[list[dict[str, Any]], operator.add]
-    notes: Annotated[list[str], operator.add]
-    output: Any
 
 
 class _Ballot(TypedDict):
@@ -76,7 +69,7 @@ class _Poll:
         self._judge = judge
 
     def graph(self) -> StateGraph[Any, Any, Any, Any]:
-        builder = StateGraph(_State)
+        builder = StateGraph(WorkState)
         builder.add_node("answer", self.answer, input_schema=_Ballot)
         builder.add_node("count", self.count)
         builder.add_conditional_edges(START, self.ballots, ["answer"])
@@ -84,7 +77,7 @@ class _Poll:
         builder.add_edge("count", END)
         return builder
 
-    def ballots(self, state: _State) -> list[Send]:
+    def ballots(self, state: WorkState) -> list[Send]:
         """Ask everybody at the same time."""
         return [Send("answer", _Ballot(task=state["task"], agent=name)) for name in self._agents]
 
@@ -98,13 +91,13 @@ class _Poll:
             record = StepRecord(name, name, None, "", None, Status.FAILED, one_line(error))
         return {"done": [record.plain()]}
 
-    async def count(self, state: _State) -> dict[str, Any]:
+    async def count(self, state: WorkState) -> dict[str, Any]:
         """Take what enough came to; else ask a judge, or a person."""
         records = [StepRecord.restored(record) for record in state["done"]]
         votes = _votes(records)
         if votes and votes[0].weight >= self._needed:
             best = votes[0]
-            return {"output": best.answer, "notes": [_told(best, len(records))]}
+            return {"output": best.answer, "notes": [f"{int(best.weight)} of {len(records)} agree: {_by(best)}"]}
         why = f"no answer was given by {self._needed} of {len(records)}"
         if self._judge and votes:
             try:
@@ -145,7 +138,3 @@ def _votes(records: Sequence[StepRecord]) -> list[Vote]:
 
 def _by(vote: Vote) -> str:
     return ", ".join(vote.models)
-
-
-def _told(vote: Vote, of: int) -> str:
-    return f"{int(vote.weight)} of {of} agree: {_by(vote)}"

@@ -15,10 +15,6 @@ __all__ = ["MAX_STEPS", "Dependents", "Plan", "PlanStep", "in_order", "problem",
 MAX_STEPS = 12
 
 
-def _once(names: list[str]) -> list[str]:
-    return list(dict.fromkeys(names))
-
-
 class PlanStep(BaseModel):
     """One step of a plan. What it says of its kind and effects can raise the risk that its agent declares, only."""
 
@@ -27,7 +23,7 @@ class PlanStep(BaseModel):
     id: str = Field(description="short unique id, such as s1")
     agent: str = Field(description="name of the agent that does it")
     instruction: str = Field(default="", description="what that agent is to do, in one or two sentences")
-    needs: Annotated[list[str], AfterValidator(_once)] = Field(
+    needs: Annotated[list[str], AfterValidator(lambda names: list(dict.fromkeys(names)))] = Field(
         default_factory=list, description="ids of the steps whose results it needs"
     )
     kind: StepKind | None = Field(

@@ -161,7 +161,7 @@ def _submitted_in_python(project: Path) -> str:
         tools=tuple(bindable([kind], strict=False, answer=kind)),
         output="Ticket", answer=kind, tool_choice="Ticket",
     )  # fmt: skip
-    with opened(None) as runtime, Batches(runtime.dispatcher) as batches:
+    with opened() as runtime, Batches(runtime.dispatcher) as batches:
         batch = asyncio.run(batches.submit([ask, ask]))
     del sys.modules["desk"]
     (project / "ran.txt").unlink()

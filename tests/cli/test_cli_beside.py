@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.cli.settings import opened
+from pointsman.cli.settings import GIVEN, Given, opened
 from pointsman.cli.target.target import load_target, read_with
+from pointsman.configs.process.variables import set_to
 
 Run = Callable[..., Any]
 
@@ -139,7 +140,7 @@ def test_no_file_tool_writes_what_the_file_imports_there_or_not(path: str, proje
     (project / "desk.py").write_text(
         "import helper, near.inner\ntry:\n    import absent\nexcept ImportError:\n    pass\n" + FLOW
     )
-    with opened(None, offline=True) as runtime:
+    with set_to(GIVEN, Given(offline=True)), opened() as runtime:
         load_target("desk.py:flow")
         runtime.protect(read_with("desk.py:flow"))
         write = runtime.tools.get("write_file")
@@ -153,6 +154,6 @@ def test_no_file_tool_writes_the_code_that_a_program_of_the_users_own_runs(
     (project / "mine.py").write_text("")
     monkeypatch.syspath_prepend(project)
     importlib.import_module("mine")
-    with opened(None, offline=True) as runtime:
+    with set_to(GIVEN, Given(offline=True)), opened() as runtime:
         write = runtime.tools.get("write_file")
         assert "is protected" in write.invoke({"path": "mine.py", "content": "x"})

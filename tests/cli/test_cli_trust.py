@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from pointsman.cli.main import COMMANDS as LISTED
-from pointsman.cli.settings import opened
+from pointsman.cli.settings import GIVEN, Given, opened
 from pointsman.cli.target.target import files_of
+from pointsman.configs.process.variables import set_to
 from pointsman.simulator import Simulator
 
 Run = Callable[..., Any]
@@ -315,7 +316,8 @@ def test_no_file_tool_writes_what_is_really_read_there_or_not(
     monkeypatch.setenv("POINTSMAN_STATE", "kept")
     (project / "conf").mkdir()
     (project / "link").symlink_to("conf")
-    with opened(Path(words[1]) if words else None, workspace=Path(workspace) if workspace else None) as runtime:
+    given = Given(config=Path(words[1]) if words else None, workspace=Path(workspace) if workspace else None)
+    with set_to(GIVEN, given), opened() as runtime:
         runtime.protect(files_of("desk.py:flow"))
         write = runtime.tools.get("write_file")
         assert "is protected" in write.invoke({"path": path, "content": "x"})

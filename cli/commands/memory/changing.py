@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ....configs.errors import ConfigError
 from ... import options
-from ...io.output import as_json, progress, result
+from ...io.output import answer, as_json, progress, result
+from ...settings import opened
 from ...signals import end_cleanly
 from .options import Namespace, labels
 
@@ -23,24 +25,21 @@ __all__ = ["add", "forget", "reindex"]
 def add(
     path: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", help="Markdown, text or PDF to keep, in passages.")],
     namespace: Namespace = "knowledge",
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Read a document, or a folder of them, into the memory."""
-    from ....configs.errors import ConfigError
-    from ...settings import opened
-
     notes = _notes(path)
     end_cleanly()
-    with opened(config) as runtime:
+    with opened() as runtime:
         if not labels(namespace):
             raise ConfigError("--namespace must not be empty")
         runtime.store.remember_all(labels(namespace), notes)
     sources = sorted({note.provenance.source for note in notes})
-    if json:
-        as_json({"passages": len(notes), "sources": sources, "namespace": namespace})
-    else:
-        result(f"{len(notes)} passages from {len({s.partition('#')[0] for s in sources})} files are in {namespace}")
+    answer(
+        {"passages": len(notes), "sources": sources, "namespace": namespace},
+        f"{len(notes)} passages from {len({s.partition('#')[0] for s in sources})} files are in {namespace}",
+        json=json,
+    )
 
 
 def forget(
@@ -56,7 +55,6 @@ def forget(
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Forget what this run wrote.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Forget everything.")] = False,
     namespace: Namespace = "",
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Delete by id, source, author, run or namespace; given together, they narrow.
@@ -66,10 +64,9 @@ def forget(
     way or waiting. No run can write it down again; 'memory add' can.
     """
     from ....graphs.forgetting import forget
-    from ...settings import opened
 
     end_cleanly()
-    with opened(config) as runtime:
+    with opened() as runtime:
         gone = asyncio.run(
             forget(
                 runtime,
@@ -97,19 +94,17 @@ def forget(
         progress(f"still held by what is under way or waits: {held}; forget again when that is over")
 
 
-def reindex(config: options.Config = None, json: options.AsJson = False) -> None:
+def reindex(json: options.AsJson = False) -> None:
     """Embed the whole memory anew: it was filled with another embedder than the one that is in use.
 
     Texts, writers, trust, history and what was forgotten stay as they are. It is kept whole or not at all.
     """
-    from ....configs.errors import ConfigError
     from ....dispatch.embedding import embedder_of
     from ....dispatch.state.ownership import claim
     from ....memory.store import ChromaStore
-    from ...settings import opened
 
     end_cleanly()
-    with opened(config) as runtime:
+    with opened() as runtime:
         settings = runtime.settings
         if settings.memory is not None:
             raise ConfigError(
@@ -119,14 +114,14 @@ def reindex(config: options.Config = None, json: options.AsJson = False) -> None
         claim(settings)
         embedder = embedder_of(settings)
         count = ChromaStore.reindex(settings.state / "memory", embedder)
-    if json:
-        as_json({"items": count, "embedder": embedder.model_id, "dimensions": embedder.dimensions})
-    else:
-        result(f"{count} items are found by {embedder.model_id} now")
+    answer(
+        {"items": count, "embedder": embedder.model_id, "dimensions": embedder.dimensions},
+        f"{count} items are found by {embedder.model_id} now",
+        json=json,
+    )
 
 
 def _notes(path: Path) -> list[Note]:
-    from ....configs.errors import ConfigError
     from ....configs.words import Trust
     from ....memory.chunking import load_folder, split_document, split_pages
     from ...io.inputs import MAX_INPUT, read_input
@@ -145,7 +140,6 @@ def _notes(path: Path) -> list[Note]:
 
 def _pages(file: Path) -> tuple[str, ...]:
     """The text of a PDF's pages."""
-    from ....configs.errors import ConfigError
     from ....tools.base import ToolFailed
     from ....tools.documents.reading import MOST_BYTES, read_text
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ....configs.errors import ConfigError
 from ... import options
-from ...io.output import as_json, progress, result, short
+from ...io.output import answer, as_json, progress, result, short
 from ...io.table import table
+from ...settings import opened, settings_of
 from .options import Item, Namespace, labels
 
 if TYPE_CHECKING:
@@ -28,17 +30,14 @@ def search(
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say why each item was found.")] = False,
     namespace: Namespace = "",
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Find what the memory holds on a question, best first."""
-    from ....configs.errors import ConfigError
     from ....memory.search.times import window_in
-    from ...settings import opened
 
     if when is not None and window_in(when) is None:
         raise ConfigError(f"--when {when!r} names no time: write such as 'last week', 'in March' or '3 days ago'")
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         found = runtime.store.recall(labels(namespace), query, limit=limit, when=when, explain=explain)
     if json:
         as_json([_recalled(item) for item in found])
@@ -59,42 +58,27 @@ def search(
 def list_(
     namespace: Namespace = "",
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Most items to list.")] = 50,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """List the namespaces, or the items of one."""
-    from ...settings import opened
-
     path = labels(namespace)
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         if not path:
             spaces = ["/".join(space) for space in runtime.store.list_namespaces(limit=1000)]
-            if json:
-                as_json(spaces)
-            else:
-                result("\n".join(spaces) or "the memory is empty")
+            answer(spaces, "\n".join(spaces) or "the memory is empty", json=json)
             return
         items = runtime.store.search(path, limit=limit)
-    if json:
-        as_json([{"namespace": "/".join(item.namespace), "key": item.key, "value": item.value} for item in items])
-        return
+    found = [{"namespace": "/".join(item.namespace), "key": item.key, "value": item.value} for item in items]
     rows = [("/".join(item.namespace), item.key[:24], short(_text(item.value), 100)) for item in items]
-    result(table(rows, ("namespace", "key", "text")) if rows else "nothing is stored there")
+    answer(found, table(rows, ("namespace", "key", "text")) if rows else "nothing is stored there", json=json)
 
 
-def show(
-    item: Item,
-    config: options.Config = None,
-    json: options.AsJson = False,
-) -> None:
+def show(item: Item, json: options.AsJson = False) -> None:
     """Show an item whole: its value, who wrote it and when, how far it is trusted, and what it said before."""
     from langgraph.store.base import GetOp
     from langgraph.store.base import Item as StoredItem
 
-    from ....configs.errors import ConfigError
-    from ...settings import opened
-
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         found = runtime.store.item(item)
         kept = found and runtime.store.batch([GetOp(found.namespace, found.key, refresh_ttl=False)])[0]
         versions = runtime.store.history(item)[:-1]
@@ -126,11 +110,9 @@ def show(
         result(f"  {short(str(version.value.get('text', version.value)), 400)}")
 
 
-def stats(config: options.Config = None, json: options.AsJson = False) -> None:
+def stats(json: options.AsJson = False) -> None:
     """Show how much the memory holds, how far it is trusted, by which embedder it is found, and its size on disk."""
-    from ...settings import opened
-
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         held = runtime.store.stats()
     if json:
         as_json(held)
@@ -148,16 +130,9 @@ def stats(config: options.Config = None, json: options.AsJson = False) -> None:
     result(f"{sizes['database'] / 1e6:.1f} MB in the database, {sizes['chroma'] / 1e6:.1f} MB in Chroma's files")
 
 
-def why(
-    item: Item,
-    config: options.Config = None,
-    json: options.AsJson = False,
-) -> None:
+def why(item: Item, json: options.AsJson = False) -> None:
     """Show what an item was made from, how far each of it is trusted, and who wrote it."""
-    from ....configs.errors import ConfigError
-    from ...settings import opened
-
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         steps = runtime.store.why(item)
     if steps[0][2] is None:
         raise ConfigError(_unknown(item))
@@ -176,7 +151,6 @@ def evaluate(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Items and questions as JSONL, or conversations as JSON.")
     ],
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Measure how much of what answers your own questions is found, beside keywords and vectors alone.
@@ -186,12 +160,8 @@ def evaluate(
     """
     from ....dispatch.embedding import embedder_of
     from ....memory.evaluation import evaluate
-    from ...settings import settings_of
 
-    report = evaluate(file, embedder_of(settings_of(config)))
-    if json:
-        as_json(report)
-        return
+    report = evaluate(file, embedder_of(settings_of()))
     rows = [
         ("recall", "all", report),
         ("bm25 alone", "all", report["bm25"]),
@@ -200,7 +170,7 @@ def evaluate(
     ]
     rows += [("recall", name, of) for name, of in report["categories"].items()]
     shown = [(way, name, f"{of['recall@5']:.3f}", f"{of['recall@10']:.3f}") for way, name, of in rows]
-    result(table(shown, ("way", "category", "recall@5", "recall@10")))
+    answer(report, table(shown, ("way", "category", "recall@5", "recall@10")), json=json)
 
 
 def _author(item: Recalled) -> str:

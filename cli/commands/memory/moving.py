@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ....configs.errors import ConfigError
 from ... import options
-from ...io.output import as_json, progress, result
+from ...io.output import answer, as_json, progress, result
+from ...settings import opened
 from ...signals import end_cleanly
 
 if TYPE_CHECKING:
@@ -27,18 +29,14 @@ def export(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Where to write; a file that is there is not overwritten.")
     ],
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Write all items to a file, for 'memory import': values, writers, trust, lineage, expiry and vectors.
 
     The last line is signed with your key, so that 'import' can tell whether the file is as it was written.
     """
-    from ....configs.errors import ConfigError
-    from ...settings import opened
-
     end_cleanly()
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         count = 0
         try:
             with file.open("x", encoding="ascii") as out:
@@ -53,10 +51,7 @@ def export(
             if isinstance(error, OSError):
                 raise ConfigError(f"cannot be written: {error.strerror}", file=file) from error
             raise
-    if json:
-        as_json({"items": count, "file": str(file)})
-    else:
-        result(f"{count} items are in {file}")
+    answer({"items": count, "file": str(file)}, f"{count} items are in {file}", json=json)
 
 
 def _lines(store: ChromaStore) -> Iterator[tuple[str, int]]:
@@ -83,7 +78,6 @@ def _lines(store: ChromaStore) -> Iterator[tuple[str, int]]:
 
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that 'memory export' wrote.")],
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Take in the items of a file; done again, it changes nothing.
@@ -91,12 +85,9 @@ def import_(
     An item that is in the memory already is replaced by a newer one only, and never gains trust. What was forgotten
     stays forgotten. From a file that you did not export yourself, or that was changed since, all items are untrusted.
     """
-    from ....configs.errors import ConfigError
-    from ...settings import opened
-
     end_cleanly()
     counts: dict[str, int] = {}
-    with opened(config) as runtime:
+    with opened() as runtime:
         head, end, trusted = _checked(file)
         if not trusted:
             progress(f"{file} was exported by somebody else, or changed since: its items come in untrusted")
@@ -115,7 +106,6 @@ def import_(
 
 def _checked(file: Path) -> tuple[dict[str, Any], int, bool]:
     """Return a file's first line, the number of its last one, and whether it is as this user exported it."""
-    from ....configs.errors import ConfigError
     from ....dispatch.sealing import user_seal
 
     digest, before = hashlib.sha256(), ""

@@ -10,8 +10,10 @@ from typing import Annotated
 
 import typer
 
+from ....configs.errors import ConfigError
 from ... import options
 from ...io.output import as_json, progress, result
+from ...settings import opened
 
 __all__ = ["serve"]
 
@@ -23,7 +25,6 @@ def serve(
         Path | None, typer.Option("--tls-certificate", metavar="FILE", help="Speak HTTPS with this certificate.")
     ] = None,
     key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's key.")] = None,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Serve the memory until Ctrl-C, and print the lines with which other projects use it.
@@ -33,13 +34,11 @@ def serve(
     """
     import secrets
 
-    from ....configs.errors import ConfigError
     from ....configs.schema import MEMORY_TOKEN
     from ....memory.serving.server import is_loopback
     from ....memory.serving.server import serve as serving
-    from ...settings import opened
 
-    with opened(config) as runtime:
+    with opened() as runtime:
         if runtime.settings.memory is not None:
             raise ConfigError(
                 f"the memory in use is itself served at {runtime.settings.memory}: unset POINTSMAN_MEMORY to serve the "
@@ -78,8 +77,6 @@ def serve(
 
 
 def _context(certificate: Path, key: Path) -> ssl.SSLContext:
-    from ....configs.errors import ConfigError
-
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
         context.load_cert_chain(certificate, key)

@@ -10,7 +10,7 @@ import typer
 from ....configs.redact import redact, redacted
 from ... import options
 from ...errors import ExitCode
-from ...io.output import as_json, line, progress, result
+from ...io.output import answer, as_json, line, progress, result
 from ...io.requests import broken_line, json_of, lines_of
 from ...io.table import table
 from .tool_call import tool_call
@@ -18,17 +18,10 @@ from .tool_call import tool_call
 if TYPE_CHECKING:
     from ....tools.risk.base import CommandRisk
 
-__all__ = ["register"]
+__all__ = ["commands"]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(rich_markup_mode=None)
-    group.command("command")(command)
-    group.command("tool-call")(tool_call)
-    app.add_typer(group, name="risk", help="Say what an act would do, without doing it.")
-
-
+@options.apart
 def command(
     text: Annotated[
         str | None,
@@ -42,10 +35,7 @@ def command(
     """
     if text is not None:
         said = _judged(text)
-        if json:
-            as_json(_record(said), lines=True, clean=True)
-        else:
-            result(_told(said))
+        answer(_record(said), _told(said), json=json, lines=True, clean=True)
         return
     seen = broken = 0
     for number, given in lines_of("-"):
@@ -117,3 +107,9 @@ def _told(said: CommandRisk) -> str:
         rows = [(line(one.name) or "?", one.risk.value, one.effect.value) for one in said.commands]
         lines += ["commands", table(rows, indent=2)]
     return "\n".join(lines)
+
+
+commands = options.group(
+    "Say what an act would do, without doing it.",
+    {"command": command, "tool-call": tool_call},
+)

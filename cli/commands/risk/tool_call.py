@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["tool_call"]
 
 
+@options.apart
 def tool_call(
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="JSON lines of calls; standard input when left out.")

@@ -8,19 +8,16 @@ import typer
 
 from ... import options
 from ...io.inputs import MAX_INPUT, read_input
-from ...io.outcome import TARGET_TAG, Bounds
+from ...io.outcome import TARGET_TAG
+from ...settings import GIVEN, opened
 from .run import ApprovalOption, run_once
 
-__all__ = ["register"]
+__all__ = ["do"]
 
 _AGENT = "terminal"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("do")(do)
-
-
+@options.project("workspace", "sandbox", "offline", "overrides")
 def do(
     task: Annotated[str, typer.Argument(metavar="TASK", help="What is to be done: a text, @file, or - for input.")],
     file: options.File = None,
@@ -33,11 +30,6 @@ def do(
     user: options.User = "",
     user_class: options.UserClass = None,
     tag: options.Tag = None,
-    workspace: options.Workspace = None,
-    sandbox: options.Sandbox = None,
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Have a task done at a shell, in this folder: plan, run commands in the sandbox, ask, and sum up.
@@ -45,15 +37,13 @@ def do(
     Each command is shown with what it printed. One that deletes, reaches further than the sandbox, or cannot be judged
     waits for you. At the end stand what was done and the diff; pointsman runs undo takes that back.
     """
+    from ....agents.bounds import Bounds
     from ....graphs.workflow import Workflow
-    from ...settings import opened
 
     asked = read_input(task, limit=MAX_INPUT)
     bounds = Bounds(max_cost, None, timeout, user, user_class, (*(tag or ()), TARGET_TAG + _AGENT), max_tokens)
     who = None if approval == "ask" else False
-    with opened(
-        config, offline=offline, overrides=overrides, workspace=workspace, sandbox=sandbox, attended=who
-    ) as runtime:
+    with opened(attended=who) as runtime:
         code = run_once(
             Workflow.named(_AGENT, runtime),
             asked,
@@ -63,7 +53,7 @@ def do(
             approval,
             stream=stream,
             json=json,
-            again=options.again(config, workspace, overrides, offline=offline),
+            again=GIVEN.get().again(),
             acts=True,
         )
     raise typer.Exit(code)

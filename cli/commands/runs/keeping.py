@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from ....configs.errors import ConfigError
 from ... import options
-from ...io.output import as_json, progress, result
+from ...io.output import answer, as_json, progress, result
+from ...settings import opened
 from ...signals import end_cleanly
 from .resume import run_row
 
@@ -23,7 +25,6 @@ def fork(
             "--at", metavar="STEP", help="Do this step anew, and all that follows; from its end when left out."
         ),
     ] = None,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Make another run that has come as far as this one, or only to before a step, and goes on by itself.
@@ -31,10 +32,9 @@ def fork(
     What was done is not done again: where the new run asks for the same act at the same place, it is given the result.
     """
     from ....graphs.keeping import forked
-    from ...settings import opened
 
     end_cleanly()
-    with opened(config) as runtime:
+    with opened() as runtime:
         run_row(runtime, run)
         row = asyncio.run(forked(runtime, run, at))
     if json:
@@ -48,7 +48,6 @@ def prune(
     older_than: Annotated[
         float, typer.Option("--older-than", metavar="DAYS", min=0, help="Only runs that ended so many days ago.")
     ] = 30.0,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Delete what is kept of runs that have ended, so that they cannot be resumed; what they did and cost stays.
@@ -56,38 +55,32 @@ def prune(
     Runs that wait for a person and runs under way are kept.
     """
     from ....graphs.keeping import pruned
-    from ...settings import opened
 
     end_cleanly()
-    with opened(config) as runtime:
+    with opened() as runtime:
         runs = asyncio.run(pruned(runtime, older_than))
-    if json:
-        as_json({"pruned": runs})
-    else:
-        result(f"{len(runs)} runs pruned")
+    answer({"pruned": runs}, f"{len(runs)} runs pruned", json=json)
 
 
 def cancel(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Ask whatever process works on a run to stop; what is done is kept, and the run can be resumed."""
     from ....agents.lease.heartbeat import BEAT_SECONDS
     from ....agents.lease.lease import holder_of
     from ....agents.runs import status_of
-    from ....configs.errors import ConfigError
-    from ...settings import opened
 
     end_cleanly()
-    with opened(config) as runtime:
+    with opened() as runtime:
         row = run_row(runtime, run)
         holder = holder_of(runtime.ledger, runtime.settings.state, run)
         if holder is None:
             status = status_of(runtime, row).replace("_", " ")
             raise ConfigError(f"nothing works on run {run}, which is {status}: there is nothing to cancel")
         runtime.ledger.leases.cancel(run)
-    if json:
-        as_json({"run": run, "asked": {"process": holder.process, "host": holder.host, "since": holder.since}})
-    else:
-        result(f"asked {holder} to stop run {run}, which it does within {BEAT_SECONDS:.0f} seconds")
+    answer(
+        {"run": run, "asked": {"process": holder.process, "host": holder.host, "since": holder.since}},
+        f"asked {holder} to stop run {run}, which it does within {BEAT_SECONDS:.0f} seconds",
+        json=json,
+    )

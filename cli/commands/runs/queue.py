@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -14,8 +13,9 @@ from ....configs.errors import ConfigError
 from ....configs.visible import visible
 from ... import options
 from ...io.approval import described
-from ...io.output import as_json, line, progress, result, short
+from ...io.output import answer, as_json, line, minute, progress, result, short
 from ...io.table import table
+from ...settings import opened
 from ...signals import end_cleanly
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ....agents.runtime import Runtime
     from ....ledger.rows import HandoffRow
 
-__all__ = ["register"]
+__all__ = ["commands"]
 
 _SHOWN = 8
 """Characters of an id that are shown; ``done`` takes any beginning that names one item."""
@@ -32,25 +32,18 @@ _INTERRUPTED = "interrupted"
 _RUNNING = "running"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    options.add_listing(app, queue, done)
-
-
 def queue(
     context: typer.Context,
     every: Annotated[bool, typer.Option("--all", help="Include items that are done.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Show everything a person is told.")] = False,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """List what waits for a person: acts to approve, what was handed over, and runs that were interrupted."""
     from ....agents.approval.notify import has_hook
-    from ...settings import opened
 
     if context.invoked_subcommand is not None:
         return
-    with opened(config, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         rows = [_Item(row, _state(row)) for row in runtime.ledger.handoffs(open_only=not every)]
         rows += _interrupted(runtime)
         looks = full or json or has_hook(runtime.settings)
@@ -63,7 +56,7 @@ def queue(
         return
     if full:
         for row, state in rows:
-            result(f"{row.id}  {_when(row.at)}  {row.risk or '-'}  {state}  run {row.run}")
+            result(f"{row.id}  {minute(row.at)}  {row.risk or '-'}  {state}  run {row.run}")
             if (act := acts.get(row.id)) is not None:
                 result("\n".join(described(act, full=True)) + "\n", painted=True)
             else:
@@ -72,7 +65,7 @@ def queue(
         cells = [
             (
                 row.id[:_SHOWN],
-                _when(row.at),
+                minute(row.at),
                 row.risk or "-",
                 state,
                 row.run,
@@ -129,16 +122,13 @@ def _interrupted(runtime: Runtime) -> Iterator[_Item]:
 
 def done(
     item: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")],
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Tick an item off."""
     from ....agents.handoffs import waits_for_approval
-    from ....configs.errors import ConfigError
-    from ...settings import opened
 
     end_cleanly()
-    with opened(config) as runtime:
+    with opened() as runtime:
         fitting = [row for row in runtime.ledger.handoffs() if row.id.startswith(item)]
         if len(fitting) != 1:
             none = f"nothing in the queue has the id {item!r}: pointsman queue lists it"
@@ -146,10 +136,7 @@ def done(
         if waits_for_approval(fitting[0]) and not fitting[0].done:
             raise ConfigError(f"it waits for an answer: pointsman resume {fitting[0].run} --approve ID, or --reject ID")
         finished = runtime.ledger.finish_handoff(fitting[0].id)
-    if json:
-        as_json(asdict(finished))
-    else:
-        result(f"{finished.id[:_SHOWN]} is done: {short(finished.summary, 100)}")
+    answer(asdict(finished), f"{finished.id[:_SHOWN]} is done: {short(finished.summary, 100)}", json=json)
 
 
 def _state(row: HandoffRow) -> str:
@@ -160,5 +147,4 @@ def _state(row: HandoffRow) -> str:
     return _APPROVAL if waits_for_approval(row) else "open"
 
 
-def _when(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+commands = options.listing(queue, done)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
@@ -13,11 +14,13 @@ import typer
 from ....configs.errors import ConfigError
 from ... import options
 from ...io.inputs import MAX_INPUT, read_input
-from ...io.outcome import Bounds, answered, report_run, target_of, told
+from ...io.outcome import answered, report_run, target_of, told
+from ...settings import GIVEN, opened
 from ...signals import run_to_end
 from ...target.target import found_target, is_named, read_with
 
 if TYPE_CHECKING:
+    from ....agents.bounds import Bounds
     from ....agents.result import Pending, RunResult
     from ....agents.runtime import Runtime
     from ....graphs.workflow import Workflow
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from ...io.approval import Answers
     from ...io.live import Live
 
-__all__ = ["register", "run_row"]
+__all__ = ["resume", "run_row"]
 
 _NEAR = 1000
 """How many of the latest runs a mistyped id is compared with."""
@@ -65,11 +68,7 @@ _Given = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("resume")(resume)
-
-
+@options.project("workspace", "sandbox", "offline", "overrides")
 def resume(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
     approve: _Approve = None,
@@ -95,11 +94,6 @@ def resume(
     user: options.User = "",
     user_class: options.UserClass = None,
     tag: options.Tag = None,
-    workspace: options.Workspace = None,
-    sandbox: options.Sandbox = None,
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Resume a run that waits for approval or was interrupted.
@@ -107,20 +101,18 @@ def resume(
     Without an answer it shows what waits and ends with code 4. Options left out keep the
     values the run was started with.
     """
+    from ....agents.bounds import Bounds
     from ...io.live import Live
-    from ...settings import opened
 
     who = bool(approve or reject or edit or respond) or None
-    with opened(
-        config, offline=offline, overrides=overrides, workspace=workspace, sandbox=sandbox, attended=who
-    ) as runtime:
+    with opened(attended=who) as runtime:
         row = run_row(runtime, run)
         spec = target or _target_of(row)
         workflow = _found(run, spec, runtime, named=target is not None)
         if not is_named(spec, runtime):
             runtime.protect(read_with(spec))
         live = Live(json=json)
-        again = options.again(config, workspace, overrides, offline=offline)
+        again = GIVEN.get().again()
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tag or ()), max_tokens)
         said = _Said(approve or (), reject or (), edit or (), always or (), respond or (), reason, _read(given))
         try:
@@ -179,7 +171,7 @@ async def _resumed(
         if not waiting:
             raise ConfigError(_nothing_waits(runtime, run))
         answers = _answers(waiting, said)
-    stopped = await workflow.aresume(run, answers, **bounds.arguments(), runtime=runtime, emit=live.show)
+    stopped = await workflow.aresume(run, answers, **asdict(bounds), runtime=runtime, emit=live.show)
     return stopped if answers is not None else await answered(workflow, stopped, runtime, live, "ask")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,25 +12,22 @@ import typer
 from ....configs.errors import ConfigError
 from ... import options
 from ...io.inputs import MAX_INPUT, read_input, read_messages, read_piped
-from ...io.outcome import TARGET_TAG, Approval, Bounds, answered, report_run, sum_up, told
+from ...io.outcome import TARGET_TAG, Approval, answered, report_run, sum_up, told
 from ...io.output import progress
+from ...settings import GIVEN, opened
 from ...signals import run_to_end
 from ...target.target import DEFAULT, found_target, is_named, load_target, looks_like_target, read_with, target_file
 
 if TYPE_CHECKING:
+    from ....agents.bounds import Bounds
     from ....agents.result import RunResult
     from ....agents.runtime import Runtime
     from ....graphs.workflow import Workflow
     from ...errors import ExitCode
 
-__all__ = ["ApprovalOption", "register", "run_once"]
+__all__ = ["ApprovalOption", "run", "run_once"]
 
 SAMPLES = "messages.csv"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("run")(run)
 
 
 _Target = Annotated[
@@ -43,9 +41,9 @@ ApprovalOption = Annotated[
     Approval,
     typer.Option("--approval", metavar="ask|deny", help="What to do with critical acts: ask a person, or refuse them."),
 ]
-_MaxInput = Annotated[int, typer.Option("--max-input", min=1, metavar="BYTES", help="Largest input accepted.")]
 
 
+@options.project("workspace", "sandbox", "offline", "overrides")
 def run(
     target: _Target = None,
     input_: _Input = None,
@@ -64,23 +62,16 @@ def run(
     user_class: options.UserClass = None,
     tag: options.Tag = None,
     max_input: options.MaxInput = MAX_INPUT,
-    workspace: options.Workspace = None,
-    sandbox: options.Sandbox = None,
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Run a workflow or an agent.
 
     Without an input, the project that ``pointsman init`` writes runs its sample messages.
     """
-    from ...settings import opened
-
     if batch is not None and (file or thread or dry_run):
         raise ConfigError("--batch goes without --file, --thread and --dry-run")
     if dry_run:
-        with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
+        with opened(reads=True) as runtime:
             code = _foreseen(target, input_, file or [], max_input, runtime, json=json)
         raise typer.Exit(code)
     spec, task, rows = _what(target, input_, batch, max_input)
@@ -88,12 +79,12 @@ def run(
         raise ConfigError("there is no input beside the files: give a text, @file, or - for standard input")
     messages = read_messages(rows, limit=max_input) if rows else None
     tags = (*(tag or ()), TARGET_TAG + _kept(spec))
+    from ....agents.bounds import Bounds
+
     bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
     who = None if approval == "ask" and messages is None else False
     name_it = None if target is not None and _names(target, input_) else f"'pointsman run {spec} INPUT'"
-    with opened(
-        config, offline=offline, overrides=overrides, workspace=workspace, sandbox=sandbox, attended=who
-    ) as runtime:
+    with opened(attended=who) as runtime:
         workflow = found_target(spec, runtime, name_it=name_it)
         if not is_named(spec, runtime):
             runtime.protect(read_with(spec))
@@ -102,7 +93,7 @@ def run(
 
             code = run_batch(workflow, messages, runtime, bounds, jobs=jobs, deny=approval == "deny", json=json)
         else:
-            again = options.again(config, workspace, overrides, offline=offline)
+            again = GIVEN.get().again()
             what = (workflow, task or "", {"files": file or (), "thread": thread}, runtime, bounds, approval)
             code = run_once(*what, stream=stream, json=json, again=again)
     raise typer.Exit(code)
@@ -195,7 +186,7 @@ def run_once(
     live = Live(stream=stream, json=json, acts=acts)
 
     async def work() -> RunResult:
-        first = await workflow.arun(task, **given, **bounds.arguments(), runtime=runtime, emit=live.show)
+        first = await workflow.arun(task, **given, **asdict(bounds), runtime=runtime, emit=live.show)
         return await answered(workflow, first, runtime, live, approval)
 
     try:

@@ -6,13 +6,15 @@ import os
 import sys
 import time
 import uuid
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from ....configs.errors import ConfigError
 from ... import options
-from ...io.outcome import TARGET_TAG, Bounds
+from ...io.outcome import TARGET_TAG
+from ...settings import opened
 from ...signals import end_cleanly
 from ...target.target import DEFAULT, found_target, is_named, read_with
 from .run import ApprovalOption
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from ....ledger.rows import RunRow
     from ...session.base import Face, Left
 
-__all__ = ["register"]
+__all__ = ["chat", "code"]
 
 _CODER: Final = "coding"
 _LOOKED_AT: Final = 1_000
@@ -35,12 +37,7 @@ _Json = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("chat")(chat)
-    app.command("code")(code)
-
-
+@options.project("workspace", "sandbox", "offline", "overrides")
 def chat(
     target: Annotated[
         str, typer.Argument(metavar="TARGET", help="file.py:name, module:name or a name of agents.yaml.")
@@ -49,23 +46,16 @@ def chat(
     last: _Continue = False,
     max_cost: options.MaxCost = None,
     approval: ApprovalOption = "ask",
-    workspace: options.Workspace = None,
-    sandbox: options.Sandbox = None,
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: _Json = False,
 ) -> None:
     """Talk with a workflow or an agent: a run for each line, all of one conversation. --max-cost bounds each run."""
+    from ....agents.bounds import Bounds
     from ...session.session import Session
-    from ...settings import opened
 
     if thread is not None and last:
         raise ConfigError("give either --thread or --continue")
     who = None if approval == "ask" and not json else False
-    with opened(
-        config, offline=offline, overrides=overrides, workspace=workspace, sandbox=sandbox, attended=who
-    ) as runtime:
+    with opened(attended=who) as runtime:
         workflow = found_target(target, runtime)
         if not is_named(target, runtime):
             runtime.protect(read_with(target))
@@ -76,28 +66,21 @@ def chat(
         left = _left(runtime, next((row for row in rows if _thread_of(row) == name), None))
         bounds = Bounds(max_cost=max_cost, tags=(TARGET_TAG + target,))
         end_cleanly()
-        face = _face(runtime, workflow.name, json=json)
-        try:
+        with closing(_face(runtime, workflow.name, json=json)) as face:
             code = Session(face, workflow, runtime, name, bounds, approval, left).hold()
-        finally:
-            face.close()
     raise typer.Exit(code)
 
 
+@options.project("workspace", "sandbox", "offline", "overrides")
 def code(
     thread: options.Thread = None,
     last: _Continue = False,
     max_cost: options.MaxCost = None,
     approval: ApprovalOption = "ask",
-    workspace: options.Workspace = None,
-    sandbox: options.Sandbox = None,
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: _Json = False,
 ) -> None:
     """Have the coding agent work in this folder, in a conversation. --max-cost bounds each run."""
-    chat(_CODER, thread, last, max_cost, approval, workspace, sandbox, config, offline, overrides, json)
+    chat(_CODER, thread, last, max_cost, approval, json)
 
 
 def _face(runtime: Runtime, name: str, *, json: bool) -> Face:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ....configs.errors import ConfigError
 from ... import options
 from ...errors import ExitCode
 from ...io.output import as_json, line, progress, result
+from ...settings import opened
 from ...signals import end_cleanly
 from .resume import run_row
 
@@ -35,7 +38,6 @@ def undo(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would change, and change nothing; 2 if it cannot.")
     ] = False,
-    config: options.Config = None,
     json: options.AsJson = False,
 ) -> None:
     """Put the files that a run edited back as they were: all of them or, where one cannot be, none.
@@ -43,17 +45,15 @@ def undo(
     What commands changed is put back too; what MCP servers and tools of your own changed is not known, and stays.
     """
     from ....agents.journal.undo import undone
-    from ....configs.errors import ConfigError
-    from ...settings import opened
 
     end_cleanly()
     if redo and last:
         raise ConfigError("--last and --redo go different ways: give one of them")
-    with opened(config) as runtime:
+    with opened() as runtime:
         run_row(runtime, run)
         files = undone(runtime, run, paths or (), last=last, redo=redo, force=force, dry_run=dry_run)
     if json:
-        as_json({"run": run, "dry_run": dry_run, "files": [_record(file) for file in files]})
+        as_json({"run": run, "dry_run": dry_run, "files": [asdict(file) for file in files]})
     else:
         _tell(files, redo=redo, dry_run=dry_run)
     if any(file.problem for file in files):
@@ -68,13 +68,3 @@ def _tell(files: Sequence[Undone], *, redo: bool, dry_run: bool) -> None:
             result(file.diff.rstrip("\n"))
         done = f"{'it would be ' if dry_run else ''}{file.change}: {line(file.path)}"
         progress(f"it cannot be put back: {line(file.problem)}" if file.problem else done)
-
-
-def _record(file: Undone) -> dict[str, str]:
-    return {
-        "path": file.path,
-        "workspace": str(file.workspace),
-        "change": file.change,
-        "diff": file.diff,
-        "problem": file.problem,
-    }

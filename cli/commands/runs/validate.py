@@ -10,30 +10,22 @@ import typer
 from ... import options
 from ...errors import ExitCode
 from ...io.output import as_json, line, paint, progress, result
+from ...settings import opened
 from ...target.target import DEFAULT, found_target
 
-__all__ = ["register"]
+__all__ = ["validate"]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("validate")(validate)
-
-
+@options.project("offline", "overrides")
 def validate(
     target: Annotated[
         str | None,
         typer.Argument(metavar="TARGET", help=f"file.py:name, module:name or a name of agents.yaml; or {DEFAULT}."),
     ] = None,
-    config: options.Config = None,
-    offline: options.Offline = False,
-    overrides: options.Set = None,
     json: options.AsJson = False,
 ) -> None:
     """Look for what would go wrong with a workflow; 0 where it can run, 2 where it cannot."""
-    from ...settings import opened
-
-    with opened(config, offline=offline, overrides=overrides, reads=True) as runtime:
+    with opened(reads=True) as runtime:
         name_it = None if target else f"'pointsman validate {DEFAULT}'"
         workflow = found_target(target or DEFAULT, runtime, name_it=name_it)
         found = workflow.validate(runtime)
