@@ -9,6 +9,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.store.base import InvalidNamespaceError, Op, PutOp, SearchOp, get_text_at_path, validate_op_namespace
 
 from ..configs.redact import redact, redacted
+from ..configs.words import Trust
 from .base import Note
 from .items import Row, check_value, noted, rewritten
 from .search.words import strings_in
@@ -18,6 +19,7 @@ __all__ = [
     "check_namespace",
     "cleaned",
     "in_run",
+    "least_trusts",
     "marked",
     "merged",
     "texts_of",
@@ -107,6 +109,9 @@ def merged(
 ) -> list[Row]:
     """Return the row that each note ends in: one of its own, or the one that holds the same text already.
 
+    A note with a key always lies under it: others name it by that, in a lineage too, and it is replaced alone. It is
+    trusted no further than the same text elsewhere in the namespace.
+
     Args:
         namespace: Where they are kept.
         notes: Each with the digest of its text and the id it would have.
@@ -116,12 +121,13 @@ def merged(
     """
     by_id = {row.id: row for row in held if row.live(now)}
     by_twin = {row.twin: row for row in by_id.values() if row.twin}
+    trusts = least_trusts(by_id.values())
     kept: list[Row] = []
     for note, twin, slot in notes:
         there, same = by_id.get(slot), by_twin.get(twin)
         if there and there.twin == twin:
             row = rewritten(there, note, ttl, now)
-        elif same and not there:
+        elif same and note.key is None and not there:
             row = rewritten(same, note, ttl, now)
         else:
             row = noted(slot, namespace, twin, note, ttl, now)
@@ -129,6 +135,16 @@ def merged(
                 row.created = there.created
                 if by_twin.get(there.twin) is there:
                     del by_twin[there.twin]
+        row.trust = trusts[twin] = min(row.trust, note.provenance.trust, trusts.get(twin, row.trust))
         by_id[row.id] = by_twin[twin] = row
         kept.append(row)
     return kept
+
+
+def least_trusts(rows: Iterable[Row]) -> dict[str, Trust]:
+    """Return how far each remembered text is trusted where it is trusted least, by its digest."""
+    trusts: dict[str, Trust] = {}
+    for row in rows:
+        if row.twin:
+            trusts[row.twin] = min(row.trust, trusts.get(row.twin, row.trust))
+    return trusts

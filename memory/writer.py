@@ -14,7 +14,7 @@ from langgraph.store.base import PutOp
 
 from .base import Note, Provenance
 from .items import Row, expiry, keyed, row_id, twin_of, written
-from .notes import CapturedPut, merged, texts_of, without_secrets, words_of
+from .notes import CapturedPut, least_trusts, merged, texts_of, without_secrets, words_of
 from .search.words import each_counted, strings_in
 from .storage import forgotten, history, table
 from .storage.database import Database
@@ -106,14 +106,15 @@ class Writer:
             self._check(db)
             now = self._clock()
             fresh = self._not_forgotten(db, notes, captured=captured)
+            same = table.twins(db, self._tenant, twins)
             # What is left out supersedes nothing.
-            facts = iter(self._superseding(db, namespace, list(compress(notes, fresh)), now))
+            facts = iter(self._superseding(db, namespace, list(compress(notes, fresh)), same.values(), now))
             notes = [next(facts) if there else note for note, there in zip(notes, fresh, strict=True)]
             slots = [
                 row_id(self._tenant, namespace, twin if note.key is None or not there else note.key)
                 for note, twin, there in zip(notes, twins, fresh, strict=True)
             ]
-            held = table.get(db, self._tenant, slots) | table.twins(db, self._tenant, twins)
+            held = table.get(db, self._tenant, slots) | same
             taken = compress(zip(notes, twins, slots, strict=True), fresh)
             kept = merged(namespace, taken, held.values(), ttl, now)
             for row in kept:
@@ -225,18 +226,30 @@ class Writer:
         if numbers:
             table.delete(db, self._tenant, numbers)
 
-    def _superseding(self, db: Connection, namespace: tuple[str, ...], notes: Sequence[Note], now: float) -> list[Note]:
-        """Give notes on an attribute of a subject the key they share, unless what it replaces is trusted further."""
+    def _superseding(
+        self, db: Connection, namespace: tuple[str, ...], notes: Sequence[Note], same: Iterable[Row], now: float
+    ) -> list[Note]:
+        """Give notes on an attribute of a subject the key they share, unless what it replaces is trusted further.
+
+        Args:
+            db: A connection inside a transaction.
+            namespace: Where they are kept.
+            notes: The notes.
+            same: What says the same as one of them already.
+            now: Seconds since 1970.
+        """
         shared = [keyed(note) for note in notes]
         if all(fact is note for fact, note in zip(shared, notes, strict=True)):
             return shared
         slots = [row_id(self._tenant, namespace, note.key or "") for note in shared]
         held = table.get(db, self._tenant, [*slots, *(i for note in notes for i in note.provenance.lineage)])
         trusts = {row.id: row.trust for row in held.values() if row.live(now)}
+        repeated = least_trusts(row for row in same if row.live(now))
         chosen = []
         for note, fact, slot in zip(notes, shared, slots, strict=True):
             parents = [trusts[i] for i in note.provenance.lineage if i in trusts]
-            trust = min([note.provenance.trust, *parents])
+            said = repeated.get(twin_of(namespace, note.text), note.provenance.trust)
+            trust = min([note.provenance.trust, said, *parents])
             if fact is note or trust >= trusts.get(slot, trust):
                 trusts[slot] = trust
                 chosen.append(fact)

@@ -73,11 +73,21 @@ def test_an_item_cannot_come_from_itself(store: ChromaStore) -> None:
 def test_who_repeats_a_text_that_they_were_given_is_another_writer_of_it(store: ChromaStore) -> None:
     first = store.remember(("n",), "one", provenance=by(Trust.USER), key="one")
     second = store.remember(("n",), "two", provenance=by(Trust.TOOL, first))
-    assert store.remember(("n",), "one", provenance=by(Trust.USER, first), key="again") == first
-    assert store.remember(("n",), "one", provenance=by(Trust.USER, second), key="once more") == first
+    assert store.remember(("n",), "one", provenance=by(Trust.USER, first)) == first
+    assert store.remember(("n",), "one", provenance=by(Trust.USER, second)) == first
     item = store.item(first)
     assert item is not None
     assert (item.lineage, item.trust, len(item.writers)) == ((), Trust.TOOL, 2)
+
+
+def test_two_steps_that_say_the_same_are_two_items_of_a_lineage(store: ChromaStore) -> None:
+    store.remember(("n",), "done", provenance=by(Trust.USER), key="first")
+    second = store.remember(("n",), "done", provenance=by(Trust.UNTRUSTED), key="second")
+    made = store.remember(("n",), "a report", provenance=by(Trust.USER, store.id_of(("n",), "second")))
+    assert [item and (item.id, item.trust) for *_, item in store.why(made)] == [
+        (made, Trust.UNTRUSTED),
+        (second, Trust.UNTRUSTED),
+    ]
 
 
 @pytest.mark.slow
