@@ -10,13 +10,14 @@ from langgraph.store.base import InvalidNamespaceError, Op, PutOp, SearchOp, get
 
 from ..configs.redact import redact, redacted
 from ..configs.words import Trust
-from .base import Note
+from .base import Note, Provenance
 from .items import Row, check_value, noted, rewritten
 from .search.words import strings_in
 
 __all__ = [
     "CapturedPut",
     "check_namespace",
+    "check_provenance",
     "cleaned",
     "in_run",
     "least_trusts",
@@ -57,14 +58,39 @@ def cleaned(notes: Sequence[Note]) -> list[Note]:
     """Return notes without secrets, each with a text.
 
     Raises:
-        ValueError: If a note is blank or its metadata has a field ``text``.
-        TypeError: If metadata is not JSON.
+        ValueError: If a note is blank, its metadata has a field ``text``, or its trust is none.
+        TypeError: If metadata is not JSON, or another part of a note is not what it says.
     """
     for note in notes:
+        _check_texts(note, ("text", "subject", "attribute", *(("key",) if note.key is not None else ())))
+        check_provenance(note.provenance)
         if not note.text.strip() or "text" in note.metadata:
             raise ValueError("a note needs a text, and metadata must not have a field 'text'")
         check_value(note.metadata, f"metadata of {note.text[:40]!r}")
     return [_clean(note) for note in notes]
+
+
+def check_provenance(provenance: Provenance) -> None:
+    """Refuse a provenance that would be kept and could not be read: all that a memory holds is found by way of it.
+
+    Raises:
+        ValueError: If its trust is none.
+        TypeError: If another part is not what it says.
+    """
+    _check_texts(provenance, ("source", "author", "run", "model", "step", "tool"))
+    Trust(provenance.trust)
+    lineage, span = provenance.lineage, provenance.span
+    if not isinstance(lineage, tuple | list) or not all(isinstance(parent, str) for parent in lineage):
+        raise TypeError(f"a lineage is a tuple of ids, not {lineage!r}")
+    if span is not None and [type(end) for end in span] != [int, int]:
+        raise TypeError(f"a span is two whole numbers, not {span!r}")
+
+
+def _check_texts(about: Note | Provenance, names: Iterable[str]) -> None:
+    for name in names:
+        text = getattr(about, name)
+        if not isinstance(text, str):
+            raise TypeError(f"the {name} of a {type(about).__name__.lower()} is a text, not {text!r}")
 
 
 def _clean(note: Note) -> Note:
