@@ -70,7 +70,7 @@ class Recalling:
             min_score: Leave out what scores less (0..1).
             min_trust: Leave out what is trusted less.
             filter: Conditions on values, as `search` takes them.
-            sources: Only what was first read from one of these.
+            sources: Only what was first read from one of these, or from a section of one.
             authors: Only what one of these wrote first.
             since: Only what was last written then or later; a time without a zone is this machine's.
             until: Only what was last written before then.

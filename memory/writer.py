@@ -16,7 +16,7 @@ from .base import Note, Provenance
 from .items import Row, expiry, keyed, row_id, twin_of, written
 from .notes import CapturedPut, least_trusts, merged, texts_of, without_secrets, words_of
 from .search.words import each_counted, strings_in
-from .storage import forgotten, history, table
+from .storage import forgetting, forgotten, history, table
 from .storage.database import Database
 from .storage.lineage import comes_from
 from .transfer import Incoming, restored
@@ -146,17 +146,7 @@ class Writer:
     def forget(self, namespace: tuple[str, ...], ids: Sequence[str], writer: Mapping[str, str]) -> int:
         """Delete what a writer wrote, and every trace of it in the database's files; see `ChromaStore.forget`."""
         with self._database.writing() as db:
-            numbers = table.chosen(db, self._tenant, namespace, ids, writer)
-            # First what they said before, since deleting an item deletes all its history, whoever wrote it.
-            former = history.forget(db, self._tenant, namespace, ids, writer)
-            forgotten.note_down(db, self._tenant, [value for values in former.values() for value in values])
-            gone = set(former)
-            for some in table.slices(numbers):
-                rows = table.by_seq(db, some).values()
-                forgotten.note_down(db, self._tenant, [row.value for row in rows])
-                gone.update(row.id for row in rows)
-            if numbers:
-                table.delete(db, self._tenant, numbers)
+            gone = forgetting.forget(db, self._tenant, namespace, ids, writer)
             if gone:
                 db.execute("UPDATE state SET purge = 1")
         self._database.truncate_log()
