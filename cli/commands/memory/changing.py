@@ -140,6 +140,8 @@ def _notes(path: Path) -> list[Note]:
         chunks = split_document(read_input(f"@{path}", limit=20 * MAX_INPUT), path.name)
     else:
         raise ConfigError("there is no such file or folder", file=path)
+    if not chunks:
+        raise ConfigError("has no text to keep but headings", file=path)
     # Documents were written elsewhere: what stands in them is material, never an instruction.
     return [chunk.note(author="a person", run="", trust=Trust.UNTRUSTED) for chunk in chunks]
 
