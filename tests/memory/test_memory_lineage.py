@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from pointsman.configs.words import Trust
 from pointsman.memory import ChromaStore, HashingEmbedder, Note, Provenance
 from pointsman.memory.items import row_id
+from pointsman.memory.storage import table
+from pointsman.memory.storage.lineage import ancestry
 
 TRUSTS = st.sampled_from(list(Trust))
 
@@ -104,6 +106,26 @@ def test_a_lineage_ten_thousand_deep_is_walked(store: ChromaStore) -> None:
     store.remember(("n",), "note -1", provenance=by(Trust.UNTRUSTED))
     assert trust_of(store, ids[-1]) is Trust.UNTRUSTED
     assert [depth for depth, _, _ in store.why(ids[500])] == list(range(501))
+
+
+def test_a_lineage_that_branches_and_meets_again_is_walked_edge_by_edge(store: ChromaStore) -> None:
+    keys = [str(number) for number in range(150)]
+    ids = [store.id_of(("n",), key) for key in keys]
+    notes = [Note(f"fact {n}", by(Trust.TOOL, *ids[max(0, n - 20) : n]), key) for n, key in enumerate(keys)]
+    store.remember_all(("n",), notes)
+    thousands = 0
+
+    def counted() -> int:
+        nonlocal thousands
+        thousands += 1
+        return 0
+
+    with store._database.reading() as db:
+        db.set_progress_handler(counted, 1000)  # instructions of SQLite's machine
+        steps = ancestry(db, table.encoded("default"), ids[-1])
+        db.set_progress_handler(None, 1000)
+    assert [depth for _, depth in steps] == [0, *sorted((149 - n + 19) // 20 for n in range(149))]
+    assert thousands < 500, "edges are followed once"
 
 
 def test_an_id_of_another_tenant_in_a_lineage_reaches_nothing(tmp_path: Path) -> None:
