@@ -72,8 +72,10 @@ class Upkeep:
             tenant: Everything of this tenant.
 
         Raises:
-            ConfigError: If nothing is named, since that would delete the tenant's whole memory.
+            ConfigError: If nothing is named, since that would delete the tenant's whole memory, or a text for a list.
         """
+        if isinstance(ids, str):
+            raise ConfigError("forget takes a list of ids: ids=[...]")
         if not (ids or source or author or run or namespace or tenant):
             raise ConfigError(
                 "forget needs a source, a run or a namespace (or ids, an author, tenant=True): name what to forget"

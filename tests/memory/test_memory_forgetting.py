@@ -102,6 +102,8 @@ def test_the_arguments_narrow_and_hold_of_one_writer(tmp_path: Path) -> None:
         assert store.forget(author="bob", run="run-2") == 1
         with pytest.raises(ConfigError, match="name what to forget"):
             store.forget()
+        with pytest.raises(ConfigError, match="a list of ids"):
+            store.forget(ids="none")
 
 
 AGAIN = [
