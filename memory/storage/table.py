@@ -119,14 +119,17 @@ def by_trust(db: Connection, tenant: str, now: float) -> dict[str, int]:
 
 
 def beyond(db: Connection, tenant: str, most: int) -> list[int]:
-    """Return the numbers of a tenant's items that are too many, but for those of the last change.
+    """Return the numbers of a tenant's items that are too many, but for the last one that was written.
 
-    The least trusted come first, so that a flood of untrusted text pushes out none but its like, then the oldest.
+    The least trusted come first, so that a flood of untrusted text pushes out none but its like, one item apart; then
+    what was there before the last change, and of that the oldest.
     """
     (count,) = db.execute("SELECT count(*) FROM items WHERE tenant = ?", (encoded(tenant),)).fetchone()
     found = db.execute(
-        "SELECT seq FROM items WHERE tenant = ? AND version < ? ORDER BY trust, updated, seq LIMIT ?",
-        (encoded(tenant), version(db), max(count - most, 0)),
+        "SELECT seq FROM items WHERE tenant = :tenant AND seq IS NOT "
+        "(SELECT max(seq) FROM items WHERE tenant = :tenant AND content = :now) "
+        "ORDER BY trust, content = :now, updated, seq LIMIT :many",
+        {"tenant": encoded(tenant), "now": version(db), "many": max(count - most, 0)},
     )
     return [seq for (seq,) in found]
 

@@ -240,15 +240,17 @@ def test_what_need_not_be_the_same_statement_is_not_taken_for_it(store: ChromaSt
     assert [item.later for item in store.recall(TEAM, one)] == [(), ()]
 
 
-def test_a_cap_lets_the_least_trusted_and_oldest_go_but_not_what_was_just_written() -> None:
+def test_a_cap_lets_the_least_trusted_and_oldest_go_but_not_what_was_written_last() -> None:
     with ChromaStore(None, HashingEmbedder(), clock=Clock(), most=3) as store:
         for text, trust in [("plan", Trust.USER), ("flood 1", Trust.UNTRUSTED), ("result", Trust.TOOL)]:
             store.remember(TEAM, text, provenance=by("a", trust))
         store.batch([PutOp(TEAM, f"k{n}", {"text": f"flood {n}"}) for n in (2, 3)])
-        assert sorted(all_texts(store)) == ["flood 2", "flood 3", "plan"]
+        assert sorted(all_texts(store)) == ["flood 3", "plan", "result"]
         store.batch([PutOp(TEAM, f"k{n}", {"text": f"wave {n}"}) for n in range(5)])
-        assert len(all_texts(store)) == 5
-        store.put(TEAM, "last", {"text": "last"})
-        assert len(all_texts(store)) == 3
+        assert sorted(all_texts(store)) == ["plan", "result", "wave 4"]
+        store.remember_all(TEAM, [Note(f"vow {n}", by("a", Trust.USER)) for n in range(3)])
+        for n in range(3):
+            store.put(TEAM, f"last {n}", {"text": f"last {n}"})
+        assert sorted(all_texts(store)) == ["last 2", "vow 1", "vow 2"]
     with pytest.raises(ConfigError, match="at least one"):
         ChromaStore(None, HashingEmbedder(), most=0)
