@@ -22,9 +22,11 @@ Pages = Callable[[Path], Sequence[str]]
 _HEADING = re.compile(r"##[ \t]+(.+?)[ \t]*#*[ \t]*\Z")
 _TITLE = re.compile(r"#[ \t]+\S")
 _INTENTS = re.compile(r"intents:(.*)\Z", re.IGNORECASE)
-_FENCE = re.compile(r"(```|~~~)")
-# A sentence ends at its mark, with closing quotes or brackets, before white space; a blank line ends one too.
-_SENTENCE_END = re.compile(r"[.!?…]+[\"'»”’)\]]*(?=\s)|\n[ \t]*(?=\n)")
+_FENCE = re.compile(r"(`{3,}|~{3,})(.*)")
+# A sentence ends at its mark, with closing quotes or brackets, before white space; a blank line ends one too, and so do
+# the marks of Chinese and Japanese, which are written without spaces.
+_SENTENCE_END = re.compile(r"[.!?…]+[\"'»”’)\]]*(?=\s)|\n[ \t]*(?=\n)|[。！？]+[」』”’）】]*")
+_LINE_END = re.compile(r"\r\n?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ def _read(file: Path, root: Path) -> str:
         raise ConfigError("is not text: move it out of the knowledge folder", file=file)
     if not text.strip():
         raise ConfigError("is empty: write it or delete it", file=file)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text
 
 
 def split_document(text: str, source: str, *, max_chars: int = 1200) -> list[Chunk]:
@@ -133,7 +135,7 @@ def split_document(text: str, source: str, *, max_chars: int = 1200) -> list[Chu
     if max_chars < 1:
         raise ValueError("max_chars must be at least 1")
     chunks: list[Chunk] = []
-    for title, slug, intents, first_line, body in _sections(text):
+    for title, slug, intents, first_line, body in _sections(_LINE_END.sub("\n", text)):
         cited = f"{source}#{slug}" if slug else source
         for start, end in _pieces(body, max_chars):
             line = first_line + body.count("\n", 0, start)
@@ -189,7 +191,7 @@ def _headings(lines: list[str]) -> Iterator[int]:
         mark = _FENCE.match(line.lstrip())
         if mark and not fence:
             fence = mark[1]
-        elif mark and mark[1] == fence:
+        elif mark and mark[1].startswith(fence) and not mark[2].strip():
             fence = ""
         elif not fence and _HEADING.match(line):
             yield number
@@ -198,10 +200,12 @@ def _headings(lines: list[str]) -> Iterator[int]:
 def _slug(title: str, taken: dict[str, int]) -> str:
     """Return the anchor of a heading as GitHub makes it: small letters, hyphens, a number when it comes again."""
     kept = "".join(c for c in unicodedata.normalize("NFC", title.lower()) if c.isalnum() or c in " -_")
-    slug = kept.strip().replace(" ", "-") or "section"
-    count = taken.get(slug, 0)
-    taken[slug] = count + 1
-    return f"{slug}-{count}" if count else slug
+    slug = named = kept.strip().replace(" ", "-") or "section"
+    while named in taken:
+        taken[slug] += 1
+        named = f"{slug}-{taken[slug]}"
+    taken[named] = 0
+    return named
 
 
 def _pieces(body: str, max_chars: int) -> Iterator[tuple[int, int]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 from ..configs.errors import ConfigError
 from ..configs.words import Trust
 from .base import Embedder, Note, Provenance
+from .notes import cleaned
 from .search.words import terms
 from .storage import table
 from .store import ChromaStore
@@ -115,14 +117,15 @@ def _sets(path: Path) -> Iterator[tuple[list[list[Note]], list[_Question]]]:
     """Yield items, in the groups in which they stand beside each other, with the questions that they answer."""
     try:
         data = path.read_bytes()
-        text = (gzip.decompress(data) if data.startswith(_GZIP) else data).decode()
+        text = (gzip.decompress(data) if data.startswith(_GZIP) else data).decode("utf-8-sig")
         if text.lstrip().startswith("["):
             yield from map(_conversation, json.loads(text))
         else:
-            yield _lines([json.loads(line) for line in text.splitlines() if line.strip()])
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror or error}", file=path) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+            # JSON may hold what `splitlines` takes for the end of a line, too.
+            yield _lines([json.loads(line) for line in text.split("\n") if line.strip()])
+    except (OSError, EOFError, zlib.error) as error:
+        raise ConfigError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=path) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
             f"is neither JSONL of items and questions nor JSON of conversations: {error!r}", file=path
         ) from error
@@ -144,7 +147,7 @@ def _conversation(sample: Mapping[str, Any]) -> tuple[list[list[Note]], list[_Qu
         if named:
             category = str(asked.get("category", "all"))
             questions.append(_Question(str(asked["question"]), frozenset(filter(None, named)), category))
-    return groups, questions
+    return [cleaned(group) for group in groups], questions
 
 
 def _turn(turn: Mapping[str, Any], session: str, date: str) -> Note:
@@ -161,9 +164,12 @@ def _lines(lines: Sequence[Mapping[str, Any]]) -> tuple[list[list[Note]], list[_
             further = {name: value for name, value in line.items() if name not in ("key", "text", "source")}
             by = Provenance(str(line.get("source", "")), "", "", Trust.UNTRUSTED)
             notes.append(Note(line["text"], by, str(line["key"]), further))
-    questions = [
-        _Question(line["question"], frozenset(map(str, line["answers"])), str(line.get("category", "all")))
-        for line in lines
-        if "question" in line
-    ]
-    return [notes], questions
+    questions = [_asked(line) for line in lines if "question" in line]
+    return [cleaned(notes)], questions
+
+
+def _asked(line: Mapping[str, Any]) -> _Question:
+    question, answers = line["question"], line["answers"]
+    if not isinstance(question, str) or not isinstance(answers, list) or not answers:
+        raise ValueError(f"the question {question!r} needs a list of the keys that answer it")
+    return _Question(question, frozenset(map(str, answers)), str(line.get("category", "all")))

@@ -9,15 +9,18 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.store.base import InvalidNamespaceError, Op, PutOp, SearchOp, get_text_at_path, validate_op_namespace
 
 from ..configs.redact import redact, redacted
-from .base import Note
+from ..configs.words import Trust
+from .base import Note, Provenance
 from .items import Row, check_value, noted, rewritten
 from .search.words import strings_in
 
 __all__ = [
     "CapturedPut",
     "check_namespace",
+    "check_provenance",
     "cleaned",
     "in_run",
+    "least_trusts",
     "marked",
     "merged",
     "texts_of",
@@ -55,14 +58,39 @@ def cleaned(notes: Sequence[Note]) -> list[Note]:
     """Return notes without secrets, each with a text.
 
     Raises:
-        ValueError: If a note is blank or its metadata has a field ``text``.
-        TypeError: If metadata is not JSON.
+        ValueError: If a note is blank, its metadata has a field ``text``, or its trust is none.
+        TypeError: If metadata is not JSON, or another part of a note is not what it says.
     """
     for note in notes:
+        _check_texts(note, ("text", "subject", "attribute", *(("key",) if note.key is not None else ())))
+        check_provenance(note.provenance)
         if not note.text.strip() or "text" in note.metadata:
             raise ValueError("a note needs a text, and metadata must not have a field 'text'")
         check_value(note.metadata, f"metadata of {note.text[:40]!r}")
     return [_clean(note) for note in notes]
+
+
+def check_provenance(provenance: Provenance) -> None:
+    """Refuse a provenance that would be kept and could not be read: all that a memory holds is found by way of it.
+
+    Raises:
+        ValueError: If its trust is none.
+        TypeError: If another part is not what it says.
+    """
+    _check_texts(provenance, ("source", "author", "run", "model", "step", "tool"))
+    Trust(provenance.trust)
+    lineage, span = provenance.lineage, provenance.span
+    if not isinstance(lineage, tuple | list) or not all(isinstance(parent, str) for parent in lineage):
+        raise TypeError(f"a lineage is a tuple of ids, not {lineage!r}")
+    if span is not None and [type(end) for end in span] != [int, int]:
+        raise TypeError(f"a span is two whole numbers, not {span!r}")
+
+
+def _check_texts(about: Note | Provenance, names: Iterable[str]) -> None:
+    for name in names:
+        text = getattr(about, name)
+        if not isinstance(text, str):
+            raise TypeError(f"the {name} of a {type(about).__name__.lower()} is a text, not {text!r}")
 
 
 def _clean(note: Note) -> Note:
@@ -107,6 +135,9 @@ def merged(
 ) -> list[Row]:
     """Return the row that each note ends in: one of its own, or the one that holds the same text already.
 
+    A note with a key always lies under it: others name it by that, in a lineage too, and it is replaced alone. It is
+    trusted no further than the same text elsewhere in the namespace.
+
     Args:
         namespace: Where they are kept.
         notes: Each with the digest of its text and the id it would have.
@@ -116,12 +147,13 @@ def merged(
     """
     by_id = {row.id: row for row in held if row.live(now)}
     by_twin = {row.twin: row for row in by_id.values() if row.twin}
+    trusts = least_trusts(by_id.values())
     kept: list[Row] = []
     for note, twin, slot in notes:
         there, same = by_id.get(slot), by_twin.get(twin)
         if there and there.twin == twin:
             row = rewritten(there, note, ttl, now)
-        elif same and not there:
+        elif same and note.key is None and not there:
             row = rewritten(same, note, ttl, now)
         else:
             row = noted(slot, namespace, twin, note, ttl, now)
@@ -129,6 +161,16 @@ def merged(
                 row.created = there.created
                 if by_twin.get(there.twin) is there:
                     del by_twin[there.twin]
+        row.trust = trusts[twin] = min(row.trust, note.provenance.trust, trusts.get(twin, row.trust))
         by_id[row.id] = by_twin[twin] = row
         kept.append(row)
     return kept
+
+
+def least_trusts(rows: Iterable[Row]) -> dict[str, Trust]:
+    """Return how far each remembered text is trusted where it is trusted least, by its digest."""
+    trusts: dict[str, Trust] = {}
+    for row in rows:
+        if row.twin:
+            trusts[row.twin] = min(row.trust, trusts.get(row.twin, row.trust))
+    return trusts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -70,7 +70,7 @@ class Recalling:
             min_score: Leave out what scores less (0..1).
             min_trust: Leave out what is trusted less.
             filter: Conditions on values, as `search` takes them.
-            sources: Only what was first read from one of these.
+            sources: Only what was first read from one of these, or from a section of one.
             authors: Only what one of these wrote first.
             since: Only what was last written then or later; a time without a zone is this machine's.
             until: Only what was last written before then.
@@ -143,7 +143,7 @@ def _window(
     """Return the first second that counts and the first that does not any more, in seconds since 1970."""
     starts, ends = [], []
     if when is not None:
-        window = window_in(when, datetime.fromtimestamp(now, UTC).astimezone())
+        window = window_in(when, datetime.fromtimestamp(now))  # noqa: DTZ006 - a zone's offset of now is not that of then
         if window is None:
             raise ValueError(f"no words of time in {when!r}: write such as 'last week', 'in March' or '3 days ago'")
         starts.append(window[0].timestamp())

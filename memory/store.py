@@ -180,11 +180,12 @@ class ChromaStore(Recalling, Upkeep, Closing, BaseStore):
 
         A text that the namespace already holds, but for its form (`pointsman.memory.items.twin_of`), is not added
         again: its row gains a writer, takes the lowest trust of them all, and its time to live starts anew (never
-        shortened). A note on the same attribute of the same subject supersedes the one before, of which `history`
-        tells, unless that one is trusted further: then both stay. Notes of one source that are kept one after the
-        other count as standing beside each other when they are recalled. A note that is written in a run, by its
-        provenance or since a graph, a tool or a chain runs the code, and holds a text that was forgotten is not kept:
-        its id is that of a text which is not there. One outside a run brings the text back.
+        shortened). A note with a key lies under that in any case. A note on the same attribute of the same subject
+        supersedes the one before, of which `history` tells, unless that one is trusted further: then both stay. Notes
+        of one source that are kept one after the other count as standing beside each other when they are recalled. A
+        note that is written in a run, by its provenance or since a graph, a tool or a chain runs the code, and holds a
+        text that was forgotten is not kept: its id is that of a text which is not there. One outside a run brings the
+        text back.
 
         Args:
             namespace: Where to keep them.

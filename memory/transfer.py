@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from sqlite3 import Connection
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..configs.redact import redact, redacted
 from ..configs.words import Trust
 from .base import Provenance, Version
 from .items import Row, check_value, row_id, twin_of
-from .notes import check_namespace, texts_of, words_of
+from .notes import check_namespace, check_provenance, texts_of, words_of
 from .search.words import counted, strings_in
 from .storage import forgotten, history, table
 from .vectors import Vectors
@@ -121,12 +122,12 @@ def read(about: Mapping[str, Any], tenant: str, dimensions: int | None, *, trust
             namespace=namespace,
             key=key,
             value=value,
-            created=float(about["created"]),
-            updated=float(about["updated"]),
+            created=_time(about["created"]),
+            updated=_time(about["updated"]),
             writers=tuple(_writer(writer, trusted=trusted) for writer in about["writers"]),
             ttl=None if about["ttl"] is None else float(about["ttl"]),
             expires=float(about["expires"]),
-            twin=twin_of(namespace, str(value["text"])) if about["note"] else "",
+            twin=twin_of(namespace, _text_of(value)) if about["note"] else "",
             vectors=int(about["vector_count"]),
             trust=Trust(about["trust"]) if trusted else Trust.UNTRUSTED,
             paths=tuple(map(str, about["paths"])),
@@ -138,7 +139,7 @@ def read(about: Mapping[str, Any], tenant: str, dimensions: int | None, *, trust
         if trusted and dimensions is not None:
             vectors = np.frombuffer(b64decode(about["vectors"]), np.float32).reshape(row.vectors, dimensions)
             entry = table.Entry(np.frombuffer(b64decode(about["words"]), np.uint32).reshape(-1, 2), vectors)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, OSError) as error:
         raise ConfigError(f"is no item of a memory: {error!r}") from error
     return Incoming(row, former, entry)
 
@@ -149,14 +150,29 @@ def _version(about: Mapping[str, Any], *, trusted: bool) -> Version:
         value=dict(redacted(about["value"])),
         writers=tuple(_writer(writer, trusted=trusted) for writer in about["writers"]),
         trust=Trust(about["trust"]) if trusted else Trust.UNTRUSTED,
-        written=float(about["written"]),
-        replaced=float(about["replaced"]),
+        written=_time(about["written"]),
+        replaced=_time(about["replaced"]),
     )
 
 
 def _writer(about: Mapping[str, Any], *, trusted: bool) -> Provenance:
     trust = about["trust"] if trusted else Trust.UNTRUSTED
-    return Provenance.of({**about, "source": redact(about["source"]), "trust": trust})
+    writer = Provenance.of({**about, "source": redact(about["source"]), "trust": trust})
+    check_provenance(writer)
+    return writer
+
+
+def _time(seconds: Any) -> float:
+    """Return seconds since 1970, which are a day that a calendar has."""
+    datetime.fromtimestamp(float(seconds), UTC)
+    return float(seconds)
+
+
+def _text_of(value: Mapping[str, Any]) -> str:
+    text = value["text"]
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError("a note has a text")
+    return text
 
 
 def embedded(items: Sequence[Incoming], vectors: Vectors) -> int:

@@ -64,7 +64,8 @@ class Upkeep:
         """Delete what was written from a source, by an author or in a run, and return of how many items that was.
 
         An item with several writers goes as soon as one of them fits, with its `history`; one that has said something
-        else since stays, and only what fits leaves its history. Given together, the arguments narrow. When this
+        else since stays, and only what fits leaves its history. What runs and plain puts have written since that holds
+        a text of what is forgotten, of four words or more, goes too. Given together, the arguments narrow. When this
         returns, no text of theirs is left in the memory's files, nor what its embedder keeps of texts in this process;
         their vectors are gone too unless another process is using Chroma, which then drops them with its next batch. A
         digest of each text stays, so that no run keeps it again (`remember_all`). `pointsman.graphs.forgetting` reaches
@@ -72,15 +73,17 @@ class Upkeep:
 
         Args:
             ids: Only these items.
-            source: The source to forget.
+            source: The source to forget; a document goes with all its sections (``cards.md`` for ``cards.md#fees``).
             author: The author to forget.
             run: The run to forget.
             namespace: Only at or below this namespace; alone, all of it.
             tenant: Everything of this tenant.
 
         Raises:
-            ConfigError: If nothing is named, since that would delete the tenant's whole memory.
+            ConfigError: If nothing is named, since that would delete the tenant's whole memory, or a text for a list.
         """
+        if isinstance(ids, str):
+            raise ConfigError("forget takes a list of ids: ids=[...]")
         if not (ids or source or author or run or namespace or tenant):
             raise ConfigError(
                 "forget needs a source, a run or a namespace (or ids, an author, tenant=True): name what to forget"

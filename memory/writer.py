@@ -14,9 +14,9 @@ from langgraph.store.base import PutOp
 
 from .base import Note, Provenance
 from .items import Row, expiry, keyed, row_id, twin_of, written
-from .notes import CapturedPut, merged, texts_of, without_secrets, words_of
+from .notes import CapturedPut, least_trusts, merged, texts_of, without_secrets, words_of
 from .search.words import each_counted, strings_in
-from .storage import forgotten, history, table
+from .storage import forgetting, forgotten, history, table
 from .storage.database import Database
 from .storage.lineage import comes_from
 from .transfer import Incoming, restored
@@ -99,17 +99,16 @@ class Writer:
         with self.database.writing() as db:
             self._check(db)
             now = self.clock()
-            values = [{**note.metadata, "text": note.text} for note in notes]
-            # Not what an agent repeats in a run of what was forgotten.
-            fresh = self._meant(db, values, [captured or bool(note.provenance.run) for note in notes])
+            fresh = self._not_forgotten(db, notes, captured=captured)
+            same = table.twins(db, self.tenant, twins)
             # What is left out supersedes nothing.
-            facts = iter(self._superseding(db, namespace, list(compress(notes, fresh)), now))
+            facts = iter(self._superseding(db, namespace, list(compress(notes, fresh)), same.values(), now))
             notes = [next(facts) if there else note for note, there in zip(notes, fresh, strict=True)]
             slots = [
                 row_id(self.tenant, namespace, twin if note.key is None or not there else note.key)
                 for note, twin, there in zip(notes, twins, fresh, strict=True)
             ]
-            held = table.get(db, self.tenant, slots) | table.twins(db, self.tenant, twins)
+            held = table.get(db, self.tenant, slots) | same
             taken = compress(zip(notes, twins, slots, strict=True), fresh)
             kept = merged(namespace, taken, held.values(), ttl, now)
             for row in kept:
@@ -141,17 +140,7 @@ class Writer:
     def forget(self, namespace: tuple[str, ...], ids: Sequence[str], writer: Mapping[str, str]) -> int:
         """Delete what a writer wrote, and every trace of it in the database's files; see `ChromaStore.forget`."""
         with self.database.writing() as db:
-            numbers = table.chosen(db, self.tenant, namespace, ids, writer)
-            # First what they said before, since deleting an item deletes all its history, whoever wrote it.
-            former = history.forget(db, self.tenant, namespace, ids, writer)
-            forgotten.note_down(db, self.tenant, [value for values in former.values() for value in values])
-            gone = set(former)
-            for some in table.slices(numbers):
-                rows = table.by_seq(db, some).values()
-                forgotten.note_down(db, self.tenant, [row.value for row in rows])
-                gone.update(row.id for row in rows)
-            if numbers:
-                table.delete(db, self.tenant, numbers)
+            gone = forgetting.forget(db, self.tenant, namespace, ids, writer)
             if gone:
                 db.execute("UPDATE state SET purge = 1")
         self.database.truncate_log()
@@ -196,6 +185,11 @@ class Writer:
             _log.warning("%d writes of a run were left out: a person had what they say forgotten", len(gone))
         return [op for op in ops if id(op) not in gone]
 
+    def _not_forgotten(self, db: Connection, notes: Sequence[Note], *, captured: bool) -> list[bool]:
+        """Return which notes are to be kept: not what an agent repeats in a run of what was forgotten."""
+        values = [{**note.metadata, "text": note.text} for note in notes]
+        return self._meant(db, values, [captured or bool(note.provenance.run) for note in notes])
+
     def _meant(self, db: Connection, values: Sequence[Mapping[str, Any]], in_run: Sequence[bool]) -> list[bool]:
         """Return which values are to be kept, and let what is kept on purpose be kept from now on."""
         # Who writes outside a run does so on purpose.
@@ -216,18 +210,30 @@ class Writer:
         if numbers:
             table.delete(db, self.tenant, numbers)
 
-    def _superseding(self, db: Connection, namespace: tuple[str, ...], notes: Sequence[Note], now: float) -> list[Note]:
-        """Give notes on an attribute of a subject the key they share, unless what it replaces is trusted further."""
+    def _superseding(
+        self, db: Connection, namespace: tuple[str, ...], notes: Sequence[Note], same: Iterable[Row], now: float
+    ) -> list[Note]:
+        """Give notes on an attribute of a subject the key they share, unless what it replaces is trusted further.
+
+        Args:
+            db: A connection inside a transaction.
+            namespace: Where they are kept.
+            notes: The notes.
+            same: What says the same as one of them already.
+            now: Seconds since 1970.
+        """
         shared = [keyed(note) for note in notes]
         if all(fact is note for fact, note in zip(shared, notes, strict=True)):
             return shared
         slots = [row_id(self.tenant, namespace, note.key or "") for note in shared]
         held = table.get(db, self.tenant, [*slots, *(i for note in notes for i in note.provenance.lineage)])
         trusts = {row.id: row.trust for row in held.values() if row.live(now)}
+        repeated = least_trusts(row for row in same if row.live(now))
         chosen = []
         for note, fact, slot in zip(notes, shared, slots, strict=True):
             parents = [trusts[i] for i in note.provenance.lineage if i in trusts]
-            trust = min([note.provenance.trust, *parents])
+            said = repeated.get(twin_of(namespace, note.text), note.provenance.trust)
+            trust = min([note.provenance.trust, said, *parents])
             if fact is note or trust >= trusts.get(slot, trust):
                 trusts[slot] = trust
                 chosen.append(fact)

@@ -15,6 +15,9 @@ from .decorator import tool
 __all__ = ["Memory", "memory_tools"]
 
 
+_COPIES = "- and what runs have written since that repeats one of these"
+
+
 class Memory(Protocol):
     """What the tools need of a memory; `pointsman.memory.ChromaStore` fits."""
 
@@ -28,7 +31,7 @@ class Memory(Protocol):
         """Return what lies under an id, or None."""
 
     def forget(self, *, ids: Sequence[str], namespace: tuple[str, ...]) -> int:
-        """Delete what lies under ids within a namespace, from all the memory's files, and return how many that were."""
+        """Delete what lies under ids within a namespace, and what repeats it; return how many items that were."""
 
 
 def memory_tools(memory: Memory, namespace: tuple[str, ...], *, provenance: Callable[[], Any]) -> list[BaseTool]:
@@ -62,11 +65,13 @@ def memory_tools(memory: Memory, namespace: tuple[str, ...], *, provenance: Call
         ids: Annotated[list[str], Field(min_length=1, max_length=100, description="As recall and remember name them.")],
     ) -> str:
         """Delete passages from memory for good, such as what a person wants forgotten. Never for tidying up."""
-        return f"{memory.forget(ids=ids, namespace=namespace)} of {len(set(ids))} passages forgotten"
+        gone = memory.forget(ids=ids, namespace=namespace)
+        return f"{len(set(ids))} passages were named; {gone} are forgotten, with those that repeat one"
 
     def would_go(arguments: Mapping[str, Any]) -> Preview:
         held = [item for one in dict.fromkeys(arguments["ids"]) if (item := memory.item(one))]
-        return Preview("\n".join(f"- {item.id} ({item.source or 'no source'}): {item.text}" for item in held), {})
+        listed = [f"- {item.id} ({item.source or 'no source'}): {item.text}" for item in held]
+        return Preview("\n".join([*listed, _COPIES] if listed else []), {})
 
     return [
         tool(remember, effect="write"),

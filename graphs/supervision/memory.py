@@ -19,6 +19,7 @@ from ...memory.base import Provenance
 __all__ = ["SharedMemory", "recalled", "remember"]
 
 _RECALLED: Final = 4
+_LETTERS: Final = 16_000  # of them all, some four thousand tokens
 
 
 class SharedMemory(BaseStore):
@@ -44,7 +45,7 @@ class SharedMemory(BaseStore):
 
 
 async def recalled(runtime: Runtime, step: Mapping[str, Any], asked: str, *, known: Collection[str]) -> list[Evidence]:
-    """What other agents of this run wrote that bears on a step and was not handed to it.
+    """What other agents of this run wrote that bears on a step and was not handed to it, so far as there is room.
 
     Args:
         runtime: Whose memory it is.
@@ -56,7 +57,13 @@ async def recalled(runtime: Runtime, step: Mapping[str, Any], asked: str, *, kno
     if not run or not step["needs"]:
         return []
     found = await asyncio.to_thread(runtime.store.recall, ("runs", run), asked, limit=_RECALLED)
-    return [Evidence(p.id, p.source, p.text, p.trust) for p in found if p.source.removeprefix("step:") not in known]
+    room, evidence = _LETTERS, []
+    for one in found:
+        # What does not fit is left out whole, since half a result may say something else.
+        if one.source.removeprefix("step:") not in known and len(one.text) <= room:
+            room -= len(one.text)
+            evidence.append(Evidence(one.id, one.source, one.text, one.trust))
+    return evidence
 
 
 async def remember(runtime: Runtime, step: Mapping[str, Any], record: StepRecord) -> None:

@@ -65,7 +65,7 @@ class Column:
             numbers = self._as_numbers()
             fits = np.logical_and.reduce([_COMPARED[name](numbers, operand) for name, operand in condition.items()])
             return np.asarray(fits[codes])
-        asked = json.dumps(condition, sort_keys=True) if isinstance(condition, Mapping) else repr(condition)
+        asked = repr(condition)  # which tells a tuple from a list, as `matches` does, and is there for what is no JSON
         known = self._answers.pop(asked, np.empty(0, np.bool_))
         fresh = [matches(value, condition) for value in self._values[len(known) :]]
         answer = self._answers[asked] = np.concatenate([known, np.array(fresh, np.bool_)])

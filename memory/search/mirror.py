@@ -81,7 +81,7 @@ class Mirror(Arrays):
             condition: A filter on its value.
             indexed: Whether it has a vector; None for all.
             min_trust: Trusted at least so far.
-            sources: From one of these; empty for all.
+            sources: From one of these, or a section of one; empty for all.
             authors: By one of these; empty for all.
             since: Last written then or later, in seconds since 1970.
             until: Last written before then.
@@ -102,9 +102,13 @@ class Mirror(Arrays):
             mask &= rows["updated"] >= since
         if until is not None:
             mask &= rows["updated"] < until
-        for wanted, field, codes in ((sources, "source", self._sources), (authors, "author", self._authors)):
-            if wanted:
-                mask &= np.isin(rows[field], [codes.get(table.encoded(name), -1) for name in wanted])
+        if authors:
+            mask &= np.isin(rows["author"], [self._authors.get(table.encoded(name), -1) for name in authors])
+        if sources:
+            asked = {table.encoded(name)[:-1] for name in sources}
+            parts = [(source[:-1], code) for source, code in self._sources.items()]
+            found = [code for source, code in parts if source in asked or source.partition("#")[0] in asked]
+            mask &= np.isin(rows["source"], found)
         for name, wants in (condition or {}).items():
             mask &= self._column(name).matching(wants, self.count)
         return mask

@@ -16,10 +16,15 @@ _MONTHS = (
     "january february march april may june july august september october november december".split()  # noqa: SIM905
 )
 _DAYS = "monday tuesday wednesday thursday friday saturday sunday".split()  # noqa: SIM905
-_NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "ten": 10}
+_COUNTED = "one two three four five six seven eight nine ten eleven twelve".split()  # noqa: SIM905
+_NUMBERS = {"a": 1, "an": 1, **{word: number for number, word in enumerate(_COUNTED, 1)}}
 _UNITS = {"minute": 60, "hour": 3600, "day": 86_400, "week": 7 * 86_400}
 _MONTH = "|".join(_MONTHS)
-_COUNT = rf"(?P<count>\d{{1,3}}|{'|'.join(_NUMBERS)})"
+# Not the end of "1,000", "2.5", "2-3" or "half an".
+_COUNT = rf"(?<![\w.,-])(?<!half )(?P<count>\d{{1,3}}|{'|'.join(_NUMBERS)})"
+_YEAR = r"(?P<year>(?:19|20)\d\d)(?!-)"
+_BESIDE = re.compile(r"\b(?:before|until|till|after|than|between|except)\s+(?:the\s+|in\s+|on\s+)?$")
+"""Before words of time: another stretch of time is meant than theirs."""
 
 _Window = tuple[datetime, datetime]
 
@@ -27,33 +32,42 @@ _Window = tuple[datetime, datetime]
 def window_in(text: str, now: datetime | None = None) -> _Window | None:
     """Return the stretch of time that a text names first, or None if it names none.
 
-    Read are: today, yesterday; this and last week (from Monday), month, year; the last or past N minutes, hours, days,
-    weeks, months, years; N of them ago; last or on a day of the week; in a month, with a year or without (the last
-    that has begun); in a year; on an ISO date; and since each of these.
+    Read are: today, yesterday, the day before it; this and last week (from Monday), month, year; the last or past N
+    minutes, hours, days, weeks, months, years; N of them ago; last or on a day of the week; in a month, with a year or
+    without (the last that has begun); in a year; on an ISO date; and since each of these. Before or after one is none.
 
     Args:
         text: Such as a question.
-        now: When it is asked, with the zone whose midnight counts; None for now here.
+        now: When it is asked, with the zone whose midnight counts; without one this machine's does. None for now here.
 
     Returns:
-        The first moment, and the first after the last one.
+        The first moment, and the first after the last one; without a zone where ``now`` has none.
     """
-    moment = now or datetime.now().astimezone()
+    moment = now or datetime.now()  # noqa: DTZ005 - the offset of now is not that of another day
     lowered = text.lower()
     found = [(match.start(), -len(match[0]), match, read) for form, read in _FORMS for match in form.finditer(lowered)]
     for *_, match, read in sorted(found, key=lambda each: each[:2]):
+        before = lowered[: match.start()]
+        if _BESIDE.search(before):
+            continue
         try:
             start, end = read(match, moment)
+            if re.search(r"\bsince\s*$", before) or match[0].startswith("since"):
+                end = max(end, _soon(moment), key=datetime.timestamp)
         except (ValueError, OverflowError):  # the 31st of February, or a year that no calendar has
             continue
-        since = re.search(r"\bsince\s*$", lowered[: match.start()]) or match[0].startswith("since")
-        return start, max(end, _soon(moment)) if since else end
+        return (start, end) if now else (start.astimezone(), end.astimezone())
     return None
+
+
+def _moved(moment: datetime, seconds: float) -> datetime:
+    """Return a moment that lies so far on, whatever clocks did meanwhile."""
+    return datetime.fromtimestamp(moment.timestamp() + seconds, moment.tzinfo)
 
 
 def _soon(now: datetime) -> datetime:
     """Return the end of what lasts until now, so that what is written at this moment counts."""
-    return now + timedelta(seconds=1)
+    return _moved(now, 1)
 
 
 def _midnight(moment: datetime) -> datetime:
@@ -67,7 +81,7 @@ def _month(year: int, month: int, now: datetime) -> datetime:
 
 
 def _day(match: re.Match[str], now: datetime) -> _Window:
-    start = _midnight(now) - timedelta(days=match["day"] == "yesterday")
+    start = _midnight(now) - timedelta(days=match["day"].endswith("yesterday") + ("before" in match["day"]))
     return start, start + timedelta(days=1)
 
 
@@ -84,6 +98,8 @@ def _period(match: re.Match[str], now: datetime) -> _Window:
 def _back(match: re.Match[str], now: datetime) -> datetime:
     unit, number = match["unit"], match["count"]
     count = _NUMBERS[number] if number in _NUMBERS else int(number)
+    if unit in ("minute", "hour"):
+        return _moved(now, -count * _UNITS[unit])
     if unit in _UNITS:
         return now - timedelta(seconds=count * _UNITS[unit])
     months = count * (12 if unit == "year" else 1)
@@ -98,7 +114,7 @@ def _until_now(match: re.Match[str], now: datetime) -> _Window:
 def _ago(match: re.Match[str], now: datetime) -> _Window:
     start = _back(match, now)
     if match["unit"] in ("minute", "hour"):
-        return start, start + timedelta(seconds=_UNITS[match["unit"]])
+        return start, _moved(start, _UNITS[match["unit"]])
     if match["unit"] == "day":
         return _midnight(start), _midnight(start) + timedelta(days=1)
     if match["unit"] == "week":
@@ -134,13 +150,13 @@ def _date(match: re.Match[str], now: datetime) -> _Window:
 _FORMS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], datetime], _Window]], ...] = tuple(
     (re.compile(rf"\b{form}\b"), read)
     for form, read in (
-        (r"(?P<day>today|yesterday)", _day),
+        (r"(?P<day>today|(?:day\s+before\s+)?yesterday)", _day),
         (r"(?P<which>this|last|previous)\s+(?P<unit>week|month|year)", _period),
         (rf"(?:last|past)\s+{_COUNT}\s+(?P<unit>minute|hour|day|week|month|year)s?", _until_now),
         (rf"{_COUNT}\s+(?P<unit>minute|hour|day|week|month|year)s?\s+ago", _ago),
-        (rf"(?:last|on)\s+(?P<day>{'|'.join(_DAYS)})", _weekday),
-        (rf"(?:in|during|since)\s+(?P<month>{_MONTH})(?:,?\s+(?:of\s+)?(?P<year>(?:19|20)\d\d))?", _named_month),
-        (r"(?:in|during|since)\s+(?P<year>(?:19|20)\d\d)", _named_year),
+        (rf"(?:last|on|since)\s+(?P<day>{'|'.join(_DAYS)})", _weekday),
+        (rf"(?:in|during|since)\s+(?P<month>{_MONTH})(?:,?\s+(?:of\s+)?{_YEAR})?", _named_month),
+        (rf"(?:in|during|since)\s+{_YEAR}", _named_year),
         (r"(?P<year>(?:19|20)\d\d)-(?P<month>\d\d)-(?P<day>\d\d)", _date),
     )
 )

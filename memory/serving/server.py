@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import logging
 import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -29,6 +30,8 @@ METHODS = frozenset(
     }
 )
 """The methods of a memory that can be asked for."""
+
+_log = logging.getLogger(__name__)
 
 _MOST_BYTES = 256 * 1024 * 1024
 _END_SECONDS = 10.0
@@ -98,6 +101,10 @@ class _Desk:
         except tuple(ERRORS.values()) as error:
             name = next(name for name, kind in ERRORS.items() if type(error) is kind or isinstance(error, kind))
             return _said(400, name, str(error))
+        except (AttributeError, LookupError, OverflowError) as error:
+            # As from a number where a text belongs.
+            _log.info("%s was asked with what it does not take", method, exc_info=True)
+            return _said(400, "TypeError", f"{method} does not take these arguments: {error!r}")
 
     def _store_of(self, request: web.Request) -> _Served | None:
         shown = request.headers.get("authorization", "").encode("utf-8", "surrogateescape")

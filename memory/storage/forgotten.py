@@ -12,12 +12,13 @@ from hashlib import blake2b
 from html import unescape
 from sqlite3 import Connection
 from typing import Any, NamedTuple
+from unicodedata import category, normalize
 
 from ..items import text_of
 from ..search.words import strings_in
 from . import table
 
-__all__ = ["SCHEMA", "lift", "met", "note_down", "repeats"]
+__all__ = ["SCHEMA", "Told", "lift", "met", "note_down", "repeats"]
 
 SCHEMA = """
 ALTER TABLE state ADD COLUMN salt BLOB;
@@ -32,8 +33,14 @@ CREATE TABLE forgotten (
 _OPENING = 8  # words by which a text is looked for inside others
 _PART = 4  # words from which on a text counts as forgotten inside another one too; a shorter one stands everywhere
 
-_WORD = re.compile(r"\w+")
-_ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # what Chinese and Japanese write without spaces
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+_LETTER = re.compile(f"[{_UNSPACED}]")
+_WORD_BEFORE = re.compile(r"\w+")
+_UNSEEN = ("Mn", "Me", "Cf")  # accents and the like, soft hyphens, joiners
+_ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_QUOTED = 3  # how often JSON may quote JSON
+_TAG = re.compile(r"<[^<>]*>")
 
 _Digest = tuple[int, bytes]
 
@@ -49,7 +56,7 @@ def note_down(db: Connection, tenant: str, values: Iterable[Mapping[str, Any]]) 
     salt = _salt(db)
     quoted = [_words(text_of(value)) for value in values]
     inner = [_words(text) for value in values for text in strings_in(value)]
-    listed = [words for words in quoted if words] + [words for words in inner if len(words) >= _PART]
+    listed = [words for words in quoted if words] + [words for words in inner if _tells(words)]
     db.executemany(
         "INSERT OR IGNORE INTO forgotten VALUES (?, ?, ?, ?, ?)",
         [
@@ -65,7 +72,7 @@ def note_down(db: Connection, tenant: str, values: Iterable[Mapping[str, Any]]) 
 def met(db: Connection, tenant: str, texts: Sequence[str]) -> list[bool]:
     """Return of each text whether it is, or from four words on holds, one that was forgotten.
 
-    Letter case, punctuation and white space do not count, nor how HTML and JSON write a character.
+    Letter case, accents, punctuation and white space do not count, nor how HTML and JSON write a character, nor tags.
 
     Args:
         db: A connection.
@@ -96,6 +103,38 @@ def lift(db: Connection, tenant: str, values: Iterable[Mapping[str, Any]]) -> No
         "DELETE FROM forgotten WHERE tenant = ? AND words = ? AND whole = ?",
         [(table.encoded(tenant), *digest) for digest in found],
     )
+
+
+class Told:
+    """Texts that are being forgotten, to be found where they were written again since.
+
+    Args:
+        values: The values that hold them, each with when it was first written, in seconds since 1970.
+    """
+
+    def __init__(self, values: Iterable[tuple[Mapping[str, Any], float]]) -> None:
+        self._openings: dict[tuple[str, ...], list[tuple[list[str], float]]] = {}
+        self.since = float("inf")
+        for value, since in values:
+            self.since = min(self.since, since)
+            for words in map(_words, _said(value)):
+                if _tells(words):
+                    self._openings.setdefault(tuple(words[:_OPENING]), []).append((words, since))
+        self._first = {opening[0] for opening in self._openings}
+        self._lengths = {len(opening) for opening in self._openings}
+
+    def stands_in(self, value: Mapping[str, Any], written: float) -> bool:
+        """Whether one of the texts, of four words or more, stands in a value that was written then."""
+        return any(self._stands(words, written) for text in _said(value) for words in _readings(text))
+
+    def _stands(self, words: Sequence[str], written: float) -> bool:
+        return any(
+            written >= since and words[place : place + len(whole)] == whole
+            for place, word in enumerate(words)
+            if word in self._first
+            for length in self._lengths
+            for whole, since in self._openings.get(tuple(words[place : place + length]), ())
+        )
 
 
 def _said(value: Mapping[str, Any]) -> list[str]:
@@ -135,21 +174,41 @@ class _Look(NamedTuple):
 
 
 def _stands(salt: bytes, words: Sequence[str], place: int, count: int, whole: bytes) -> bool:
-    if count < _PART and count != len(words):
-        return False
     part = words[place : place + count]
-    return len(part) == count and _digest(salt, part) == whole
+    return len(part) == count and (count == len(words) or _tells(part)) and _digest(salt, part) == whole
 
 
 def _readings(text: str) -> Iterator[list[str]]:
-    """Yield the words of a text, and those it has if it is JSON that quotes another."""
-    yield _words(text)
-    if "\\" in text:
-        yield _words(_ESCAPED.sub(lambda found: chr(int(found[1], 16)) if found[1] else " ", text))
+    """Yield the words of a text, and those it has if it is JSON that quotes another, or HTML."""
+    forms = [text]
+    while "\\" in forms[-1] and len(forms) <= _QUOTED:
+        forms.append(_ESCAPED.sub(_unescaped, forms[-1]))
+    for form in forms:
+        yield _words(form)
+        if "<" in form:
+            yield _words(_TAG.sub(" ", form))
+    # As words were told apart when what was forgotten until then was noted down.
+    if not text.isascii() or "_" in text:
+        yield _WORD_BEFORE.findall(unescape(text).casefold())
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    if found[1]:
+        return chr(int(found[1], 16))
+    return "\\" if found[2] == "\\" else " "
+
+
+def _tells(words: Sequence[str]) -> bool:
+    """Whether words are enough to be one text's own; two letters of what is written without spaces count as a word."""
+    letters = sum(_LETTER.match(word) is not None for word in words)
+    return len(words) - letters / 2 >= _PART
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(unescape(text).casefold())
+    text = unescape(text)
+    if not text.isascii():
+        text = "".join(letter for letter in normalize("NFKD", text) if category(letter) not in _UNSEEN)
+    return _WORD.findall(text.casefold())
 
 
 def _digest(salt: bytes, words: Sequence[str]) -> bytes:

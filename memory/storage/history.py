@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from sqlite3 import Connection
 from typing import Any
@@ -27,6 +27,7 @@ UPDATE items SET twin = twin_of(namespace, value) WHERE twin <> '';
 """``indexed`` names the parts of a value that have vectors, where it is not all of it as one text; ``twin_of`` is that
 of `pointsman.memory.items`, which took texts for one only if they were the same in every letter before."""
 
+_COLUMNS = "value, writers, trust, written, replaced"
 _MOST = 100  # versions of an item
 
 
@@ -61,13 +62,9 @@ def ended(row: Row, now: float) -> Version:
 def of(db: Connection, tenant: str, ids: Iterable[str]) -> dict[str, list[Version]]:
     """Return what items said before, oldest first, by their ids; none for one that always said the same."""
     found: dict[str, list[Version]] = {}
-    columns = "id, value, writers, trust, written, replaced"
-    query = f"SELECT {columns} FROM history WHERE tenant = ? AND id IN (??) ORDER BY place"  # noqa: S608 - our own words
-    wanted = list(dict.fromkeys(ids))
-    for item_id, value, writers, trust, written, replaced in table.each(db, query, wanted, table.encoded(tenant)):
-        by = tuple(map(Provenance.of, json.loads(writers)))
-        version = Version(json.loads(value), by, Trust(trust), written, replaced)
-        found.setdefault(item_id, []).append(version)
+    query = f"SELECT id, {_COLUMNS} FROM history WHERE tenant = ? AND id IN (??) ORDER BY place"  # noqa: S608 - our own words
+    for item_id, *values in table.each(db, query, list(dict.fromkeys(ids)), table.encoded(tenant)):
+        found.setdefault(item_id, []).append(_version(values))
     return found
 
 
@@ -91,28 +88,27 @@ def add(db: Connection, tenant: str, namespace: Sequence[str], item_id: str, ver
 
 
 def forget(
-    db: Connection, tenant: str, namespace: Sequence[str], ids: Sequence[str], writer: Mapping[str, str]
-) -> dict[str, list[dict[str, Any]]]:
-    """Delete the versions that a writer wrote; the arguments are those of `table.chosen`.
+    db: Connection, tenant: str, namespace: Sequence[str], goes: Callable[[str, Version], bool]
+) -> list[tuple[str, Version]]:
+    """Delete versions of items, and return each with the id of its item.
 
-    Returns:
-        What they said, by the ids of their items.
+    Args:
+        db: A connection inside a transaction.
+        tenant: Whose items.
+        namespace: At or below it.
+        goes: Says of an item's id and a version whether that is to be deleted.
     """
     found = db.execute(
-        "SELECT place, id, namespace, value, writers FROM history WHERE tenant = ?", (table.encoded(tenant),)
+        f"SELECT place, id, namespace, {_COLUMNS} FROM history WHERE tenant = ?",  # noqa: S608 - our own words
+        (table.encoded(tenant),),
     ).fetchall()
     gone = [
-        (place, item_id, json.loads(value))
-        for place, item_id, where, value, writers in found
-        if (not ids or item_id in ids)
-        and json.loads(where)[: len(namespace)] == list(namespace)
-        and any(all(one[name] == text for name, text in writer.items()) for one in json.loads(writers))
+        (place, item_id, version)
+        for place, item_id, where, *values in found
+        if json.loads(where)[: len(namespace)] == list(namespace) and goes(item_id, version := _version(values))
     ]
     db.executemany("DELETE FROM history WHERE place = ?", [(place,) for place, *_ in gone])
-    values: dict[str, list[dict[str, Any]]] = {}
-    for _, item_id, value in gone:
-        values.setdefault(item_id, []).append(value)
-    return values
+    return [(item_id, version) for _, item_id, version in gone]
 
 
 def _insert(db: Connection, tenant: str, namespace: Sequence[str], item_id: str, versions: Sequence[Version]) -> None:
@@ -128,3 +124,9 @@ def _insert(db: Connection, tenant: str, namespace: Sequence[str], item_id: str,
             for version in versions
         ],
     )
+
+
+def _version(values: Sequence[Any]) -> Version:
+    value, writers, trust, written, replaced = values
+    by = tuple(map(Provenance.of, json.loads(writers)))
+    return Version(json.loads(value), by, Trust(trust), written, replaced)

@@ -30,14 +30,6 @@ CROSS JOIN lineage ON lineage.tenant = :tenant AND lineage.parent = parent.id
 CROSS JOIN items AS child ON child.id = lineage.child
 WHERE child.trust > parent.trust GROUP BY child.id
 """
-_ANCESTRY = """
-WITH RECURSIVE above (id, depth) AS (
-    SELECT :id, 0
-    UNION SELECT lineage.parent, above.depth + 1
-        FROM above CROSS JOIN lineage ON lineage.tenant = :tenant AND lineage.child = above.id
-    WHERE above.depth < :most
-) SELECT id, min(depth) FROM above GROUP BY id ORDER BY min(depth), id
-"""
 
 
 def settle(db: Connection, tenant: str, version: int, fresh: Sequence[tuple[str, Sequence[str]]]) -> None:
@@ -100,5 +92,12 @@ def ancestry(db: Connection, tenant: str, item_id: str, *, most: int = 1000) -> 
         item_id: The item.
         most: How many steps to follow.
     """
-    found: list[tuple[str, int]] = db.execute(_ANCESTRY, {"tenant": tenant, "id": item_id, "most": most}).fetchall()
-    return found
+    above: dict[str, list[str]] = {}
+    for child, parent in db.execute(_ABOVE, {"tenant": tenant, "ids": json.dumps([item_id])}):
+        above.setdefault(child, []).append(parent)
+    # Level by level: through a lineage that branches and meets again, paths are many times as many as items.
+    steps, level = {item_id: 0}, [item_id]
+    for step in range(1, most + 1):
+        level = list({parent for one in level for parent in above.get(one, ())}.difference(steps))
+        steps.update(dict.fromkeys(level, step))
+    return sorted(steps.items(), key=lambda found: (found[1], found[0]))

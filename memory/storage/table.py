@@ -31,6 +31,7 @@ __all__ = [
     "mark",
     "marked",
     "next_version",
+    "of_runs",
     "paths",
     "put",
     "refresh",
@@ -44,6 +45,7 @@ _T = TypeVar("_T")
 _BATCH = 500  # below the number of parameters that every build of SQLite takes
 _TRUSTS = tuple(sorted(Trust))
 _RANK = {trust: rank for rank, trust in enumerate(_TRUSTS)}
+_WRITER = {"source": "(source = ? OR substr(source, 1, ?) = ?)", "author": "author = ?", "run": "run = ?"}
 _COLUMNS = "seq, id, namespace, key, value, created, updated, ttl, expires, twin, vectors, trust"
 
 
@@ -131,14 +133,17 @@ def by_trust(db: Connection, tenant: str, now: float) -> dict[str, int]:
 
 
 def beyond(db: Connection, tenant: str, most: int) -> list[int]:
-    """Return the numbers of a tenant's items that are too many, but for those of the last change.
+    """Return the numbers of a tenant's items that are too many, but for the last one that was written.
 
-    The least trusted come first, so that a flood of untrusted text pushes out none but its like, then the oldest.
+    The least trusted come first, so that a flood of untrusted text pushes out none but its like, one item apart; then
+    what was there before the last change, and of that the oldest.
     """
     (count,) = db.execute("SELECT count(*) FROM items WHERE tenant = ?", (encoded(tenant),)).fetchone()
     found = db.execute(
-        "SELECT seq FROM items WHERE tenant = ? AND version < ? ORDER BY trust, updated, seq LIMIT ?",
-        (encoded(tenant), version(db), max(count - most, 0)),
+        "SELECT seq FROM items WHERE tenant = :tenant AND seq IS NOT "
+        "(SELECT max(seq) FROM items WHERE tenant = :tenant AND content = :now) "
+        "ORDER BY trust, content = :now, updated, seq LIMIT :many",
+        {"tenant": encoded(tenant), "now": version(db), "many": max(count - most, 0)},
     )
     return [seq for (seq,) in found]
 
@@ -200,22 +205,47 @@ def chosen(
         tenant: Whose items.
         namespace: The namespace.
         ids: Only these; empty for all.
-        writer: What holds of one and the same writer: ``source``, ``author``, ``run``.
+        writer: What holds of one and the same writer: ``source`` (and its sections), ``author``, ``run``.
     """
-    path = encoded(namespace)
-    where: list[str] = ["tenant = ?"]
-    values: list[Any] = [encoded(tenant)]
-    if namespace:
-        below = path[:-1] + ", "
-        where.append("(namespace = ? OR substr(namespace, 1, ?) = ?)")
-        values += [path, len(below), below]
+    where, values = _under(tenant, namespace)
     if writer:
-        fits = " AND ".join(f"{name} = ?" for name in writer)
-        where.append(f"seq IN (SELECT seq FROM writers WHERE {fits})")  # noqa: S608 - our own words
-        values += [encoded(text) for text in writer.values()]
-    query = f"SELECT seq FROM items WHERE {' AND '.join(where)}"  # noqa: S608 - our own words
+        fits = " AND ".join(_WRITER[name] for name in writer)
+        where += f" AND seq IN (SELECT seq FROM writers WHERE {fits})"  # noqa: S608 - our own words
+        for name, text in writer.items():
+            section = encoded(text + "#")[:-1]
+            values += [encoded(text), *([len(section), section] if name == "source" else [])]
+    query = f"SELECT seq FROM items WHERE {where}"  # noqa: S608 - our own words
     found = each(db, f"{query} AND id IN (??)", ids, *values) if ids else db.execute(query, values)
     return [seq for (seq,) in found]
+
+
+def of_runs(
+    db: Connection, tenant: str, namespace: Sequence[str], since: float
+) -> Iterator[tuple[int, str, dict[str, Any], float]]:
+    """Yield number, id, value and last writing of items that nobody wrote outside a run, so far as that is known.
+
+    Args:
+        db: A connection.
+        tenant: Whose items.
+        namespace: At or below it.
+        since: Written then or later, in seconds since 1970.
+    """
+    where, values = _under(tenant, namespace)
+    found = db.execute(
+        f"SELECT seq, id, value, updated FROM items WHERE {where} AND updated >= ? AND NOT EXISTS "  # noqa: S608 - our own words
+        "(SELECT 1 FROM writers WHERE writers.seq = items.seq AND run = ? AND author <> ?)",
+        (*values, since, encoded(""), encoded(Provenance.unknown().author)),
+    )
+    yield from ((seq, item_id, json.loads(value), updated) for seq, item_id, value, updated in found)
+
+
+def _under(tenant: str, namespace: Sequence[str]) -> tuple[str, list[Any]]:
+    """Return what holds of items of a tenant at or below a namespace, and its values."""
+    if not namespace:
+        return "tenant = ?", [encoded(tenant)]
+    path = encoded(namespace)
+    below = path[:-1] + ", "
+    return "tenant = ? AND (namespace = ? OR substr(namespace, 1, ?) = ?)", [encoded(tenant), path, len(below), below]
 
 
 def put(db: Connection, tenant: str, fresh: Sequence[tuple[Row, Entry]]) -> None:

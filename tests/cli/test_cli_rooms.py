@@ -94,6 +94,8 @@ def test_the_memory_can_be_filled_searched_listed_and_made_to_forget(pointsman: 
     assert pointsman("memory", "list").stdout.split() == ["team/hours"]
     refused = pointsman("memory", "forget")
     assert (refused.exit_code, "name what to forget" in refused.stderr) == (2, True)
+    Path("bare.md").write_text("# A title\r## A heading\r", encoding="utf-8")
+    assert "has no text to keep" in pointsman("memory", "add", "bare.md").stderr
     missing = pointsman("memory", "add", "nothing.md")
     assert (missing.exit_code, missing.stderr) == (2, "error: nothing.md: there is no such file or folder\n")
 

@@ -85,6 +85,18 @@ async def test_a_step_recalls_four_results_that_it_was_not_handed(runtime: Make)
         assert await recalled(home, alone, "Where are the parcels?", known=()) == []
 
 
+async def test_a_step_recalls_no_more_than_there_is_room_for(runtime: Make) -> None:
+    home, last = runtime(), {"id": "last", "needs": ["s1"]}
+    with run_scope(home, "flow"):
+        for number, length in enumerate([400_000, 9_000, 8_000, 100], 1):
+            record = StepRecord(f"s{number}", "one", None, "low", f"Parcel {number} is at the Cam".ljust(length, "."))
+            await remember(home, last | {"needs": []}, record)
+        found = await recalled(home, last, "Where are the parcels?", known=())
+    assert len(found) >= 2
+    assert sum(len(one.text) for one in found) <= 16_000
+    assert "step:s4" in {one.source for one in found}
+
+
 async def test_an_agent_of_a_class_of_the_users_own_is_made_anew_for_each_run(
     runtime: Make, simulator: Simulator
 ) -> None:

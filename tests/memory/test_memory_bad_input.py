@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,18 @@ except Exception as error:
 """
 
 
+NOT_THAT: list[dict[str, Any]] = [
+    {"author": None},
+    {"author": 5},
+    {"run": None},
+    {"model": {}},
+    {"trust": "god"},
+    {"lineage": (5,)},
+    {"span": (1.5, None)},
+]
+"""What a type checker would have refused in a provenance."""
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ChromaStore]:
     with ChromaStore(tmp_path / "m", HashingEmbedder()) as store:
@@ -89,6 +102,40 @@ def test_nan_as_a_time_to_live_is_refused_and_nothing_is_kept(store: ChromaStore
     with pytest.raises(ValueError, match="not NaN"):
         store.remember(("n",), "x", provenance=BY, ttl=math.nan)
     assert store.search(()) == []
+
+
+@pytest.mark.parametrize("part", NOT_THAT, ids=str)
+def test_a_provenance_that_nobody_could_read_is_refused_and_searches_go_on(
+    store: ChromaStore, part: dict[str, Any]
+) -> None:
+    kept = store.remember(("n",), "the depot opens", provenance=BY)
+    (told,) = store.exported()
+    with pytest.raises((TypeError, ValueError)):
+        store.remember(("n",), "another text", provenance=replace(BY, **part))
+    with pytest.raises(ConfigError, match="is no item of a memory"):
+        store.restore([{**told, "writers": [{**told["writers"][0], **part}]}], trusted=True)
+    assert [item.id for item in store.recall((), "depot")] == [kept]
+
+
+@pytest.mark.parametrize("seconds", [math.inf, -math.inf, math.nan, 1e300, -1e15])
+@pytest.mark.parametrize("name", ["created", "updated", "written", "replaced"])
+def test_a_time_that_no_calendar_has_is_no_item_of_an_import(store: ChromaStore, name: str, seconds: float) -> None:
+    for text in ("the depot opens at six", "the depot opens at seven"):
+        store.remember(("n",), text, provenance=BY, key="k")
+    (told,) = store.exported()
+    (told["history"][0] if name in ("written", "replaced") else told)[name] = seconds
+    store.delete(("n",), "k")
+    with pytest.raises(ConfigError, match="is no item of a memory"):
+        store.restore([told])
+    assert store.search(("n",)) == []
+
+
+@pytest.mark.parametrize("text", [5, None, " "])
+def test_a_note_without_a_text_is_no_item_of_an_import(store: ChromaStore, text: Any) -> None:
+    store.remember(("n",), "the depot opens at six", provenance=BY)
+    (told,) = store.exported()
+    with pytest.raises(ConfigError, match="is no item of a memory"):
+        store.restore([{**told, "value": {"text": text}}])
 
 
 def test_lone_surrogates_come_back_in_every_place(store: ChromaStore) -> None:

@@ -48,6 +48,31 @@ def test_sections_are_cited_by_file_heading_and_line() -> None:
         assert "\n".join(lines[chunk.first_line - 1 : chunk.last_line]) == chunk.text
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_lines_may_end_as_other_systems_end_them(end: str) -> None:
+    assert split_document(DOCUMENT.replace("\n", end), "cards.md") == split_document(DOCUMENT, "cards.md")
+
+
+def test_code_is_fenced_until_a_fence_as_long_and_headings_in_it_are_none() -> None:
+    text = "## A\n````md\n```\n## in code\n``` \n## in code too\n````\n## B\n~~~\n~~~ sh\n## in code\n~~~~\n## C\nEnd."
+    assert [chunk.source for chunk in split_document(text, "a.md")] == ["a.md#a", "a.md#b", "a.md#c"]
+
+
+def test_no_two_sections_have_one_anchor() -> None:
+    text = "".join(f"## {title}\n\n{place}\n\n" for place, title in enumerate(["Same", "Same", "Same-1", "Same"]))
+    anchors = [chunk.source.partition("#")[2] for chunk in split_document(text, "a.md")]
+    assert anchors == ["same", "same-1", "same-1-1", "same-2"]
+
+
+def test_sentences_without_spaces_between_them_are_cut_apart() -> None:
+    text = "店は六時に開く。「閉店は？」八時だ！"
+    assert [c.text for c in split_document(text, "a.md", max_chars=9)] == [
+        "店は六時に開く。",
+        "「閉店は？」",
+        "八時だ！",
+    ]
+
+
 def test_long_sections_are_cut_at_sentence_ends() -> None:
     text = '## A\nFirst one. Second (really!) Third "is it?" Fourth\n\nFifth'
     assert [c.text for c in split_document(text, "a.md", max_chars=27)] == [

@@ -51,10 +51,44 @@ def test_conversations_are_read_turn_by_turn_with_their_dates(tmp_path: Path) ->
     assert report["without_neighbours"] == {"recall@5": 0.5, "recall@10": 0.5}
 
 
-@pytest.mark.parametrize("text", ["not json", '{"key": 1}', "[1]", "", '{"question": "a", "answers": ["b"]}'])
-def test_a_file_of_another_shape_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+def test_two_items_that_say_the_same_are_both_found_by_their_keys(tmp_path: Path) -> None:
+    file = tmp_path / "own.jsonl"
+    asked = {"question": "lost cards", "answers": ["cards", "twin"]}
+    file.write_text("\n".join(map(json.dumps, [*ITEMS, {**ITEMS[0], "key": "twin"}, asked])))
+    assert evaluate(file, HashingEmbedder())["recall@5"] == 1.0
+
+
+def test_a_byte_order_mark_and_odd_ends_of_lines_inside_a_text_do_no_harm(tmp_path: Path) -> None:
+    file = tmp_path / "own.jsonl"
+    odd = {"key": "odd", "text": "Whales\u2028swim\x85here."}
+    lines = [json.dumps(line, ensure_ascii=False) for line in (odd, {"question": "whales", "answers": ["odd"]})]
+    file.write_bytes("\r\n".join(lines).encode("utf-8-sig"))
+    assert evaluate(file, HashingEmbedder())["recall@5"] == 1.0
+
+
+WHOLE = "\n".join(map(json.dumps, [*ITEMS, *QUESTIONS]))
+
+
+ZIPPED = gzip.compress(WHOLE.encode(), mtime=0)
+BAD_LINES = {
+    **{f"the text {text!r}": {"key": "k", "text": text} for text in ("", 5, None)},
+    **{f"the answers {answers!r}": {"question": "a", "answers": answers} for answers in ([], "cards", 5)},
+    "a question that is a number": {"question": 5, "answers": ["cards"]},
+}
+BAD_FILES = {
+    **{text: text.encode() for text in ("not json", '{"key": 1}', "[1]", "", '{"question": "a", "answers": ["b"]}')},
+    "nested without end": b"[" * 100_000,
+    "cut off": ZIPPED[:-9],
+    "no gzip": b"\x1f\x8b" + bytes(99),
+    "overwritten": ZIPPED[:40] + bytes(400),
+    **{name: f"{json.dumps(line)}\n{WHOLE}".encode() for name, line in BAD_LINES.items()},
+}
+
+
+@pytest.mark.parametrize("data", BAD_FILES.values(), ids=BAD_FILES)
+def test_a_file_of_another_shape_is_refused_in_one_line(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "file"
-    file.write_text(text)
+    file.write_bytes(data)
     with pytest.raises(ConfigError) as refused:
         evaluate(file, HashingEmbedder())
     assert "\n" not in str(refused.value)

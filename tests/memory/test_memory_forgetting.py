@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from langgraph.store.base import BaseStore, PutOp
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Trust
 from pointsman.memory import ChromaStore, HashingEmbedder, Note, Provenance
+from pointsman.memory.storage import forgotten
 from pointsman.tools.memory import memory_tools
 
 SECRET = "The merger with Contoso closes on Friday."
@@ -98,6 +102,8 @@ def test_the_arguments_narrow_and_hold_of_one_writer(tmp_path: Path) -> None:
         assert store.forget(author="bob", run="run-2") == 1
         with pytest.raises(ConfigError, match="name what to forget"):
             store.forget()
+        with pytest.raises(ConfigError, match="a list of ids"):
+            store.forget(ids="none")
 
 
 AGAIN = [
@@ -106,6 +112,10 @@ AGAIN = [
     f"Found in the mail: {SECRET} Nothing else.",
     '<p>The merger&#32;with Contoso closes on "Friday"</p>',
     '{"said": "\\nThe merger with Contoso closes on Friday"}',
+    json.dumps(json.dumps({"said": f'"{SECRET}" \u00e9'})),
+    "<p>The merger with <b>Contoso</b> closes on Friday</p>",
+    "The _merger_ with Contoso closes on Fri\u00add\u200bay",
+    "\uff34he merger with Contoso closes on Friday",
 ]
 
 
@@ -121,6 +131,93 @@ def test_what_was_forgotten_is_not_kept_again_by_who_meets_it_in_a_run(tmp_path:
         assert [bool(store.item(i)) for i in ids] == [True, False, True]
         assert {item.text for item in store.recall((), "merger Contoso Friday cards")} == {other, KEPT}
         assert store.was_forgotten([text, other]) == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "again"),
+    [
+        ("Der Café-Schlüssel liegt unter dem Topf", normalize("NFD", "Der Café-Schlüssel liegt unter dem Topf")),
+        ("箱の中に鍵がある", "彼は「箱の中に鍵がある」と言った。"),
+    ],
+)
+def test_a_text_of_other_letters_is_known_again_however_it_is_written(text: str, again: str) -> None:
+    with ChromaStore(None, HashingEmbedder()) as store:
+        store.remember(("kb",), text, provenance=by("mail"))
+        store.forget(source="mail")
+        assert store.was_forgotten([again, "彼は箱の中だと言った。"]) == [True, False]
+
+
+def test_a_few_letters_without_spaces_are_no_text_of_their_own_inside_another() -> None:
+    with ChromaStore(None, HashingEmbedder()) as store:
+        store.remember(("kb",), "注文完了", provenance=by("mail"))
+        store.forget(source="mail")
+        assert store.was_forgotten(["注文完了", "昨日の注文完了の知らせ"]) == [True, False]
+
+
+def test_what_was_forgotten_before_words_were_told_apart_so_is_known_still() -> None:
+    with ChromaStore(None, HashingEmbedder()) as store:
+        with store._database.writing() as db, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(forgotten, "_words", lambda text: re.findall(r"\w+", text.casefold()))
+            forgotten.note_down(db, "default", [{"text": "Der alte Schlüssel heißt my_key_2"}])
+        assert store.was_forgotten(["der alte schlüssel heißt my_key_2"]) == [True]
+
+
+COPIES = 3
+
+
+def with_copies(store: ChromaStore) -> set[str]:
+    """Have runs and others write of a text; return the ids of what is not the runs' or was there before."""
+    told = f"The page says: {SECRET} So be quick."
+    others = {
+        store.remember(("runs", "0"), f"{told} I knew.", provenance=by(run="run-0")),
+        store.remember(("kb",), KEPT, provenance=by("cards.md")),
+        store.id_of(("runs", "9"), "2"),
+    }
+    filled(store)
+    of_run = by("step:1", "clerk", "run-9")
+    store.remember(("runs", "9"), told, provenance=of_run)
+    store.put(("notes",), "plain", {"of": [{"a": told}]})
+    for text in (f"{told} Now.", "Nothing of it."):
+        store.remember(("runs", "9"), text, provenance=of_run, key="2")
+    return others | {store.remember(("kb",), f"Mine: {SECRET}", provenance=Provenance("", "ann", "", Trust.USER))}
+
+
+def test_what_runs_wrote_of_it_since_is_forgotten_with_it(tmp_path: Path) -> None:
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        others = with_copies(store)
+        assert store.forget(source="mail://contoso") == 1 + COPIES
+        assert {store.id_of(item.namespace, item.key) for item in store.search((), limit=99)} == others
+        assert len(store.history(store.id_of(("runs", "9"), "2"))) == 1
+
+
+def test_what_is_forgotten_in_a_namespace_stays_elsewhere(tmp_path: Path) -> None:
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        others = with_copies(store)
+        assert store.forget(source="mail://contoso", namespace=("kb",)) == 1
+        assert len(store.search((), limit=99)) == len(others) + COPIES - 1
+
+
+def test_no_byte_is_left_where_only_runs_wrote_of_it(tmp_path: Path) -> None:
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        filled(store)
+        store.remember(("runs", "9"), f"It says: {SECRET}", provenance=by(run="run-9"))
+        store.put(("notes",), "plain", {"of": f"It says: {SECRET}"})
+        store.forget(source="mail://contoso")
+        assert traces(tmp_path, b"Contoso") == []
+
+
+def test_sections_are_forgotten_and_recalled_with_their_document(tmp_path: Path) -> None:
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        texts = {"cards.md#fees": KEPT, "cards.md": "Cards are free.", "cards.md.old": "Cards cost a lot."}
+        for source, text in texts.items():
+            store.remember(("kb",), text, provenance=by(source))
+        store.remember(("kb",), "The fee of cards was ten.", provenance=by("cards.md#fees"), key="k")
+        store.remember(("kb",), "Said by somebody else.", provenance=by("mail"), key="k")
+        found = store.recall(("kb",), "cards", sources=["cards.md"])
+        assert {item.source for item in found} == {"cards.md#fees", "cards.md"}
+        assert store.forget(source="cards.md") == 3
+        assert {item.value["text"] for item in store.search(("kb",))} == {"Cards cost a lot.", "Said by somebody else."}
+        assert len(store.history(store.id_of(("kb",), "k"))) == 1
 
 
 def test_one_tenants_forgetting_is_not_anothers(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from pointsman.configs.words import Trust
 from pointsman.memory import ChromaStore, HashingEmbedder, Note, Provenance
 from pointsman.memory.items import row_id
+from pointsman.memory.storage import table
+from pointsman.memory.storage.lineage import ancestry
 
 TRUSTS = st.sampled_from(list(Trust))
 
@@ -73,11 +75,21 @@ def test_an_item_cannot_come_from_itself(store: ChromaStore) -> None:
 def test_who_repeats_a_text_that_they_were_given_is_another_writer_of_it(store: ChromaStore) -> None:
     first = store.remember(("n",), "one", provenance=by(Trust.USER), key="one")
     second = store.remember(("n",), "two", provenance=by(Trust.TOOL, first))
-    assert store.remember(("n",), "one", provenance=by(Trust.USER, first), key="again") == first
-    assert store.remember(("n",), "one", provenance=by(Trust.USER, second), key="once more") == first
+    assert store.remember(("n",), "one", provenance=by(Trust.USER, first)) == first
+    assert store.remember(("n",), "one", provenance=by(Trust.USER, second)) == first
     item = store.item(first)
     assert item is not None
     assert (item.lineage, item.trust, len(item.writers)) == ((), Trust.TOOL, 2)
+
+
+def test_two_steps_that_say_the_same_are_two_items_of_a_lineage(store: ChromaStore) -> None:
+    store.remember(("n",), "done", provenance=by(Trust.USER), key="first")
+    second = store.remember(("n",), "done", provenance=by(Trust.UNTRUSTED), key="second")
+    made = store.remember(("n",), "a report", provenance=by(Trust.USER, store.id_of(("n",), "second")))
+    assert [item and (item.id, item.trust) for *_, item in store.why(made)] == [
+        (made, Trust.UNTRUSTED),
+        (second, Trust.UNTRUSTED),
+    ]
 
 
 @pytest.mark.slow
@@ -94,6 +106,26 @@ def test_a_lineage_ten_thousand_deep_is_walked(store: ChromaStore) -> None:
     store.remember(("n",), "note -1", provenance=by(Trust.UNTRUSTED))
     assert trust_of(store, ids[-1]) is Trust.UNTRUSTED
     assert [depth for depth, _, _ in store.why(ids[500])] == list(range(501))
+
+
+def test_a_lineage_that_branches_and_meets_again_is_walked_edge_by_edge(store: ChromaStore) -> None:
+    keys = [str(number) for number in range(150)]
+    ids = [store.id_of(("n",), key) for key in keys]
+    notes = [Note(f"fact {n}", by(Trust.TOOL, *ids[max(0, n - 20) : n]), key) for n, key in enumerate(keys)]
+    store.remember_all(("n",), notes)
+    thousands = 0
+
+    def counted() -> int:
+        nonlocal thousands
+        thousands += 1
+        return 0
+
+    with store._database.reading() as db:
+        db.set_progress_handler(counted, 1000)  # instructions of SQLite's machine
+        steps = ancestry(db, table.encoded("default"), ids[-1])
+        db.set_progress_handler(None, 1000)
+    assert [depth for _, depth in steps] == [0, *sorted((149 - n + 19) // 20 for n in range(149))]
+    assert thousands < 500, "edges are followed once"
 
 
 def test_an_id_of_another_tenant_in_a_lineage_reaches_nothing(tmp_path: Path) -> None:

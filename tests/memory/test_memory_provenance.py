@@ -79,8 +79,19 @@ def test_a_key_names_a_slot_that_is_replaced(store: ChromaStore) -> None:
     (found,) = store.recall(("kb",), "card")
     assert (found.text, found.writers, found.key) == (FEES, (FROM_TOOL,), "policy")
     assert store.remember(("kb",), FEES, provenance=FROM_USER) == slot
-    assert store.remember(("kb",), FEES, provenance=FROM_USER, key="another") == slot
-    assert len(store.search(("kb",))) == 1
+    assert store.remember(("kb",), FEES, provenance=FROM_USER, key="another") == store.id_of(("kb",), "another")
+    assert {item.key for item in store.search(("kb",))} == {"policy", "another"}
+
+
+@pytest.mark.parametrize("key", ["new", "taken"])
+def test_a_text_that_is_repeated_under_a_key_is_trusted_no_further_than_where_it_stood(
+    store: ChromaStore, key: str
+) -> None:
+    store.remember(("kb",), FEES, provenance=FROM_USER, key="taken")
+    store.remember(("kb",), CARDS, provenance=FROM_WEB)
+    again = store.item(store.remember(("kb",), CARDS, provenance=FROM_USER, key=key))
+    assert again is not None
+    assert (again.key, again.trust) == (key, Trust.UNTRUSTED)
 
 
 def test_many_notes_are_remembered_in_one_go(store: ChromaStore) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -98,6 +100,8 @@ def test_words_of_time_are_a_window_and_narrow_one(store: ChromaStore, clock: Cl
         ("in 2024", "2024-01-01", "2025-01-01"),
         ("the log of 2026-02-28", "2026-02-28", "2026-03-01"),
         ("on 2026-02-31 or yesterday", "2026-03-17", "2026-03-18"),
+        ("the day before yesterday", "2026-03-16", "2026-03-17"),
+        ("nine days ago", "2026-03-09", "2026-03-10"),
     ],
 )
 def test_words_of_time_are_read(words: str, first: str, last: str) -> None:
@@ -119,11 +123,56 @@ def test_what_lasts_until_now_has_this_moment_in_it(words: str) -> None:
     "words",
     [
         *["the march of time", "may I?", "the last straw", "in a moment", "weeks", "in 20245", "12 days of rain"],
-        *["", "day by day", "in the second week", "last"],
+        *["", "day by day", "in the second week", "last", "1,000 days ago", "2.5 hours ago", "2-3 days ago"],
+        *["half an hour ago", "before last week", "not after 2026-02-01", "in 2026-03", "older than 3 days ago"],
     ],
 )
 def test_what_may_mean_something_else_is_no_time(words: str) -> None:
     assert window_in(words, NOON) is None
+
+
+@pytest.fixture
+def in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have this machine's clock change as clocks in Berlin do: in 2026 on the 29th of March and the 25th of October."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_berlin")
+@pytest.mark.parametrize("of_machine", [True, False])
+@pytest.mark.parametrize(
+    ("words", "asked", "first", "last"),
+    [
+        ("today", "2026-10-25T12:00+01:00", "2026-10-25T00:00+02:00", "2026-10-26T00:00+01:00"),
+        ("last week", "2026-10-26T12:00+01:00", "2026-10-19T00:00+02:00", "2026-10-26T00:00+01:00"),
+        ("in March", "2026-07-01T12:00+02:00", "2026-03-01T00:00+01:00", "2026-04-01T00:00+02:00"),
+        ("since 2026-02-01", "2026-07-01T12:00+02:00", "2026-02-01T00:00+01:00", "2026-07-01T12:00:01+02:00"),
+        ("past 10 hours", "2026-03-29T12:00+02:00", "2026-03-29T01:00+01:00", "2026-03-29T12:00:01+02:00"),
+        ("past 30 minutes", "2026-10-25T02:10+01:00", "2026-10-25T02:40+02:00", "2026-10-25T02:10:01+01:00"),
+        ("2 hours ago", "2026-10-25T03:30+01:00", "2026-10-25T02:30+02:00", "2026-10-25T02:30+01:00"),
+    ],
+)
+def test_midnights_and_hours_keep_to_changes_of_the_clock(
+    words: str, asked: str, first: str, last: str, of_machine: bool
+) -> None:
+    seconds = datetime.fromisoformat(asked).timestamp()
+    window = window_in(words, datetime.fromtimestamp(seconds, None if of_machine else ZoneInfo("Europe/Berlin")))
+    assert window is not None
+    assert [end.timestamp() for end in window] == [datetime.fromisoformat(end).timestamp() for end in (first, last)]
+
+
+@pytest.mark.usefixtures("in_berlin")
+def test_a_recall_reads_words_of_time_by_this_machines_changes_of_the_clock(store: ChromaStore, clock: Clock) -> None:
+    clock.now = datetime.fromisoformat("2026-10-25T00:30+02:00")
+    store.remember(TEAM, "the depot opens", provenance=BY)
+    clock.now = datetime.fromisoformat("2026-10-25T12:00+01:00")
+    assert texts(store.recall(TEAM, "depot", when="today")) == ["the depot opens"]
+    window = window_in("today")
+    assert window is not None
+    assert window[0].tzinfo is not None
 
 
 @given(st.text(max_size=60), st.datetimes(timezones=st.just(UTC)))

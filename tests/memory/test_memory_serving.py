@@ -137,6 +137,25 @@ def test_only_the_methods_of_a_memory_can_be_asked_for_and_only_in_its_words(sto
     assert asked == [401, 401, 404, 404, 404, 400, 400, 400, 400, 200]
 
 
+ODD_BODIES = [
+    ("batch", b"{}"),
+    ("batch", b'{"ops": [{"$": "SearchOp", "of": {"namespace_prefix": [], "filter": [1]}}]}'),
+    ("batch", b'{"ops": [{"$": "SearchOp", "of": {"namespace_prefix": [], "query": 5}}]}'),
+    ("recall", b'{"namespace": [], "query": 5}'),
+    ("recall", b'{"namespace": [], "query": "x", "since": 5}'),
+    ("recall", b'{"namespace": [], "query": "x", "ranking": {"$": "timedelta", "of": 1e300}}'),
+    ("remember_all", b'{"namespace": ["n"], "notes": [5]}'),
+    ("remember_all", b'{"namespace": ["n"], "notes": [{"$": "Note", "of": {"text": "x", "provenance": null}}]}'),
+]
+
+
+def test_arguments_that_a_method_does_not_take_are_told_as_such(store: ChromaStore, served: Serve) -> None:
+    known = {"authorization": f"Bearer {TOKEN}"}
+    with served({TOKEN: store}) as url:
+        answers = [httpx2.post(f"{url}/v1/{method}", content=body, headers=known) for method, body in ODD_BODIES]
+    assert [(answer.status_code, answer.json()["error"]) for answer in answers] == [(400, "TypeError")] * len(answers)
+
+
 def test_a_token_opens_the_memory_of_its_tenant_alone(tmp_path: Path, served: Serve) -> None:
     with (
         ChromaStore(tmp_path, HashingEmbedder(), tenant="ours") as ours,

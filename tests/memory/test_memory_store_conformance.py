@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -318,6 +320,22 @@ def test_a_filter_on_nothing_and_a_limit_beyond_all_find_everything(store: BaseS
     assert keys(store.search(("e",), filter={}, limit=1000)) == ["k"]
     assert store.search(("e",), offset=5) == []
     assert store.search(("no such",), query="x", filter={"text": "x"}) == []
+
+
+def test_conditions_that_are_no_json_are_compared_as_python_does(store: BaseStore) -> None:
+    store.put(("odd",), "k", {"x": [1, 2], "y": {"a": 1}, "z": "red"})
+    day = datetime(2026, 3, 1, tzinfo=UTC)
+    asked: list[tuple[dict[str, Any], int]] = [
+        ({"x": {"$eq": (1, 2)}}, 0),
+        ({"x": {"$eq": [1, 2]}}, 1),
+        ({"z": {"$eq": day}}, 0),
+        ({"z": {"$ne": day}}, 1),
+        ({"z": {"$ne": {"red"}}}, 1),
+        ({"y": {"a": Decimal(1)}}, 1),
+        ({"y": {"$eq": {"a": 1, 2: 3}}}, 0),
+    ]
+    for condition, count in asked:
+        assert len(store.search(("odd",), filter=condition)) == count, condition
 
 
 def test_values_of_other_kinds_do_not_match_and_do_not_fail(store: BaseStore) -> None:

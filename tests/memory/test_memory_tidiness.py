@@ -157,6 +157,32 @@ def test_a_key_that_is_replaced_has_a_history_and_a_plain_put_has_none(store: Ch
     assert store.history("no such item") == []
 
 
+def test_what_says_the_same_under_two_keys_is_replaced_one_at_a_time(store: ChromaStore) -> None:
+    for key in ("north", "south"):
+        store.remember(TEAM, "It opens at six", provenance=by("a"), key=key)
+    store.remember(TEAM, "It opens at seven", provenance=by("a"), key="north")
+    assert {item.key: item.value["text"] for item in store.search(TEAM)} == {
+        "north": "It opens at seven",
+        "south": "It opens at six",
+    }
+
+
+def test_a_fact_that_was_said_before_without_its_names_is_superseded_all_the_same(store: ChromaStore) -> None:
+    store.remember(TEAM, "The depot opens at six", provenance=by("a"))
+    ids = {store.remember_all(TEAM, [fact(f"The depot opens at {hour}", "b")])[0] for hour in ("six", "seven")}
+    assert len(ids) == 1
+    assert [version.value["text"].split()[-1] for version in store.history(ids.pop())] == ["six", "seven"]
+
+
+def test_a_fact_that_repeats_untrusted_text_does_not_supersede_a_trusted_one(store: ChromaStore) -> None:
+    store.remember(TEAM, "The depot opens at three", provenance=by("browser", Trust.UNTRUSTED))
+    kept = store.remember_all(TEAM, [fact("The depot opens at six", "a person", Trust.USER)])
+    store.remember_all(TEAM, [fact("The depot opens at three", "clerk", Trust.USER)])
+    item = store.item(kept[0])
+    assert item is not None
+    assert (item.text, item.trust) == ("The depot opens at six", Trust.USER)
+
+
 def test_history_is_bounded_and_goes_with_its_item(store: ChromaStore) -> None:
     for number in range(120):
         (item,) = store.remember_all(TEAM, [fact(f"number {number}", "a")])
@@ -214,15 +240,17 @@ def test_what_need_not_be_the_same_statement_is_not_taken_for_it(store: ChromaSt
     assert [item.later for item in store.recall(TEAM, one)] == [(), ()]
 
 
-def test_a_cap_lets_the_least_trusted_and_oldest_go_but_not_what_was_just_written() -> None:
+def test_a_cap_lets_the_least_trusted_and_oldest_go_but_not_what_was_written_last() -> None:
     with ChromaStore(None, HashingEmbedder(), clock=Clock(), most=3) as store:
         for text, trust in [("plan", Trust.USER), ("flood 1", Trust.UNTRUSTED), ("result", Trust.TOOL)]:
             store.remember(TEAM, text, provenance=by("a", trust))
         store.batch([PutOp(TEAM, f"k{n}", {"text": f"flood {n}"}) for n in (2, 3)])
-        assert sorted(all_texts(store)) == ["flood 2", "flood 3", "plan"]
+        assert sorted(all_texts(store)) == ["flood 3", "plan", "result"]
         store.batch([PutOp(TEAM, f"k{n}", {"text": f"wave {n}"}) for n in range(5)])
-        assert len(all_texts(store)) == 5
-        store.put(TEAM, "last", {"text": "last"})
-        assert len(all_texts(store)) == 3
+        assert sorted(all_texts(store)) == ["plan", "result", "wave 4"]
+        store.remember_all(TEAM, [Note(f"vow {n}", by("a", Trust.USER)) for n in range(3)])
+        for n in range(3):
+            store.put(TEAM, f"last {n}", {"text": f"last {n}"})
+        assert sorted(all_texts(store)) == ["last 2", "vow 1", "vow 2"]
     with pytest.raises(ConfigError, match="at least one"):
         ChromaStore(None, HashingEmbedder(), most=0)

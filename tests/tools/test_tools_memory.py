@@ -72,6 +72,8 @@ def test_what_is_forgotten_lay_in_the_callers_namespace_and_is_not_remembered_ag
     elsewhere = store.remember(("team", "sales"), "Kaya pays by invoice only.", provenance=by_sales)
     fact = {"text": "Kaya has the number 4471 at Contoso."}
     here = tools["remember"].invoke(fact).removeprefix("remembered as ")
-    assert tools["forget"].invoke({"ids": [here, elsewhere]}) == "1 of 2 passages forgotten"
+    assert tools["forget"].invoke({"ids": [here, elsewhere]}) == (
+        "2 passages were named; 1 are forgotten, with those that repeat one"
+    )
     assert (store.item(here), store.item(elsewhere) is None) == (None, False)
     assert "had this forgotten" in tools["remember"].invoke(fact)

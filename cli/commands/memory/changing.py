@@ -50,7 +50,8 @@ def forget(
         str | None, typer.Option("--author", metavar="AUTHOR", help="Forget what this agent wrote.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option("--source", metavar="SOURCE", help="Forget what came from this source.")
+        str | None,
+        typer.Option("--source", metavar="SOURCE", help="Forget what came from this source, or a section of it."),
     ] = None,
     run: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Forget what this run wrote.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Forget everything.")] = False,
@@ -59,9 +60,9 @@ def forget(
 ) -> None:
     """Delete by id, source, author, run or namespace; given together, they narrow.
 
-    It goes out of all the memory's files, also where an item has said something else since; out of kept answers; and
-    with the runs and conversations that hold the text of what is forgotten: these are deleted whole, except runs under
-    way or waiting. No run can write it down again; 'memory add' can.
+    It goes out of all the memory's files, also where an item has said something else since, with what runs have written
+    of it; out of kept answers; and with the runs and conversations that hold the text of what is forgotten: these are
+    deleted whole, except runs under way or waiting. No run can write it down again; 'memory add' can.
     """
     from ....graphs.forgetting import forget
 
@@ -134,6 +135,8 @@ def _notes(path: Path) -> list[Note]:
         chunks = split_document(read_input(f"@{path}", limit=20 * MAX_INPUT), path.name)
     else:
         raise ConfigError("there is no such file or folder", file=path)
+    if not chunks:
+        raise ConfigError("has no text to keep but headings", file=path)
     # Documents were written elsewhere: what stands in them is material, never an instruction.
     return [chunk.note(author="a person", run="", trust=Trust.UNTRUSTED) for chunk in chunks]
 
