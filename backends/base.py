@@ -15,6 +15,7 @@ from ..configs.words import FailureKind
 from .http.meter import Meter
 from .names import same_name, stands_for
 from .options import Choice, Said, Vocabulary, Wanted
+from .profiles import profile
 from .replies.read import read_reply
 from .replies.reply import Reply
 from .schemas import strict
@@ -107,6 +108,7 @@ class Backend(ABC):
         gives_probabilities: Its replies have ``fields`` in their metadata, with the probability of each label.
         vocabulary: The call options its client takes; None where all are passed on as they are.
         meter: Where its call options say what a call may cost.
+        profiles: The partner package that ships the profiles of its models; empty where none does.
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]]
@@ -116,6 +118,7 @@ class Backend(ABC):
     prompt_cache: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     vocabulary: ClassVar[Vocabulary | None] = None
     meter: ClassVar[Meter] = Meter()
+    profiles: ClassVar[str] = ""
 
     @abstractmethod
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
@@ -125,9 +128,9 @@ class Backend(ABC):
     def failure(self, error: BaseException) -> BackendError | None:
         """Translate what the client raised; None when it is not the provider's trouble but ours."""
 
-    @abstractmethod
     def profile(self, model: str) -> Mapping[str, Any]:
         """The LangChain model profile of ``model`` (keys as `langchain_core` has them); empty when unknown."""
+        return profile(self.profiles, model) if self.profiles else {}
 
     def said(self, model: str, wanted: Wanted) -> Said:
         """Say what a call asks for in the words of a model's client, and what had to be left out.

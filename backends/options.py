@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-__all__ = ["EFFORTS", "NOTHING", "SAMPLING", "Choice", "Said", "Vocabulary", "Wanted", "unrenamed"]
+__all__ = ["EFFORTS", "NOTHING", "SAMPLING", "Choice", "Said", "Vocabulary", "Wanted", "unforced", "unrenamed"]
 
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 """How much a model is to think before it answers, least first."""
@@ -180,6 +180,19 @@ class Vocabulary:
 def unrenamed(*names: str, **others: str) -> Mapping[str, str]:
     """Options that the client calls by their standard names, and ``others`` by the client's keywords for them."""
     return MappingProxyType({**{name: name for name in names}, **others})
+
+
+def unforced(said: Said, wanted: Wanted) -> Said:
+    """Say the same to a model that cannot be made to call a tool, since it thinks first.
+
+    Args:
+        said: With a choice that forces a tool.
+        wanted: What the call asks for.
+    """
+    if wanted.answer:
+        note = "asked for but not forced: it thinks first, and the reply is checked"
+        return replace(said, choice=Choice("auto"), notes={**said.notes, "tool_choice": note})
+    return replace(said, unfit="it cannot be made to call a tool (tool_choice), since it thinks first")
 
 
 def _nearest(wanted: str, levels: Sequence[str]) -> str | None:

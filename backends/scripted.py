@@ -160,10 +160,6 @@ class ScriptedBackend(Backend):
         """Give a scripted `BackendError` back, and translate what any HTTP client may raise."""
         return error if isinstance(error, BackendError) else translate(error, _ERRORS)
 
-    def profile(self, model: str) -> Mapping[str, Any]:
-        """Give nothing: a script can stand for any model."""
-        return {}
-
 
 _ERRORS = ErrorTable(classes={})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ...configs.errors import ConfigError
 from ...configs.words import FailureKind
@@ -63,10 +63,6 @@ class DecisionsBackend(Backend):
         """Read a reply; no text is generated, so no output is told."""
         usage, doubt = believed(message)
         return replace(super().read(message), usage=usage, doubt=doubt)
-
-    def profile(self, model: str) -> Mapping[str, Any]:
-        """Nothing: no profile speaks of decision models."""
-        return {}
 
 
 class SystemOneBackend(DecisionsBackend):

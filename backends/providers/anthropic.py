@@ -13,8 +13,7 @@ from ..errors.translate import ErrorTable, translate
 from ..http.clients import counting, hang_up_with, http_client, required_key
 from ..http.hosts import base_of
 from ..http.meter import Meter
-from ..options import SAMPLING, Choice, Said, Vocabulary, Wanted, unrenamed
-from ..profiles import profile
+from ..options import SAMPLING, Choice, Said, Vocabulary, Wanted, unforced, unrenamed
 from ..replies.bounds import bound_client
 from ..usage.messages import CountingMessages, keep_exact
 
@@ -142,6 +141,7 @@ class AnthropicBackend(Backend):
     )
 
     vocabulary: ClassVar[Vocabulary | None] = VOCABULARY
+    profiles: ClassVar[str] = "langchain_anthropic"
 
     def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
         """Name what cannot go together, and what the newest models no longer take."""
@@ -178,10 +178,7 @@ class AnthropicBackend(Backend):
         thinking = _thinks(wanted)
         never_forced = self.profile(model).get("tool_choice") is False
         if said.choice is not None and said.choice.forced and (thinking or never_forced):
-            if wanted.answer:
-                said = replace(said, choice=Choice("auto"), notes={**said.notes, "tool_choice": _NOT_FORCED})
-            else:
-                said = replace(said, unfit="it cannot be made to call a tool (tool_choice), since it thinks first")
+            said = unforced(said, wanted)
         budget = thinking.get("budget_tokens") or 0
         if wanted.max_output is not None and budget >= wanted.max_output:
             said = replace(said, unfit=f"max_tokens {wanted.max_output} leave no room beside its {budget} for thinking")
@@ -224,13 +221,6 @@ class AnthropicBackend(Backend):
     def failure(self, error: BaseException) -> BackendError | None:
         """Translate an error of the client by `ERRORS`."""
         return translate(error, ERRORS)
-
-    def profile(self, model: str) -> Mapping[str, Any]:
-        """Look the model up among langchain-anthropic's profiles."""
-        return profile("langchain_anthropic", model)
-
-
-_NOT_FORCED = "asked for but not forced: it thinks first, and the reply is checked"
 
 
 def _thinks(wanted: Wanted) -> Mapping[str, Any]:

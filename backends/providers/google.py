@@ -15,7 +15,6 @@ from ..http.hosts import NO_REDIRECTS, base_of, is_here
 from ..http.meter import Meter
 from ..names import same_name
 from ..options import Choice, Said, Vocabulary, Wanted, unrenamed
-from ..profiles import profile
 from ..replies.bodies import bound_sessions
 from ..schemas import for_gemini
 from ..usage.gemini import CountingGemini
@@ -154,6 +153,7 @@ class GoogleBackend(Backend):
         thinking=frozenset({"thinking_budget"}),
     )  # fmt: skip
     vocabulary: ClassVar[Vocabulary | None] = VOCABULARY
+    profiles: ClassVar[str] = "langchain_google_genai"
 
     def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
         """Name the effort of models that are told a budget of tokens instead."""
@@ -210,10 +210,6 @@ class GoogleBackend(Backend):
     def failure(self, error: BaseException) -> BackendError | None:
         """Translate an error of the client by `ERRORS`."""
         return translate(error, ERRORS)
-
-    def profile(self, model: str) -> Mapping[str, Any]:
-        """Look the model up among langchain-google-genai's profiles."""
-        return profile("langchain_google_genai", model)
 
     def same_model(self, asked: str, answered: str) -> bool:
         """Take a preview for the model it is a preview of, since Google's names for a model lead to either."""

@@ -17,7 +17,6 @@ from ..http.hosts import base_of, unused_client
 from ..http.meter import CHAT, Meter
 from ..names import is_deployment
 from ..options import Choice, Vocabulary, Wanted, unrenamed
-from ..profiles import profile
 from ..replies.bounds import bound_client
 from ..replies.completions import REFUSED
 from ..replies.read import read_reply
@@ -167,6 +166,7 @@ class OpenAIBackend(Backend):
     # developers.openai.com/api/docs/guides/priority-processing: a project may have it for every call by default.
     meter: ClassVar[Meter] = replace(CHAT, unasked=frozenset({"priority"}))
     vocabulary: ClassVar[Vocabulary | None] = VOCABULARY
+    profiles: ClassVar[str] = "langchain_openai"
 
     def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
         """Name what models that reason, and what the format of their requests, do not take."""
@@ -217,10 +217,6 @@ class OpenAIBackend(Backend):
     def same_model(self, asked: str, answered: str) -> bool:
         """Take any model for the one of a deployment or an alias, whose name tells of none."""
         return super().same_model(asked, answered) or (bool(answered) and is_deployment(asked))
-
-    def profile(self, model: str) -> Mapping[str, Any]:
-        """Look the model up among langchain-openai's profiles."""
-        return profile("langchain_openai", model)
 
 
 def _speaks_responses(model: str, asked: Mapping[str, Any]) -> bool:

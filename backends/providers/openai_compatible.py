@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ...configs.errors import ConfigError
 from ..base import Endpoint
 from ..http.meter import CHAT, Meter
-from ..options import Choice, Said, Vocabulary, Wanted
+from ..options import Said, Vocabulary, Wanted, unforced
 from ..profiles import profile
 from ..reasoning import with_reasoning
 from ..replies.read import read_reply
@@ -83,10 +83,7 @@ class OpenAICompatibleBackend(OpenAIBackend):
         if "/" not in model and not thinking and "reasoning_effort" not in said.options:
             options = {**said.options, "extra_body": {**body, **_SWITCH}}
             return replace(said, options=options, notes={**said.notes, "reasoning": "off, since a tool is forced"})
-        if wanted.answer:
-            note = "asked for but not forced: it thinks first, and the reply is checked"
-            return replace(said, choice=Choice("auto"), notes={**said.notes, "tool_choice": note})
-        return replace(said, unfit="it cannot be made to call a tool (tool_choice), since it thinks first")
+        return unforced(said, wanted)
 
     # api-docs.deepseek.com/quick_start/pricing, docs.x.ai/docs/models
     aliases: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(

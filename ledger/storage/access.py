@@ -118,13 +118,17 @@ class Access:
             time.sleep(_POLL_SECONDS)
         self._uses += 1
         try:
-            with connection:
-                yield connection
+            yield connection
+            if connection.in_transaction:
+                connection.execute("COMMIT")
         except (OSError, sqlite3.Error) as error:
             raise explain(self._path, error, self._kind) from error
         finally:
             self._uses -= 1
-            self.lock.release()
+            try:
+                connection.rollback()
+            finally:
+                self.lock.release()
 
     def _begun(self, begin: str, deadline: float, *, durable: bool) -> Connection | None:
         """Take the lock and begin; None, and the lock is free again, while another process holds the file."""
