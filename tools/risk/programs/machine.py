@@ -20,9 +20,7 @@ def _kill(call: Call) -> str:
         args = args[1:]
     options = options_of([arg for arg in args if not re.match(r"-\d+$", arg)], "-s -n --signal")
     for target in [*options.operands, *(arg for arg in args if re.match(r"-\d+$", arg))]:
-        if target in ("-1", "1", "0"):
-            call.find("processes", target)
-        elif target.startswith("%") or target[:1] == UNKNOWN:
+        if target[:1] in ("%", UNKNOWN):
             call.find("ends-own")
         else:
             call.find("processes", target)
