@@ -32,7 +32,7 @@ class Contender(Protocol):
         """What a consumer has who shows the answer as it comes, at the end of the stream."""
 
     def settle(self) -> None:
-        """Finish whatever was put off to other threads."""
+        """Finish whatever was put off to other threads; nothing is where this is not said."""
 
 
 class Pointsman:
@@ -82,7 +82,7 @@ class Pointsman:
         self._folder.cleanup()
 
 
-class LangChain:
+class LangChain(Contender):
     """langchain-openai's `ChatOpenAI`, called plainly."""
 
     def __init__(self, setting: Setting) -> None:
@@ -94,11 +94,8 @@ class LangChain:
     async def streamed(self, prompt: str) -> str:
         return "".join([str(chunk.content) async for chunk in self._model.astream(prompt)])
 
-    def settle(self) -> None:
-        """Nothing was put off."""
 
-
-class Middleware:
+class Middleware(Contender):
     """langchain's agent without tools, under `ModelFallbackMiddleware`."""
 
     def __init__(self, setting: Setting) -> None:
@@ -118,12 +115,9 @@ class Middleware:
         chunks = self._agent.astream({"messages": [("user", prompt)]}, stream_mode="messages")
         return "".join([str(chunk.content) async for chunk, _ in chunks])
 
-    def settle(self) -> None:
-        """Nothing was put off."""
 
-
-class LiteLLM:
-    """`litellm.Router` with fallbacks and no retries, its cool-downs as they come."""
+class LiteLLM(Contender):
+    """`litellm.Router` with fallbacks and no retries, its cool-downs as they come; callbacks run on the event loop."""
 
     def __init__(self, setting: Setting) -> None:
         # Without it the library fetches a price table from the network when it is imported.
@@ -159,9 +153,6 @@ class LiteLLM:
             "primary", messages=[{"role": "user", "content": prompt}], stream=True
         )
         return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks if chunk.choices])
-
-    def settle(self) -> None:
-        """Its callbacks run on the same event loop."""
 
 
 CONTENDERS: dict[str, Callable[[Setting], Contender]] = {

@@ -11,7 +11,7 @@ import uuid
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from contenders import PRIMARY, Setting, chat_openai, runtime, told
+from contenders import PRIMARY, Contender, Setting, chat_openai, runtime, told
 
 __all__ = ["NONE_BUILD", "WORKFLOWS", "Graph", "Supervised"]
 
@@ -57,7 +57,7 @@ class Supervised:
         self._folder.cleanup()
 
 
-class Graph:
+class Graph(Contender):
     """Five nodes of LangGraph, each a call of one `ChatOpenAI`; compiled once, its checkpoints opened once."""
 
     def __init__(self, setting: Setting) -> None:
@@ -92,9 +92,6 @@ class Graph:
     async def open(self) -> None:
         """Open the checkpoints in the event loop that will use them."""
         self._graph = await self._compiled()
-
-    def settle(self) -> None:
-        """Nothing was put off."""
 
     async def close(self) -> None:
         """Close the checkpoints and remove them."""

@@ -26,6 +26,7 @@ __all__ = ["declare", "tool"]
 
 Function = Callable[..., Any]
 AnyTool = TypeVar("AnyTool", bound=BaseTool)
+AnyEffect = EffectName | Effect | EffectRule
 
 
 class Declared(TypedDict, total=False):
@@ -50,36 +51,28 @@ class Declared(TypedDict, total=False):
     risk_of: EffectRule | None
 
 
-@overload
-def tool(
-    function: Function,
-    /,
-    *,
-    effect: EffectName | Effect | EffectRule,
-    name: str | None = None,
-    description: str | None = None,
-    **declared: Unpack[Declared],
-) -> StructuredTool: ...
+class Described(Declared, total=False):
+    """What `tool` takes beside the effect; a name and a description that are absent are the function's own.
+
+    Attributes:
+        name: What the model calls it.
+        description: What the model reads.
+    """
+
+    name: str | None
+    description: str | None
 
 
 @overload
-def tool(
-    *,
-    effect: EffectName | Effect | EffectRule,
-    name: str | None = None,
-    description: str | None = None,
-    **declared: Unpack[Declared],
-) -> Callable[[Function], StructuredTool]: ...
+def tool(function: Function, /, *, effect: AnyEffect, **declared: Unpack[Described]) -> StructuredTool: ...
+
+
+@overload
+def tool(*, effect: AnyEffect, **declared: Unpack[Described]) -> Callable[[Function], StructuredTool]: ...
 
 
 def tool(
-    function: Function | None = None,
-    /,
-    *,
-    effect: EffectName | Effect | EffectRule,
-    name: str | None = None,
-    description: str | None = None,
-    **declared: Unpack[Declared],
+    function: Function | None = None, /, *, effect: AnyEffect, **declared: Unpack[Described]
 ) -> StructuredTool | Callable[[Function], StructuredTool]:
     """Make a LangChain tool of a typed function, sync or async, and declare what it does.
 
@@ -97,9 +90,8 @@ def tool(
         function: The function; absent when used as ``@tool(effect=...)``.
         effect: ``read``, ``write``, ``external`` or ``destructive``, the worst it does, by which a step is planned; or
             a function that says which of them one call has, from its validated arguments, with or without reasons.
-        name: What the model calls it; the function's name when absent.
-        description: What the model reads; the docstring when absent.
-        declared: ``target_args``, ``reversible``, ``only_reads``, ``confined``, ``idempotent``, ``timeout``,
+        declared: ``name``, what the model calls it, and ``description``, what it reads, where that is not the
+            function's own; ``target_args``, ``reversible``, ``only_reads``, ``confined``, ``idempotent``, ``timeout``,
             ``secrets``, ``trust``, ``preview``, ``sandbox`` and ``risk_of``, as in `Declaration`. A secret is handed to
             the function under the argument's name, never to the model; where the result holds it, the model reads a
             mark in its place.
@@ -109,11 +101,12 @@ def tool(
             tool, the timeout is no number of seconds, or a tool that is not ``external`` is said to read only.
     """
     if function is None:
-        return lambda decorated: tool(decorated, effect=effect, name=name, description=description, **declared)
+        return lambda decorated: tool(decorated, effect=effect, **declared)
+    others: dict[str, Any] = {**declared}
+    name, description = others.pop("name", None) or function.__name__, others.pop("description", None)
     if not (description or inspect.getdoc(function)):
         raise ConfigError(f"the tool {function.__name__!r} needs a docstring: it is what the model reads")
-    name = name or function.__name__
-    said = _declaration(name, effect, **declared)
+    said = _declaration(name, effect, **others)
     if said.secrets:
         function = with_secrets(function, name, said.secrets)
     is_async = inspect.iscoroutinefunction(function)
@@ -129,7 +122,7 @@ def tool(
     return _declaring(made, said)
 
 
-def declare(tool: AnyTool, /, *, effect: EffectName | Effect | EffectRule, **declared: Unpack[Declared]) -> AnyTool:
+def declare(tool: AnyTool, /, *, effect: AnyEffect, **declared: Unpack[Declared]) -> AnyTool:
     """Return a copy of any LangChain tool that declares what it does; the arguments are those of `tool`.
 
     A ``timeout`` holds where an agent calls the tool. ``secrets`` are for functions under ``@tool`` only.
@@ -155,9 +148,7 @@ def _declaring(tool: AnyTool, declaration: Declaration) -> AnyTool:
     return tool.model_copy(update={"metadata": {**(tool.metadata or {}), DECLARED: declaration}})
 
 
-def _declaration(
-    name: str, effect: EffectName | Effect | EffectRule, target: str | None = None, **declared: Any
-) -> Declaration:
+def _declaration(name: str, effect: AnyEffect, target: str | None = None, **declared: Any) -> Declaration:
     unknown = next((key for key in declared if key not in Declared.__annotations__), None)
     if unknown is not None:
         raise UnknownArgument(f"the declaration of the tool {name!r}", unknown, ["effect", *Declared.__annotations__])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -244,10 +243,7 @@ def _preview(
 def _sum_of(workspace: Workspace, path: str) -> str:
     """The SHA-256 of a file; why there is none where it cannot be read, empty where it does not exist."""
     try:
-        if not workspace.exists(path):
-            return ""
-        with workspace.reading(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # open gives a reader
+        return workspace.look(path).digest
     except ToolFailed as error:
         return str(error)
 

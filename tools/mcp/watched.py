@@ -117,7 +117,7 @@ class Watched(AbstractAsyncContextManager[Any]):
     ) -> None:
         self._transport = transport
         self._told = told
-        self._on_end = on_end
+        self.on_end = on_end
         self._on_change = on_change
         self._unasked = 0
         self._waiting: dict[str, RequestId] = {}
@@ -134,10 +134,6 @@ class Watched(AbstractAsyncContextManager[Any]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         return await self._transport.__aexit__(kind, error, trace)
-
-    def ended(self) -> None:
-        """Take note that nothing more will come."""
-        self._on_end()
 
     def sends(self, message: Any) -> None:
         """Take note of what the server is asked, and of what it is no longer asked."""
@@ -227,7 +223,7 @@ class _Reading(ObjectReceiveStream[Any]):
                 self._errors = self._watched.silent()
                 continue
             except (anyio.EndOfStream, anyio.ClosedResourceError):
-                self._watched.ended()
+                self._watched.on_end()
                 raise
             if not isinstance(item, Unreadable):
                 return await self._taken(item)
@@ -237,7 +233,7 @@ class _Reading(ObjectReceiveStream[Any]):
     async def _taken(self, item: Any) -> Any:
         if not self._watched.takes(item):
             await self.aclose()
-            self._watched.ended()
+            self._watched.on_end()
             raise anyio.EndOfStream
         return item
 

@@ -11,7 +11,7 @@ from .places import Place, holds_secrets, place_of, runs_later
 from .scope import Scope
 from .values import HOLES, REMOTE, UNKNOWN, known, merged
 
-__all__ = ["Call", "Handler", "Handlers", "Judge", "Options", "finds", "handlers", "options_of"]
+__all__ = ["Call", "Handler", "Handlers", "Judge", "Options", "finds", "handlers", "options_of", "with_options"]
 
 
 class Judge(Protocol):
@@ -257,6 +257,11 @@ def options_of(args: Iterable[str], takes: str = "", *, first: bool = False, sin
         read = _long if word[:2] == "--" or single else _short
         place += read(word, words[place:], values, given)
     return Options(given, operands, end)
+
+
+def with_options(judge: Callable[[Call, Options], str | None], takes: str = "", *, first: bool = False) -> Handler:
+    """A handler that is given the options of a command, told from its operands as by `options_of`."""
+    return lambda call: judge(call, options_of(call.args, takes, first=first))
 
 
 def _long(word: str, rest: list[str], values: list[str], given: list[tuple[str, str]]) -> int:

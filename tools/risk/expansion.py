@@ -415,12 +415,8 @@ def _cased(held: str, sign: str, rest: list[str]) -> str:
     return change(held) if len(sign) == 2 else change(held[:1]) + held[1:]
 
 
-def _kept(held: str, sign: str, rest: list[str]) -> str:
-    return held
-
-
 _CHANGES: dict[str, Callable[[str, str, list[str]], str]] = {
-    "#": _cut, "%": _cut, "/": _replace, ":": _slice, "^": _cased, ",": _cased, "?": _kept,
+    "#": _cut, "%": _cut, "/": _replace, ":": _slice, "^": _cased, ",": _cased, "?": lambda held, *_: held,
 }  # fmt: skip
 
 

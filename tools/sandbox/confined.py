@@ -10,7 +10,7 @@ import shlex
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ...configs.sandbox import Sandbox
 from ..base import ToolFailed
 from ..files.scan import Seen
 from ..files.workspace import Workspace
+from ..programs import found
 from ..shell.streams import Ending, ShellResult, Watch
 from . import view
 from .cgroups import Group, grouped
@@ -56,10 +57,10 @@ class Confined:
     def __init__(
         self, workspace: Workspace, sandbox: Sandbox, *, bash: str, kept: int, permits: Permits = is_public
     ) -> None:
-        found = view.bubblewrap()
-        if found is None:
+        program = found("bwrap")
+        if program is None:
             raise ConfigError("there is no bwrap on the PATH: install bubblewrap")
-        self._program, self._bash = found, bash
+        self._program, self._bash = program, bash
         self._root, self._sandbox, self._kept = workspace.root, sandbox, kept
         self._permits = permits
         self._guard = Guard(workspace)
@@ -108,13 +109,9 @@ class Confined:
         await run.end()
         return await asyncio.to_thread(self._guard.restore, seen)
 
-    @asynccontextmanager
-    async def _gate(self) -> AsyncIterator[Gate | None]:
-        if not self._sandbox.domains:
-            yield None
-            return
-        async with Gate(Proxy(self._sandbox.domains, permits=self._permits)) as gate:
-            yield gate
+    def _gate(self) -> AbstractAsyncContextManager[Gate | None]:
+        domains = self._sandbox.domains
+        return Gate(Proxy(domains, permits=self._permits)) if domains else nullcontext()
 
     async def _start(
         self, run: _Run, command: str, environment: Mapping[str, str], mounts: Sequence[Mount], gate: Gate | None

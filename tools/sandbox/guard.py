@@ -11,7 +11,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from ..base import ToolFailed
@@ -44,11 +44,9 @@ class Guard:
         """Find what is protected and there."""
         return self._scan.look()
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self) -> AbstractContextManager[None]:
         """While a command runs, what is protected stays as it was: what it makes has no say in that."""
-        with self._scan.keeping():
-            yield
+        return self._scan.keeping()
 
     def mounts(self, seen: Seen) -> list[Mount]:
         """What to mount, so that what was seen cannot be changed inside a workspace mounted at its own path.

@@ -35,7 +35,7 @@ def probe() -> SandboxState:
         return _elsewhere()
     if platform.machine() not in MACHINES:
         return SandboxState(False, f"no filter of system calls is known for {platform.machine()}", _A_MACHINE)
-    found = view.bubblewrap()
+    found = program_named("bwrap")
     if found is None:
         return SandboxState(False, "bubblewrap is missing: there is no bwrap on the PATH", _INSTALL)
     try:

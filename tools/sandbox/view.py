@@ -14,11 +14,9 @@ from pathlib import Path
 
 from ...configs.errors import ConfigError
 from ...configs.sandbox import Sandbox
-from ..programs import found
 
 __all__ = [
     "VARIABLES",
-    "bubblewrap",
     "namespaces",
     "options",
     "refuse_aliases",
@@ -41,11 +39,6 @@ _READ_ONLY = ("--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "
 """In /proc the machine's root may set what holds for the whole machine, even without any privilege."""
 _READABLE_BY_ALL = 0o004
 _TMPFS = 256 * 1024**2  # bytes; it counts as memory
-
-
-def bubblewrap() -> str | None:
-    """The path of bubblewrap, or None where it is missing."""
-    return found("bwrap")
 
 
 @functools.cache

@@ -303,8 +303,7 @@ def _module(call: Call, module: str, rest: list[str]) -> str:
         for text in rest if module in ("timeit", "pdb") else ():
             if not text.startswith("-") and not text.endswith(".py"):
                 python_code(call, text)
-        files = [arg for arg in rest if arg.endswith(".py")]
-        for file in files:
+        for file in (arg for arg in rest if arg.endswith(".py")):
             run_file(call, file, [])
     elif module in ("venv", "virtualenv"):
         call.writes(*(arg for arg in rest if not arg.startswith("-")))

@@ -117,17 +117,12 @@ def _docker_run(call: Call, command: str, rest: list[str]) -> None:
             call.find("container", f"mounts {source}")
         elif place is Place.OUTSIDE:
             call.reads(source)
-    words = options.operands[1:]
-    image = "".join(options.operands[:1])
+    call.find("writes" if command == "exec" else "workspace-code", "".join(options.operands[:1]))
     entry = options.value("--entrypoint")
-    call.find("writes" if command == "exec" else "workspace-code", image)
-    if entry:
-        words = [entry, *words]
-    if words:
-        if words[0].rpartition("/")[2] in SHELLS and all(
-            word.startswith("-") and "c" not in word for word in words[1:]
-        ):
-            return  # a shell inside, as anyone opens one
+    words = [*([entry] if entry else []), *options.operands[1:]]
+    is_shell = bool(words) and words[0].rpartition("/")[2] in SHELLS
+    # A shell without a text is one inside, as anyone opens it.
+    if not (is_shell and all(word.startswith("-") and "c" not in word for word in words[1:])):
         call.run(words)
 
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from ..calls import Call, Handlers, options_of
+from ..calls import Call, Handlers, Options, options_of, with_options
 from ..places import Place, holds_secrets, place_of
 from ..values import DATA, HOLES, REMOTE, UNKNOWN, known
 
 __all__ = ["FILES"]
 
 
-def _rm(call: Call) -> str:
-    options = options_of(call.args)
+def _rm(call: Call, options: Options) -> str:
     whole = "-r -R --recursive" in options
     call.deletes(*options.operands, whole=whole)
     if "--no-preserve-root" in options:
@@ -23,15 +22,13 @@ def _rm(call: Call) -> str:
     return ""
 
 
-def _shred(call: Call) -> str:
-    options = options_of(call.args, "-n -s --iterations --size --random-source")
+def _shred(call: Call, options: Options) -> str:
     call.deletes(*options.operands)
     call.find("hides", "overwrites what it deletes")
     return ""
 
 
-def _truncate(call: Call) -> str:
-    options = options_of(call.args, "-s -r --size --reference")
+def _truncate(call: Call, options: Options) -> str:
     for one in options.operands:
         place = place_of(call.path(one))
         if place in (Place.SYSTEM, Place.OUTSIDE, Place.HOME):
@@ -129,8 +126,7 @@ def _chmod(call: Call) -> str:
     return ""
 
 
-def _chown(call: Call) -> str:
-    options = options_of(call.args, "--from --reference")
+def _chown(call: Call, options: Options) -> str:
     operands = options.operands
     owner = operands[0] if operands else ""
     if owner.split(":")[0] in ("root", "0"):
@@ -148,8 +144,7 @@ def _rule_of(call: Call, path: str, *, whole: bool) -> str:
     return "system-write" if place in (Place.SYSTEM, Place.DOCUMENTS, Place.DEVICE) else "writes"
 
 
-def _touch(call: Call) -> str:
-    options = options_of(call.args, "-t -d -r --date --reference --time")
+def _touch(call: Call, options: Options) -> str:
     if "-t -d -r --date --reference" in options:
         call.find("hides", "sets other times than now")
     call.find("writes")
@@ -157,8 +152,7 @@ def _touch(call: Call) -> str:
     return ""
 
 
-def _sed(call: Call) -> str:
-    options = options_of(call.args, "-e -f -l --expression --file --line-length")
+def _sed(call: Call, options: Options) -> str:
     scripts = list(options.each("-e --expression"))
     operands = list(options.operands)
     if not scripts and "-f --file" not in options and operands:
@@ -294,8 +288,7 @@ def _unpacked(call: Call, archive: str) -> None:
     call.scope.brought |= REMOTE in (held or "")
 
 
-def _unzip(call: Call) -> str:
-    options = options_of(call.args, "-d -x -P")
+def _unzip(call: Call, options: Options) -> str:
     if "-l -v -t -Z" in options:
         return DATA
     _unpacked(call, options.operands[0] if options.operands else "")
@@ -352,9 +345,8 @@ def _patch(call: Call) -> None:
         call.unpacks(options.value("-d --directory") or ".")
 
 
-def _writes_out(call: Call) -> str:
+def _writes_out(call: Call, options: Options) -> str:
     """split and the like: options that run, and files that are written."""
-    options = options_of(call.args, "--filter -b -l -n -a -C --bytes --lines --number --suffix-length")
     call.runs_by(f"{call.name} --filter", *options.each("--filter"))
     call.reads(*options.operands[:1])
     call.find("writes")
@@ -418,22 +410,22 @@ def _pager(call: Call) -> str:
 
 
 FILES: Handlers = {
-    "rm unlink trash trash-put gomi del erase grm": _rm,
-    "srm shred wipe": _shred,
-    "truncate": _truncate,
+    "rm unlink trash trash-put gomi del erase grm": with_options(_rm),
+    "srm shred wipe": with_options(_shred, "-n -s --iterations --size --random-source"),
+    "truncate": with_options(_truncate, "-s -r --size --reference"),
     "cp mv install ln link gcp gmv": _copy,
     "dd dcfldd ddrescue": _dd,
     "chmod": _chmod,
-    "chown chgrp": _chown,
-    "touch": _touch,
-    "sed gsed": _sed,
+    "chown chgrp": with_options(_chown, "--from --reference"),
+    "touch": with_options(_touch, "-t -d -r --date --reference --time"),
+    "sed gsed": with_options(_sed, "-e -f -l --expression --file --line-length"),
     "tar gtar bsdtar": _tar,
     "zip": _zip,
     "7z 7za 7zr": _sevenzip,
-    "unzip": _unzip,
+    "unzip": with_options(_unzip, "-d -x -P"),
     "cpio pax jar unar unrar rar unsquashfs dpkg-deb": _unpacks,
     "patch gpatch": _patch,
     "less more": _pager,
-    "split csplit": _writes_out,
+    "split csplit": with_options(_writes_out, "--filter -b -l -n -a -C --bytes --lines --number --suffix-length"),
     "vi vim nvim view vimdiff ed ex emacs rvim gvim emacsclient": _editor,
 }

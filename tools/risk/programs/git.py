@@ -60,28 +60,25 @@ def _git(call: Call) -> str:
     if not words:
         return DATA
     command, rest = words[0], words[1:]
-    handler = _COMMANDS.get(command)
     _git_options(call, command, rest)
     _reads_keys(call, command, rest)
     if command in ("apply", "am") and REMOTE in (call.stdin or ""):
         call.find("unread-file", "a patch from outside")
-    if command in _GIT_READS and handler is None:
+    if (handler := _COMMANDS.get(command)) is not None:
+        handler(replace(call, args=rest))
+    elif command in _GIT_READS:
         if command == "ls-files":
             return ".\n" if all(arg.startswith("-") for arg in rest) else f"./{DATA}\n"
-        if "--name-only" in rest:
-            return f"./{DATA}\n"
-        return UNKNOWN
-    if handler is not None:
-        handler(replace(call, args=rest))
-        return UNKNOWN
-    if command in _GIT_LEAVES:
+        return f"./{DATA}\n" if "--name-only" in rest else UNKNOWN
+    elif command in _GIT_LEAVES:
         call.find("leaves")
         if command == "archive" and any(arg.startswith("--remote") for arg in rest):
             return REMOTE
-    elif command not in _GIT_WRITES:
+        call.find("writes")
+    elif command in _GIT_WRITES:
+        call.find("writes")
+    else:
         call.find("unknown-program", command)
-        return UNKNOWN
-    call.find("writes")
     return UNKNOWN
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..calls import Call, Handlers, finds, options_of
+from ..calls import Call, Handlers, Options, finds, options_of, with_options
 from ..values import DATA, UNKNOWN, known
 
 __all__ = ["MACHINE"]
@@ -20,9 +20,7 @@ def _kill(call: Call) -> str:
         args = args[1:]
     options = options_of([arg for arg in args if not re.match(r"-\d+$", arg)], "-s -n --signal")
     for target in [*options.operands, *(arg for arg in args if re.match(r"-\d+$", arg))]:
-        if target in ("-1", "1", "0"):
-            call.find("processes", target)
-        elif target.startswith("%") or target[:1] == UNKNOWN:
+        if target[:1] in ("%", UNKNOWN):
             call.find("ends-own")
         else:
             call.find("processes", target)
@@ -81,8 +79,7 @@ def _gdb(call: Call) -> None:
     call.find("writes")
 
 
-def _tcpdump(call: Call) -> None:
-    options = options_of(call.args, "-z -w -i -c -r -G -W -C -Z -F")
+def _tcpdump(call: Call, options: Options) -> None:
     for program in options.each("-z"):
         call.find("option-runs", "tcpdump -z")
         call.run([program])
@@ -91,13 +88,11 @@ def _tcpdump(call: Call) -> None:
     call.writes(*options.each("-w"))
 
 
-def _man(call: Call) -> None:
-    options = options_of(call.args, "-P -H --pager --html -M -S -C")
+def _man(call: Call, options: Options) -> None:
     call.runs_by("man", *options.each("-P --pager"), *options.each("-H --html"))
 
 
-def _expect(call: Call) -> str:
-    options = options_of(call.args, "-c -f -d")
+def _expect(call: Call, options: Options) -> str:
     for text in options.each("-c"):
         for found in re.findall(r"\b(?:spawn|exec|system)\s+([^;\n]+)", text):
             call.shell(found)
@@ -136,8 +131,7 @@ def _cmd(call: Call) -> str:
     return UNKNOWN
 
 
-def _logger(call: Call) -> str:
-    options = options_of(call.args, "-f -t -p -n -P -i --file --server")
+def _logger(call: Call, options: Options) -> str:
     call.reads(*options.each("-f --file"))
     if "-n --server" in options:
         call.find("sends")
@@ -162,13 +156,13 @@ MACHINE: Handlers = {
     "history": finds("hides: history", where=r"-\w*[cdw]"),
     "osascript": _osascript,
     "gdb lldb": _gdb,
-    "tcpdump": _tcpdump,
-    "man": _man,
+    "tcpdump": with_options(_tcpdump, "-z -w -i -c -r -G -W -C -Z -F"),
+    "man": with_options(_man, "-P -H --pager --html -M -S -C"),
     "run-parts": finds("unread-file: run-parts", prints=UNKNOWN),
-    "expect autoexpect": _expect,
+    "expect autoexpect": with_options(_expect, "-c -f -d"),
     "powershell pwsh": _powershell,
     "cmd": _cmd,
-    "logger": _logger,
+    "logger": with_options(_logger, "-f -t -p -n -P -i --file --server"),
     "modprobe": finds("", where=r"(?:-n|--dry-run|-c|--showconfig|--show-depends|-l)$", otherwise="kernel", shown=2),
     "hdparm": _hdparm,
     "sysctl": finds("kernel", where=r"[^=]*=|(?:-w|-p|--write|--load|--system)$", shown=2),

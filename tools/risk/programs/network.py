@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from ..calls import Call, Handlers, finds, options_of
+from ..calls import Call, Handlers, Options, finds, options_of, with_options
 from ..places import Place, holds_secrets, place_of, runs_later
 from ..values import DATA, HOLES, REMOTE, UNKNOWN, known
 
@@ -62,8 +62,7 @@ _CURL_WRITES = "--trace --trace-ascii -D --dump-header -c --cookie-jar --libcurl
 """Options with a file that is written beside what is fetched."""
 
 
-def _curl(call: Call) -> str:
-    options = options_of(call.args, _CURL_TAKES)
+def _curl(call: Call, options: Options) -> str:
     urls = [*options.operands, *options.each("--url")]
     fetched(call, urls)
     call.reads(*options.each("-K --config --cert --key -b --cookie"))
@@ -127,8 +126,7 @@ def _host_file(url: str) -> str:
     return url.split("?")[0].rstrip("/").rpartition("/")[2] or "index.html"
 
 
-def _wget(call: Call) -> str:
-    options = options_of(call.args, _WGET_TAKES)
+def _wget(call: Call, options: Options) -> str:
     urls = options.operands
     fetched(call, urls)
     local = bool(urls) and all(map(_is_local, urls))
@@ -206,8 +204,7 @@ def _socat(call: Call) -> str:
     return REMOTE
 
 
-def _scp(call: Call) -> str:
-    options = options_of(call.args, "-S -o -i -P -F -c -J -l -D -X")
+def _scp(call: Call, options: Options) -> str:
     operands = options.operands
     for program in options.each("-S -D"):
         call.find("option-runs", call.name)
@@ -368,15 +365,15 @@ def _database(call: Call) -> None:
 
 
 NETWORK: Handlers = {
-    "curl curlie": _curl,
-    "wget wget2": _wget,
+    "curl curlie": with_options(_curl, _CURL_TAKES),
+    "wget wget2": with_options(_wget, _WGET_TAKES),
     (
         "http https xh aria2c axel lynx links w3m elinks fetch lwp-request GET HEAD youtube-dl yt-dlp gdown ab wrk hey"
     ): _fetch,
     "nc ncat netcat nc.openbsd nc.traditional": _nc,
     "socat": _socat,
     "telnet": finds("sends", prints=REMOTE),
-    "scp sftp pscp": _scp,
+    "scp sftp pscp": with_options(_scp, "-S -o -i -P -F -c -J -l -D -X"),
     "rsync": _rsync,
     ("dig nslookup host ping ping6 fping traceroute whois drill getent resolvectl"): _looks_up,
     "mail mailx sendmail mutt": _mail,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..calls import Call, Handlers, handlers, options_of
+from ..calls import Call, Handlers, Options, handlers, options_of, with_options
 from ..places import Place, place_of
 from ..values import DATA, UNKNOWN, known, names
 from .servers import APPLICATIONS, SERVERS, serves
@@ -164,8 +164,7 @@ _LOCAL_TOOLS = names(
 )
 
 
-def _npx(call: Call) -> str:
-    options = options_of(call.args, "-p -c --package --call", first=True)
+def _npx(call: Call, options: Options) -> str:
     for text in options.each("-c --call"):
         call.shell(text)
     words = options.operands
@@ -272,7 +271,7 @@ PACKAGES: Handlers = handlers(
         "pip pip3 uv pipx uvx": _pip,
         "poetry pdm pipenv hatch rye": _python_project,
         "npm pnpm yarn bun cnpm": _npm,
-        "npx bunx pnpx": _npx,
+        "npx bunx pnpx": with_options(_npx, "-p -c --package --call", first=True),
         "cargo go dotnet bundle bundler composer": _cargo,
         "make gmake": _make,
         "gcc g++ clang clang++ cc c++": _compiles,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-from ..calls import Call, Handlers, options_of
+from ..calls import Call, Handlers, Options, options_of, with_options
 from ..places import Place, holds_secrets, place_of
 from ..values import DATA, REMOTE, UNKNOWN, known, merged, names
 from .running import run_text
@@ -173,8 +173,7 @@ _READ_THERE = re.compile(
 )
 
 
-def _watch(call: Call) -> str:
-    options = options_of(call.args, "-n --interval -q --equexit", first=True)
+def _watch(call: Call, options: Options) -> str:
     return call.shell(" ".join(options.operands)) if options.operands else UNKNOWN
 
 
@@ -198,8 +197,7 @@ def _entr(call: Call) -> str:
     return call.run(words) if len(words) > 1 else call.shell(words[0])
 
 
-def _script(call: Call) -> str:
-    options = options_of(call.args, "-c --command -I -O -B -T -E -m -o --log-in --log-out --log-io", first=False)
+def _script(call: Call, options: Options) -> str:
     if "-h -V" in options:
         return DATA
     commands = list(options.each("-c --command"))
@@ -263,11 +261,11 @@ REPEATING: Handlers = {
     "locate mlocate plocate": _locate,
     "ssh autossh slogin": _ssh,
     "entr watchexec nodemon": _entr,
-    "script scriptreplay": _script,
+    "script scriptreplay": with_options(_script, "-c --command -I -O -B -T -E -m -o --log-in --log-out --log-io"),
     (
         "screen tmux dtach abduco xterm gnome-terminal konsole uxterm alacritty kitty xfce4-terminal "
         "terminator urxvt rxvt lxterminal foot"
     ): _terminal,
     "parallel": _parallel,
-    "watch": _watch,
+    "watch": with_options(_watch, "-n --interval -q --equexit", first=True),
 }

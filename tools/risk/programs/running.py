@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..calls import Call, Handlers, finds, options_of
+from ..calls import Call, Handlers, Options, finds, options_of, with_options
 from ..environment import assign, set_by, set_in
 from ..evaluation import expanded_again, subscripts
 from ..places import Place, place_of
@@ -118,8 +118,7 @@ def _source(call: Call) -> str:
     return run_file(call, given, call.args[1:])
 
 
-def _env(call: Call) -> str:
-    options = options_of(call.args, "-u --unset -C --chdir -S --split-string", first=True)
+def _env(call: Call, options: Options) -> str:
     for text in options.each("-S --split-string"):
         return call.shell(" ".join([text, *options.operands]))
     words = list(options.operands)
@@ -161,8 +160,7 @@ def _export(call: Call) -> str:
     return ""
 
 
-def _read(call: Call) -> str:
-    options = options_of(call.args, "-a -d -i -n -N -p -t -u")
+def _read(call: Call, options: Options) -> str:
     for name in [*options.operands, *options.each("-a")]:
         assign(call, name, _line(call.stdin))
     return ""
@@ -216,8 +214,7 @@ def _sudo(call: Call) -> str:
     return UNKNOWN
 
 
-def _su(call: Call) -> str:
-    options = options_of(call.args, "-c --command -s --shell -g -G -w --session-command")
+def _su(call: Call, options: Options) -> str:
     call.find("privilege")
     for text in options.each("-c --command --session-command"):
         call.shell(text)
@@ -246,8 +243,7 @@ def _wrapper(call: Call) -> str:
     return call.run(words)
 
 
-def _flock(call: Call) -> str:
-    options = options_of(call.args, "-w -E --timeout --conflict-exit-code", first=True)
+def _flock(call: Call, options: Options) -> str:
     words = options.operands[1:]
     if words[:1] in (["-c"], ["--command"]):
         return call.shell(" ".join(words[1:]))
@@ -314,8 +310,7 @@ def _compgen(call: Call) -> None:
             call.shell(f'echo "{text}"')
 
 
-def _mapfile(call: Call) -> str:
-    options = options_of(call.args, "-d -n -O -s -u -C -c")
+def _mapfile(call: Call, options: Options) -> str:
     for text in options.each("-C"):
         call.shell(text)
     stdin = call.stdin
@@ -371,10 +366,10 @@ RUNNING: Handlers = {
     **dict.fromkeys(WRAPPERS, _wrapper),
     "eval": _eval,
     "source .": _source,
-    "env": _env,
+    "env": with_options(_env, "-u --unset -C --chdir -S --split-string", first=True),
     "sudo doas sudoedit pkexec gosu su-exec run0 dzdo calife": _sudo,
-    "su": _su,
-    "flock": _flock,
+    "su": with_options(_su, "-c --command -s --shell -g -G -w --session-command"),
+    "flock": with_options(_flock, "-w -E --timeout --conflict-exit-code", first=True),
     "trap": _trap,
     "alias": _alias,
     "busybox toybox": _fork,
@@ -382,10 +377,10 @@ RUNNING: Handlers = {
     "enable": finds("unread-file: enable -f", where=r"-f$", prints=""),
     "bind": _bind,
     "complete compgen": _compgen,
-    "mapfile readarray": _mapfile,
+    "mapfile readarray": with_options(_mapfile, "-d -n -O -s -u -C -c"),
     "cd pushd popd": _cd,
     "set shopt": _set_shell,
-    "read": _read,
+    "read": with_options(_read, "-a -d -i -n -N -p -t -u"),
     "getopts": _getopts,
     "wait": _wait,
     "let": _let,

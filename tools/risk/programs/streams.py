@@ -7,7 +7,7 @@ import binascii
 import re
 from urllib.parse import unquote
 
-from ..calls import Call, Handlers, finds, options_of
+from ..calls import Call, Handlers, Options, finds, options_of, with_options
 from ..environment import assign
 from ..expansion import unquoted_ansi
 from ..places import Place, place_of
@@ -79,8 +79,7 @@ def _input(call: Call, operands: list[str]) -> str:
     return DATA if call.stdin is None else call.stdin
 
 
-def _cat(call: Call) -> str:
-    options = options_of(call.args)
+def _cat(call: Call, options: Options) -> str:
     text = _input(call, options.operands)
     return merged(text) if options.given and not known(text) and "\n" not in text else text
 
@@ -108,8 +107,7 @@ def _decoded(call: Call, text: str, decode: bytes | None) -> str:
     return plain
 
 
-def _base(call: Call) -> str:
-    options = options_of(call.args, "-w --wrap -b -i --input -o --output")
+def _base(call: Call, options: Options) -> str:
     operands = options.operands
     if given := options.value("-i --input"):
         operands = [given]
@@ -194,8 +192,7 @@ def _tac(call: Call) -> str:
 _CLASSES = {"[:lower:]": "a-z", "[:upper:]": "A-Z", "[:digit:]": "0-9", "[:space:]": " \t\n", "[:blank:]": " \t"}
 
 
-def _tr(call: Call) -> str:
-    options = options_of(call.args)
+def _tr(call: Call, options: Options) -> str:
     text = call.stdin if call.stdin is not None else DATA
     sets = [_characters(one) for one in options.operands]
     if not known(text) or "-c -C --complement" in options or None in sets or not sets:
@@ -278,8 +275,7 @@ def _grep(call: Call) -> str:
     return call.stdin
 
 
-def _tee(call: Call) -> str:
-    options = options_of(call.args)
+def _tee(call: Call, options: Options) -> str:
     call.writes(*options.operands)
     text = call.stdin if call.stdin is not None else DATA
     for one in options.operands:
@@ -342,8 +338,7 @@ def _names(call: Call) -> str:
     return "".join(f"{path}\n" for path in paths)
 
 
-def _jq(call: Call) -> str:
-    options = options_of(call.args, "--arg --argjson --slurpfile --rawfile -f --from-file --indent")
+def _jq(call: Call, options: Options) -> str:
     operands = options.operands if "-f --from-file" in options else options.operands[1:]
     if "-i --inplace" in options:
         call.writes(*operands)
@@ -359,16 +354,16 @@ STREAMS: Handlers = {
     "echo": _echo,
     "printf": _printf,
     "b64encode b64decode": _b64,
-    "cat": _cat,
-    "base64 base32 basenc gbase64": _base,
+    "cat": with_options(_cat),
+    "base64 base32 basenc gbase64": with_options(_base, "-w --wrap -b -i --input -o --output"),
     "xxd": _xxd,
     "openssl": _openssl,
     "rev": _rev,
     "tac": _tac,
-    "tr": _tr,
+    "tr": with_options(_tr),
     "head tail sort uniq": _filter,
     "grep egrep fgrep rg ag ack zgrep": _grep,
-    "tee sponge": _tee,
+    "tee sponge": with_options(_tee),
     ("cut paste fold fmt column nl expand unexpand iconv uudecode uuencode od hexdump strings colrm"): _changes,
     (
         "dos2unix unix2dos gzip gunzip zcat bzip2 bunzip2 bzcat xz unxz xzcat zstd unzstd zstdcat lz4 "
@@ -380,6 +375,6 @@ STREAMS: Handlers = {
     "seq": _seq,
     "which type whereis": _which,
     "basename dirname realpath readlink": _names,
-    "jq gojq": _jq,
+    "jq gojq": with_options(_jq, "--arg --argjson --slurpfile --rawfile -f --from-file --indent"),
     "urldecode": _decode_url,
 }
