@@ -11,11 +11,23 @@ from typing import Any, Final
 
 from langchain_core.messages import BaseMessage, HumanMessage, convert_to_messages
 
-from ..configs.errors import ConfigError
+from ..configs.errors import ConfigError, disk_errors
 from ..dispatch.conversation.blocks import kind_of, with_types
 from ..tools.documents.reading import is_pdf
 
-__all__ = ["MAX_FILE", "MAX_FILES", "Attached", "Task", "asked", "attach", "attached", "messages_of", "name_of"]
+__all__ = [
+    "MAX_FILE",
+    "MAX_FILES",
+    "MEDIA",
+    "PDF",
+    "Attached",
+    "Task",
+    "asked",
+    "attach",
+    "attached",
+    "messages_of",
+    "name_of",
+]
 
 MAX_FILE: Final = 20_000_000
 """Bytes of one file."""
@@ -28,10 +40,10 @@ Attached = str | Path | bytes | Mapping[str, Any]
 Task = str | BaseMessage | Sequence[Any]
 """A text, a message, or a conversation whose last message asks."""
 
-_MEDIA: Final = ("image", "file", "audio", "video")
-_PDF: Final = "application/pdf"
+MEDIA: Final = ("image", "file", "audio", "video")
+PDF: Final = "application/pdf"
 _OTHERS: Final[tuple[tuple[bytes, str], ...]] = (
-    (b"%PDF-", _PDF),
+    (b"%PDF-", PDF),
     (b"ID3", "audio/mpeg"),
     (b"OggS", "audio/ogg"),
     (b"fLaC", "audio/flac"),
@@ -152,7 +164,7 @@ def asked(task: Any, files: Any = ()) -> list[BaseMessage]:
 
 
 def _checked(block: Mapping[str, Any]) -> dict[str, Any]:
-    if kind_of(block) not in _MEDIA:
+    if kind_of(block) not in MEDIA:
         raise ConfigError(f"a content block of type {block.get('type')!r} is no file; put texts into the task")
     (made,) = with_types([dict(block)])
     data = made.get("base64")
@@ -167,13 +179,11 @@ def _too_large(name: str) -> ConfigError:
 
 
 def _read(path: Path) -> bytes:
-    try:
+    with disk_errors("cannot be attached", file=path):
         if not stat.S_ISREG(path.stat().st_mode):
             raise ConfigError("is no file: only files can be attached", file=path)
         with path.open("rb") as file:
             return file.read(MAX_FILE + 1)
-    except OSError as error:
-        raise ConfigError(f"cannot be attached: {error.strerror or type(error).__name__}", file=path) from error
 
 
 def _mime(data: bytes, name: str) -> str:
@@ -186,8 +196,8 @@ def _mime(data: bytes, name: str) -> str:
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         return "audio/wav"
     guessed = mimetypes.guess_type(name)[0] or ""
-    if guessed == _PDF and is_pdf(data):
-        return _PDF
+    if guessed == PDF and is_pdf(data):
+        return PDF
     if guessed.partition("/")[0] in ("audio", "video"):
         return guessed
     try:
@@ -195,7 +205,7 @@ def _mime(data: bytes, name: str) -> str:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text and is_pdf(data):
-        return _PDF
+        return PDF
     if "\0" in text:
         raise ConfigError(f"{name} is of a kind that no model takes: give it as PDF, PNG, JPEG or UTF-8 text")
     return guessed if guessed.startswith("text/") else "text/plain"

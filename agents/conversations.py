@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-from ..configs.errors import ConfigError, PointsmanError
+from ..configs.errors import ConfigError, PointsmanError, disk_errors
 from ..dispatch.private import replace_private
 from ..dispatch.sealing import UNSEALED, user_seal
 from .lease.sign import Sign
@@ -107,10 +107,8 @@ class Thread:
             ConfigError: The file cannot be written.
         """
         kind, sealed = _serializer().dumps_typed(value)
-        try:
+        with disk_errors("the thread cannot be kept", file=self.path):
             await asyncio.to_thread(replace_private, self.path, kind.encode() + b"\n" + sealed)
-        except OSError as error:
-            raise ConfigError(f"the thread cannot be kept: {error.strerror}", file=self.path) from error
 
 
 @contextmanager
@@ -158,12 +156,11 @@ def forget_threads(state: Path, wanted: Callable[[bytes], bool]) -> tuple[list[s
             busy.append(file.name)
             continue
         try:
-            kind, _, sealed = file.read_bytes().partition(b"\n")
-            if wanted(user_seal().decrypt(kind.decode("ascii", "replace").partition("+")[2], sealed)):
-                file.unlink()
-                gone.append(file.name)
-        except OSError as error:
-            raise ConfigError(f"the thread cannot be deleted: {error.strerror}", file=file) from error
+            with disk_errors("the thread cannot be deleted", file=file):
+                kind, _, sealed = file.read_bytes().partition(b"\n")
+                if wanted(user_seal().decrypt(kind.decode("ascii", "replace").partition("+")[2], sealed)):
+                    file.unlink()
+                    gone.append(file.name)
         finally:
             sign.give_up()
     return gone, busy

@@ -15,8 +15,6 @@ from .approval.taint import result_trust
 from .result import Act, Outcome, Status, StepRecord
 
 if TYPE_CHECKING:
-    from langchain_core.tools import BaseTool
-
     from .spec.described import Described
 
 __all__ = ["record_of"]
@@ -39,6 +37,9 @@ def record_of(agent: Described, added: Mapping[str, Any], seconds: float) -> Ste
     accounts = [account for message in messages if (account := account_of(message))]
     account = accounts[-1] if accounts else {}
     risk = max((Risk(one["risk"]) for one in accounts), default=None)
+    known = {tool.name: tool for tool in tools}
+    # The lowest trust of what its tools told it; what it was handed is the caller's to know.
+    told = [result_trust(known, message) for message in messages if isinstance(message, ToolMessage)]
     record = StepRecord(
         id=current().step or agent.name,
         agent=agent.name,
@@ -50,15 +51,9 @@ def record_of(agent: Described, added: Mapping[str, Any], seconds: float) -> Ste
         confidence=account.get("confidence"),
         tier=account.get("tier", ""),
         acts=acts_of(messages, tools),
-        trust=_trust(messages, {tool.name: tool for tool in tools}).value,
+        trust=min(told, default=Trust.TOOL).value,
     )
     return _judged(record, open_acts(messages, tools))
-
-
-def _trust(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) -> Trust:
-    """The lowest trust of what its tools told it; what it was handed is the caller's to know."""
-    told = [result_trust(tools, message) for message in messages if isinstance(message, ToolMessage)]
-    return min(told, default=Trust.TOOL)
 
 
 def _risen(accounts: Sequence[Mapping[str, Any]]) -> str:

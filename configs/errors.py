@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from .redact import redact
 
-__all__ = ["ConfigError", "PointsmanError"]
+__all__ = ["ConfigError", "PointsmanError", "disk_errors"]
 
 
 class PointsmanError(Exception):
@@ -40,3 +42,17 @@ class ConfigError(PointsmanError):
         super().__init__(where + message)
         self.file = file
         self.line = line
+
+
+@contextmanager
+def disk_errors(problem: str, *, file: Path | str) -> Iterator[None]:
+    """Raise what the disk refuses inside the block as a `ConfigError`.
+
+    Args:
+        problem: What is wrong then, such as ``cannot be read``; why follows it.
+        file: The file.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{problem}: {error.strerror or type(error).__name__}", file=file) from error

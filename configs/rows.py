@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import ConfigError
+from .errors import ConfigError, disk_errors
 
 __all__ = ["CsvRow", "read_rows"]
 
@@ -55,10 +55,8 @@ def read_rows(path: Path, columns: Sequence[str], *, longest: int = 1_000_000) -
 
 
 def _decoded(path: Path) -> str:
-    try:
+    with disk_errors("cannot be read", file=path):
         data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror or type(error).__name__}", file=path) from error
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)

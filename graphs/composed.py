@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
 from operator import is_not
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypedDict, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, TypedDict, get_args
 
 from ..agents.agent import Agent
 from ..agents.containment.exits import without_exits
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from .supervision.plan import Plan
+
+    Graph: TypeAlias = CompiledStateGraph[Any, Any, Any, Any]
 
 __all__ = ["Composed", "GraphOn", "Planned", "WorkflowSpec"]
 
@@ -73,7 +75,7 @@ class Composed:
         self.memory = memory
         self.store = store
         self._graph = graph
-        self._built: tuple[Sequence[object], CompiledStateGraph[Any, Any, Any, Any]] | None = None
+        self._built: tuple[Sequence[object], Graph] | None = None
 
     @classmethod
     def named(cls, name: str, runtime: Runtime | None = None) -> Self:
@@ -117,7 +119,7 @@ class Composed:
         word: _Word = "in_order" if self.plan == "in_order" else "model"
         return supervisor(agents, runtime, plan=self.fixed or word, retries=self.retries, memory=self.memory)
 
-    def compile(self, runtime: Runtime | None = None) -> CompiledStateGraph[Any, Any, Any, Any]:
+    def compile(self, runtime: Runtime | None = None) -> Graph:
         """The graph for whoever brings checkpoints and a store: LangGraph's own server, or a graph it is a node of.
 
         What it runs on is opened here, so that nothing of that blocks an event loop later. Approvals and the journal of
@@ -135,9 +137,7 @@ class Composed:
         return self.builder(home).compile(name=self.name, store=self.store)
 
     @asynccontextmanager
-    async def compiled(
-        self, runtime: Runtime, token: int | None = None
-    ) -> AsyncIterator[CompiledStateGraph[Any, Any, Any, Any]]:
+    async def compiled(self, runtime: Runtime, token: int | None = None) -> AsyncIterator[Graph]:
         """The graph over the checkpoints of its runs.
 
         Args:
@@ -155,7 +155,7 @@ class Composed:
                 graph.checkpointer = saver.with_allowlist(declared(graph) | declared_by([self.output]))
                 yield without_exits(graph)
 
-    def _supervised(self, runtime: Runtime, saver: BaseCheckpointSaver[Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
+    def _supervised(self, runtime: Runtime, saver: BaseCheckpointSaver[Any]) -> Graph:
         """The supervisor's graph over the checkpoints of a run, compiled anew where what it is made of has changed."""
         made_of = [
             runtime,

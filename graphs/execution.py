@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from langchain_core.messages import AIMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
     from langgraph.types import Command, StateSnapshot
+
+    Graph: TypeAlias = CompiledStateGraph[Any, Any, Any, Any]
 
 __all__ = ["Ended", "Execution", "NothingKept", "thread"]
 
@@ -87,7 +89,7 @@ class Execution:
     """
 
     name: str
-    opened: Callable[[int], AbstractAsyncContextManager[CompiledStateGraph[Any, Any, Any, Any]]]
+    opened: Callable[[int], AbstractAsyncContextManager[Graph]]
     outputs: Outputs
     runtime: Runtime
     emit: Emit | None
@@ -179,9 +181,7 @@ class Execution:
             raise kind(f"run {taken.row.id} cannot be resumed: nothing is kept of it any more")
         return found
 
-    async def _input(
-        self, graph: CompiledStateGraph[Any, Any, Any, Any], books: Run, asked: Sequence[BaseMessage]
-    ) -> dict[str, Any]:
+    async def _input(self, graph: Graph, books: Run, asked: Sequence[BaseMessage]) -> dict[str, Any]:
         """What LangGraph is given, which it has on the disk before the first node runs."""
         try:
             return work_of(asked, graph)
@@ -190,9 +190,7 @@ class Execution:
             await self._let_go(books)
             raise
 
-    async def _cut_off(
-        self, error: BaseException, graph: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig, books: Run
-    ) -> None:
+    async def _cut_off(self, error: BaseException, graph: Graph, config: RunnableConfig, books: Run) -> None:
         """Note how far a run came, and forget what of it is not to be relied upon."""
         if isinstance(error, Fenced):
             return
@@ -236,7 +234,7 @@ class Execution:
 
     async def _outcome(
         self,
-        graph: CompiledStateGraph[Any, Any, Any, Any],
+        graph: Graph,
         snapshot: StateSnapshot,
         books: Run,
         status: Status | None = None,
@@ -261,14 +259,14 @@ class Execution:
         return replace(result, messages=(AIMessage(as_text(result.output), name=self.name),))
 
 
-def _has_stepped(graph: CompiledStateGraph[Any, Any, Any, Any], snapshot: StateSnapshot) -> bool:
+def _has_stepped(graph: Graph, snapshot: StateSnapshot) -> bool:
     """Whether a node of the user's own has come to its end; the supervisor's do nothing but by calls."""
     supervised = any(INNER.items() <= (node.metadata or {}).items() for node in graph.nodes.values())
     # LangGraph counts the nodes' supersteps from 1.
     return not supervised and (snapshot.metadata or {}).get("step", 0) > 0
 
 
-async def _refuse_changed(graph: CompiledStateGraph[Any, Any, Any, Any], config: RunnableConfig, run: str) -> None:
+async def _refuse_changed(graph: Graph, config: RunnableConfig, run: str) -> None:
     """Refuse a graph that lacks a node at which the run stopped: LangGraph would take it for one that has ended.
 
     Raises:
@@ -285,9 +283,7 @@ async def _refuse_changed(graph: CompiledStateGraph[Any, Any, Any, Any], config:
         )
 
 
-async def _bounded(
-    graph: CompiledStateGraph[Any, Any, Any, Any], work: Any, config: Any, books: Run, emit: Emit | None
-) -> None:
+async def _bounded(graph: Graph, work: Any, config: Any, books: Run, emit: Emit | None) -> None:
     """Run the graph within the run's time and steps."""
     from langgraph.errors import GraphRecursionError
 
@@ -305,7 +301,7 @@ async def _bounded(
         raise StepLimit(books.id, most) from error
 
 
-async def _watch(graph: CompiledStateGraph[Any, Any, Any, Any], work: Any, config: Any, emit: Emit | None) -> None:
+async def _watch(graph: Graph, work: Any, config: Any, emit: Emit | None) -> None:
     """Run the graph, passing on what happens."""
     if emit is None:
         await graph.ainvoke(work, config, durability=_DURABILITY)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from langchain_core.messages import BaseMessage, HumanMessage, message_to_dict, messages_from_dict
 
 from ..agents.agent import Agent
-from ..agents.attachments import name_of
+from ..agents.attachments import MEDIA, PDF, name_of
 from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
 from ..dispatch.conversation.blocks import kind_of, text_of
@@ -24,9 +24,7 @@ __all__ = ["handed", "keep", "kept", "told", "work_of"]
 
 _EARLIER: Final = 20_000
 """Characters of the conversation before a task that its steps are told; the oldest are left out."""
-_MEDIA: Final = ("image", "file", "audio", "video")
 _ROLES: Final = {"human": "user", "ai": "assistant"}
-_PDF: Final = "application/pdf"
 
 
 def keep(messages: Sequence[BaseMessage], state: Path, run: str, journal: Journal | None) -> Sequence[BaseMessage]:
@@ -75,7 +73,7 @@ def work_of(messages: Sequence[BaseMessage], graph: CompiledStateGraph[Any, Any,
         ConfigError: There are files, and the graph takes none.
     """
     fields = set(graph.builder.schemas[graph.builder.input_schema])
-    files = [block for message in messages for block in _blocks(message) if kind_of(block) in _MEDIA]
+    files = [block for message in messages for block in _blocks(message) if kind_of(block) in MEDIA]
     if files and not fields & {"files", "messages"}:
         raise ConfigError(
             "the graph of this workflow takes no files: its state needs a field 'files' for them, or 'messages'"
@@ -145,14 +143,14 @@ def _modality(block: Mapping[str, Any]) -> str:
     kind = kind_of(block)
     if kind != "file":
         return str(kind)
-    return "pdf" if block.get("mime_type") in (None, _PDF) else "text"
+    return "pdf" if block.get("mime_type") in (None, PDF) else "text"
 
 
 def _aside(message: BaseMessage, state: Path, run: str) -> BaseMessage:
     if isinstance(message.content, str):
         return message
     content = [
-        set_aside(state, run, block) if isinstance(block, Mapping) and kind_of(block) in _MEDIA else block
+        set_aside(state, run, block) if isinstance(block, Mapping) and kind_of(block) in MEDIA else block
         for block in message.content
     ]
     return message.model_copy(update={"content": content})
@@ -171,6 +169,6 @@ def _words(message: BaseMessage) -> str:
 
 def _named(blocks: Sequence[Mapping[str, Any]]) -> str:
     files = [
-        f"{name_of(block)} ({block.get('mime_type', kind_of(block))})" for block in blocks if kind_of(block) in _MEDIA
+        f"{name_of(block)} ({block.get('mime_type', kind_of(block))})" for block in blocks if kind_of(block) in MEDIA
     ]
     return f"Attached: {', '.join(files)}" if files else ""

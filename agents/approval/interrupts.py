@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import ToolMessage
+from langgraph.config import get_config
+from langgraph.errors import GraphInterrupt
+from langgraph.types import interrupt
 
 from ...configs.errors import ConfigError
 from ...configs.process.variables import set_to
@@ -77,8 +80,6 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolAnswer:
         """Ask before a critical call; hand anything else straight on."""
-        from langgraph.errors import GraphInterrupt
-
         asked = self._asked(request)
         if asked is None:
             return handler(request)
@@ -97,8 +98,6 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
     async def awrap_tool_call(self, request: ToolCallRequest, handler: AsyncToolHandler) -> ToolAnswer:
         """Ask before a critical call; hand anything else straight on. Files are touched, and conversations read, in a
         thread."""
-        from langgraph.errors import GraphInterrupt
-
         harmless = request.tool is not None and effect_of(request.tool) in (None, Effect.READ)
         if harmless and not _bare_answer():
             asked = self._asked(request)
@@ -246,9 +245,6 @@ class _Asking:
 
     def _answer(self, problem: str) -> tuple[Question | None, Question, HITLRequest, Any]:
         """What was asked when, what would be asked now, and the answer; this stops the graph where there is none."""
-        from langgraph.errors import GraphInterrupt
-        from langgraph.types import interrupt
-
         preview = preview_of(self._asked.tool, self._asked.call["args"])
         then, now = self._kept.question(self._key), self._asked.question(preview)
         if then is not None and not stale(then, now, self._expires):
@@ -328,8 +324,6 @@ class _Asking:
 
 def _place(call: Mapping[str, Any]) -> tuple[str, ...]:
     """Where in which graph a call is made, which is the same whenever it is begun anew."""
-    from langgraph.config import get_config
-
     configured = get_config()["configurable"]
     return tuple(str(part) for part in (configured.get("thread_id"), configured.get("checkpoint_ns"), call["id"]))
 
@@ -353,8 +347,6 @@ def _bare_answer() -> bool:
 
 def _pad() -> Any:
     """What LangGraph notes of the task that this runs in; None outside any."""
-    from langgraph.config import get_config
-
     try:
         return get_config()["configurable"].get("__pregel_scratchpad")
     except RuntimeError:

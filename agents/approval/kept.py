@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -161,14 +161,11 @@ class Kept:
         return found if found.id == digest else None
 
     def _forget_old(self) -> None:
+        before = time.time() - _LONG_SECONDS
         with suppress(OSError):
-            for path in _old(self._asked):
-                path.unlink(missing_ok=True)
-
-
-def _old(folder: Path) -> Iterator[Path]:
-    before = time.time() - _LONG_SECONDS
-    yield from (Path(entry.path) for entry in os.scandir(folder) if entry.stat().st_mtime < before)
+            for entry in os.scandir(self._asked):
+                if entry.stat().st_mtime < before:
+                    Path(entry.path).unlink(missing_ok=True)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -306,7 +306,7 @@ class _Step:
         """What becomes of the file; as `problem`."""
         file, target = self.file, self.target
         change = "deleted" if not target.before else "restored" if file.now.digest else "made again"
-        diff = "" if file.problem else _diff(file, self.edits, edits, change)
+        diff = "" if file.problem else _diff(file, self.edits, edits, f"is {change}")
         return Undone(file.path, file.workspace.root, change, diff, self.problem(ends))
 
     def carry_out(self, edits: Edits, ends: _Ends) -> None:
@@ -403,7 +403,9 @@ class _Undoing:
             if edits and _of_folders(file, edits[-1]):
                 continue
             if edits and file.differs(edits[-1], _of_modes(edits)):
-                found.append(Changed(file.path, file.workspace.root, _forward(file, edits, self._edits)))
+                change = "made" if not edits[-1].before else "changed" if file.now.digest else "deleted"
+                diff = _diff(file, edits, self._edits, f"was {change}", forward=True)
+                found.append(Changed(file.path, file.workspace.root, diff))
         return tuple(sorted(found, key=lambda one: one.path))
 
     def _keep(self, kind: EditKind, batch: str, of: tuple[int, ...], change: Change) -> None:
@@ -439,25 +441,23 @@ def _last_undo(files: Sequence[_File]) -> list[tuple[_File, tuple[Edit, ...]]]:
     return [(file, (edit,)) for file, edit in found if edit.batch == batch]
 
 
-def _diff(file: _File, made: Sequence[Edit], edits: Edits, change: str) -> str:
-    """From what is there to what was there before the oldest of some changes."""
-    target = made[-1]
-    if _of_folders(file, target):
-        return f"the folder {shown(file.path)} is {change}\n"
-    there, then = _sides(file, target, edits)
-    modes = _modes(file, made)
-    told = unified(file.path, there[0], then[0], modes) if there[1] and then[1] else None
-    return f"{shown(file.path)} is {change}; it is no text, or too long for a diff\n" if told is None else told
+def _diff(file: _File, made: Sequence[Edit], edits: Edits, told: str, *, forward: bool = False) -> str:
+    """From what is there to what was there before the oldest of some changes, or forward from that to what is there.
 
-
-def _forward(file: _File, made: Sequence[Edit], edits: Edits) -> str:
-    """From what was there before the oldest of some changes to what is there."""
-    first = made[-1]
-    there, then = _sides(file, first, edits)
+    Args:
+        file: The file.
+        made: The changes, the newest first.
+        edits: Has what was there.
+        told: What becomes of the file, or became, for one that is no text.
+        forward: The other way round.
+    """
+    if _of_folders(file, made[-1]):
+        return f"the folder {shown(file.path)} {told}\n"
+    there, then = _sides(file, made[-1], edits)
     now, was = _modes(file, made)
-    told = unified(file.path, then[0], there[0], (was, now)) if there[1] and then[1] else None
-    change = "made" if not first.before else "changed" if file.now.digest else "deleted"
-    return f"{shown(file.path)} was {change}; it is no text, or too long for a diff\n" if told is None else told
+    (old, new), modes = ((then, there), (was, now)) if forward else ((there, then), (now, was))
+    text = unified(file.path, old[0], new[0], modes) if old[1] and new[1] else None
+    return f"{shown(file.path)} {told}; it is no text, or too long for a diff\n" if text is None else text
 
 
 def _of_folders(file: _File, edit: Edit) -> bool:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from ...configs.errors import ConfigError
+from ...configs.errors import disk_errors
 
 __all__ = ["Sign", "is_alive", "sweep"]
 
@@ -38,11 +38,9 @@ class Sign:
     def __init__(self, state: Path, run: str, token: int) -> None:
         self._path = _path(state, run, token)
         self._process = os.getpid()
-        try:
+        with disk_errors("the run cannot be locked", file=self._path):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise ConfigError(f"the run cannot be locked: {error.strerror}", file=self._path) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self.locked = True

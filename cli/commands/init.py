@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ...configs.errors import ConfigError
+from ...configs.errors import ConfigError, disk_errors
 from .. import options
 from ..io.output import answer, progress
 
@@ -35,12 +35,10 @@ def init(
         raise ConfigError("is a file: choose another name for the folder", file=folder)
     if folder.is_dir() and any(folder.iterdir()):
         raise ConfigError("is not empty, and nothing in it is overwritten: choose another folder", file=folder)
-    try:
+    with disk_errors("cannot be written", file=folder):
         shutil.copytree(TEMPLATE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
         # Under its real name the file would also hide things from whoever packs the template.
         (folder / "gitignore").rename(folder / ".gitignore")
-    except OSError as error:
-        raise ConfigError(f"cannot be written: {error.strerror or type(error).__name__}", file=folder) from error
     _trust(folder)
     written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     answer({"folder": str(folder), "files": written}, _NEXT.format(folder=folder), json=json)

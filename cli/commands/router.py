@@ -17,7 +17,8 @@ import typer
 from ...configs.errors import ConfigError
 from .. import options
 from ..errors import ExitCode
-from ..io.output import answer, as_json, progress, result, seconds, short
+from ..io.output import answer, as_json, result, seconds, short
+from ..io.requests import MAX_LINE, broken_line, numbered
 from ..io.table import table
 from ..settings import settings_of
 from ..signals import end_cleanly
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["commands"]
 
-_MAX_LINE: Final = 20_000_000
 _GZIP: Final = b"\x1f\x8b"
 _File = Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines, plain or gzipped: labelled steps or prompts.")]
 
@@ -236,7 +236,7 @@ def _read(file: Path) -> _Read:
                 continue
             made = f"is one of {found}, and those before it are {kind}"
         broken += 1
-        progress(f"error: line {number}: {made}")
+        broken_line(number, made)
     if not rows:
         raise ConfigError(
             "holds no rows: give steps (messages, target_tier) or prompts (prompt, strong, weak), a JSON object a line",
@@ -251,11 +251,7 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
             packed = plain.read(2) == _GZIP
             plain.seek(0)
             source: BinaryIO = gzip.GzipFile(fileobj=plain) if packed else plain  # type: ignore[assignment]  # reads alike
-            number = 0
-            while line := source.readline(_MAX_LINE + 1):
-                number += 1
-                if line.strip():
-                    yield number, line
+            yield from numbered(source)
     except (OSError, EOFError, zlib.error) as error:
         said = getattr(error, "strerror", None) or "is a damaged gzip file"
         raise ConfigError(f"cannot be read: {said}", file=file) from error
@@ -263,8 +259,8 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
 
 def _row(text: bytes) -> tuple[str, Row] | str:
     """The row of a line with its kind, or what is wrong with it."""
-    if len(text) > _MAX_LINE:
-        return f"is longer than {_MAX_LINE:,} bytes"
+    if len(text) > MAX_LINE:
+        return f"is longer than {MAX_LINE:,} bytes"
     try:
         made = jsonlib.loads(text)
     except (ValueError, RecursionError) as error:

@@ -67,7 +67,7 @@ def _served(runtime: Runtime, server: Server) -> Iterator[dict[str, Any]]:
             row["problem"] = f"has changed since it was first used ({server.changed[name]}); --accept {name} uses it so"
         yield row
     for name, reason in server.listing.refused.items():
-        yield _unusable(name, source, reason)
+        yield {**_row(runtime, name, None, source, ""), "problem": reason}
 
 
 def _row(runtime: Runtime, name: str, effect: Any, source: str, description: str) -> dict[str, Any]:
@@ -80,8 +80,3 @@ def _row(runtime: Runtime, name: str, effect: Any, source: str, description: str
         "digest": "",
         "problem": "",
     }
-
-
-def _unusable(name: str, source: str, reason: str) -> dict[str, Any]:
-    nothing = {"effect": "none", "call_risk": "low", "description": "", "digest": ""}
-    return {"name": name, **nothing, "source": source, "problem": reason}

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import IO, Any
 
-__all__ = ["columns_of", "fitted", "room", "width"]
+__all__ = ["broken", "columns_of", "fitted", "room", "width"]
 
 _LEAST = 20
 _INDENT = 4
@@ -25,7 +25,7 @@ def fitted(text: str, stream: IO[Any]) -> str:
     columns = columns_of(stream)
     if columns == 0:
         return text
-    return "\n".join(_broken(line, columns) for line in text.split("\n"))
+    return "\n".join(broken(line, columns) for line in text.split("\n"))
 
 
 def columns_of(stream: IO[Any]) -> int:
@@ -41,11 +41,18 @@ def columns_of(stream: IO[Any]) -> int:
     return columns if columns >= _LEAST else 0
 
 
-def _broken(line: str, columns: int) -> str:
+def broken(line: str, columns: int, indent: int = _INDENT) -> str:
+    """Break one line between words.
+
+    Args:
+        line: The line.
+        columns: How wide it may be.
+        indent: By how much more than its beginning the rest of it is indented.
+    """
     if width(line) <= columns:
         return line
     begins = len(line) - len(line.lstrip())
-    indent = " " * min(begins + _INDENT, columns // 2)
+    indented = min(begins + indent, columns // 2)
     lines, current, used, gap = [], "", 0, ""
     for piece in _cut(line, columns):
         if piece.isspace():
@@ -55,7 +62,7 @@ def _broken(line: str, columns: int) -> str:
         if current.strip() and used + len(gap) + wide > columns:
             lines.append(current)
             # What a reader copies stays whole where a line has room for it.
-            used = min(len(indent), columns - wide)
+            used = min(indented, columns - wide)
             current, gap = " " * used, ""
         elif not current:
             gap = gap[: columns - wide]

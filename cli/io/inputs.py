@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ...configs.errors import ConfigError
+from ...configs.errors import ConfigError, disk_errors
 from ...configs.rows import CsvRow, read_rows
 
 __all__ = ["MAX_INPUT", "Message", "read_input", "read_messages", "read_piped", "standard_input"]
@@ -91,11 +91,8 @@ def read_input(text: str, *, limit: int = MAX_INPUT) -> str:
 
 
 def _file(path: Path, limit: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return _read(file, limit, str(path))
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror or type(error).__name__}", file=path) from error
+    with disk_errors("cannot be read", file=path), path.open("rb") as file:
+        return _read(file, limit, str(path))
 
 
 def _read(file: BinaryIO, limit: int, name: str) -> bytes:

@@ -52,21 +52,8 @@ def as_text(output: Any) -> str:
 
 def step_record(step: StepRecord) -> dict[str, Any]:
     """One step."""
-    return {
-        "id": step.id,
-        "agent": step.agent,
-        "model": step.model,
-        "simulated": is_simulated(step.model),
-        "risk": step.risk,
-        "status": step.status,
-        "note": step.note,
-        "seconds": step.seconds,
-        "confidence": step.confidence,
-        "doubt": step.doubt,
-        "unverified": step.unverified,
-        "acts": [{**asdict(act), "outcome": act.outcome.value} for act in step.acts],
-        "output": plain(step.output),
-    }
+    record = {**step.plain(), "simulated": is_simulated(step.model), "output": plain(step.output)}
+    return {name: value for name, value in record.items() if name not in ("tier", "trust")}
 
 
 def call_record(row: CallRow) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...configs.errors import ConfigError
+from ...configs.errors import disk_errors
 from .output import progress, short
 
 if TYPE_CHECKING:
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from ...routing.request import RouteRequest
 
-__all__ = ["broken_line", "first_wrong", "json_of", "lines_of", "request_of"]
+__all__ = ["MAX_LINE", "broken_line", "first_wrong", "json_of", "lines_of", "numbered", "request_of"]
 
-_MAX_LINE = 20_000_000
+MAX_LINE = 20_000_000
 
 
 def lines_of(file: str) -> Iterator[tuple[int, bytes]]:
@@ -36,13 +36,10 @@ def lines_of(file: str) -> Iterator[tuple[int, bytes]]:
     if file == "-":
         if sys.stdin.isatty():
             progress("reading requests from standard input, one JSON object a line")
-        yield from _numbered(standard_input())
+        yield from numbered(standard_input())
         return
-    try:
-        with Path(file).open("rb") as source:
-            yield from _numbered(source)
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror or type(error).__name__}", file=file) from error
+    with disk_errors("cannot be read", file=file), Path(file).open("rb") as source:
+        yield from numbered(source)
 
 
 def request_of(text: bytes, number: int) -> RouteRequest | None:
@@ -76,8 +73,8 @@ def json_of(text: bytes, number: int) -> Any:
         text: The line.
         number: Its number.
     """
-    if len(text) > _MAX_LINE:
-        broken_line(number, f"is longer than {_MAX_LINE:,} bytes")
+    if len(text) > MAX_LINE:
+        broken_line(number, f"is longer than {MAX_LINE:,} bytes")
         return None
     try:
         made = json.loads(text, object_pairs_hook=_once)
@@ -127,9 +124,10 @@ def broken_line(number: int, said: str) -> None:
     progress(f"error: line {number}: {said}")
 
 
-def _numbered(source: Any) -> Iterator[tuple[int, bytes]]:
+def numbered(source: Any) -> Iterator[tuple[int, bytes]]:
+    """Give the lines of an open file that are not blank with their numbers; one longer than `MAX_LINE` is parted."""
     number = 0
-    while line := source.readline(_MAX_LINE + 1):
+    while line := source.readline(MAX_LINE + 1):
         number += 1
         if line.strip():
             yield number, line

@@ -6,7 +6,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ExitCode, judge
@@ -88,43 +88,41 @@ def _code(results: Sequence[RunResult | None]) -> ExitCode:
     return next((code for code in (ExitCode.FAILED, ExitCode.PENDING) if code in codes), ExitCode.DONE)
 
 
+@dataclass
 class _Batch:
-    def __init__(
-        self, workflow: Workflow, messages: Sequence[Message], runtime: Runtime, bounds: Bounds, deny: bool
-    ) -> None:
-        self._workflow = workflow
-        self._messages = messages
-        self._runtime = runtime
-        self._bounds = bounds
-        self._deny = deny
-        # One run around all, which what failed is charged to as well, and which holds for each that is taken up again.
-        self._around: Run | None = None
-        self.ended: list[Ended] = []
+    workflow: Workflow
+    messages: Sequence[Message]
+    runtime: Runtime
+    bounds: Bounds
+    deny: bool
+    # One run around all, which what failed is charged to as well, and which holds for each that is taken up again.
+    around: Run | None = None
+    ended: list[Ended] = field(default_factory=list)
 
     @property
     def cap(self) -> int | None:
         """Picodollars all runs together may spend."""
-        return None if self._around is None else self._around.row.max_cost
+        return None if self.around is None else self.around.row.max_cost
 
     @property
     def spent(self) -> int:
         """Picodollars spent so far under the cap."""
-        return 0 if self._around is None else self._runtime.dispatcher.budgets.totals(self._around.scope)[0]
+        return 0 if self.around is None else self.runtime.dispatcher.budgets.totals(self.around.scope)[0]
 
     async def all(self, jobs: int) -> None:
         """Work the messages off; an error that every further message would meet too ends it."""
         from ...agents.runs import run_scope
 
-        if self._bounds.max_cost is None and self._bounds.max_tokens is None:
+        if self.bounds.max_cost is None and self.bounds.max_tokens is None:
             await self._work(jobs)
             return
-        with run_scope(self._runtime, self._workflow.name, bounds=self._bounds) as around:
-            self._around = around
+        with run_scope(self.runtime, self.workflow.name, bounds=self.bounds) as around:
+            self.around = around
             await self._work(1)
             around.status = self._status()
 
     async def _work(self, jobs: int) -> None:
-        waiting = iter(self._messages)
+        waiting = iter(self.messages)
 
         async def worker() -> None:
             for message in waiting:
@@ -134,21 +132,21 @@ class _Batch:
                 await self._one(message, None if left is None else left / _PICO)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(jobs, len(self._messages))):
+            for _ in range(min(jobs, len(self.messages))):
                 group.create_task(worker())
 
     def _status(self) -> Status:
         """How the run around all has ended."""
         from ...agents.result import Status
 
-        if len(self.ended) < len(self._messages) or any(one.result is None for one in self.ended):
+        if len(self.ended) < len(self.messages) or any(one.result is None for one in self.ended):
             return Status.FAILED
         return Status.PENDING if any(one.result and one.result.pending for one in self.ended) else Status.DONE
 
     async def _one(self, message: Message, left: float | None) -> None:
         started = time.monotonic()
         try:
-            outcome = await self._run(message.text, replace(self._bounds, max_cost=left))
+            outcome = await self._run(message.text, replace(self.bounds, max_cost=left))
         except Exception as error:
             code, said = judge(error)
             if code in (ExitCode.USAGE, ExitCode.BUDGET) and not _of_this_message(error):
@@ -157,15 +155,13 @@ class _Batch:
         else:
             ended = Ended(message, time.monotonic() - started, outcome)
         self.ended.append(ended)
-        progress(_line(ended, len(self.ended), len(self._messages)))
+        progress(_line(ended, len(self.ended), len(self.messages)))
 
     async def _run(self, text: str, bounds: Bounds) -> RunResult:
         from .live import Live
 
-        outcome = await self._workflow.arun(text, **asdict(bounds), runtime=self._runtime)
-        return unbroken(
-            await answered(self._workflow, outcome, self._runtime, Live(), "deny") if self._deny else outcome
-        )
+        outcome = await self.workflow.arun(text, **asdict(bounds), runtime=self.runtime)
+        return unbroken(await answered(self.workflow, outcome, self.runtime, Live(), "deny") if self.deny else outcome)
 
 
 def _of_this_message(error: Exception) -> bool:

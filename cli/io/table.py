@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from .fitting import columns_of, width
+from .fitting import broken, columns_of, width
 from .output import line
 
 __all__ = ["table"]
@@ -44,7 +44,9 @@ def table(
         if last:
             before = _GAP.join(padded[:-1]) + _GAP if beside > 1 else ""
             blank = " " * width(before)
-            lines += [(blank if at else before) + part for at, part in enumerate(_wrapped(row[beside - 1], last))]
+            lines += [
+                (blank if at else before) + part for at, part in enumerate(broken(row[beside - 1], last, 0).split("\n"))
+            ]
         else:
             lines.append(_GAP.join(padded))
         if not (head and number == 0):
@@ -76,24 +78,11 @@ def _below(named: Iterable[tuple[str, str]], room: int) -> Iterator[str]:
             continue
         if current:
             yield current
-        first, *others = _wrapped(part, room - len(_INDENT))
+        first, *others = broken(part, room - len(_INDENT), 0).split("\n")
         yield from (_INDENT + text for text in (first, *others[:-1])) if others else ()
         current = _INDENT + (others[-1] if others else first)
     if current:
         yield current
-
-
-def _wrapped(text: str, room: int) -> list[str]:
-    """A text in lines broken between words."""
-    lines: list[str] = []
-    current = ""
-    for word in text.split(" "):
-        if current and width(current) + 1 + width(word) > room:
-            lines.append(current)
-            current = word
-        else:
-            current = f"{current} {word}" if current else word
-    return [*lines, current]
 
 
 def _padded(text: str, columns: int, to_right: bool) -> str:

@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -91,6 +92,8 @@ def load_target(spec: str, *, name_it: str | None = None) -> Workflow:
 def found_target(spec: str, runtime: Runtime, *, name_it: str | None = None) -> Workflow:
     """Find what a command is to run: a workflow or agent that ``agents.yaml`` describes, else as `load_target`.
 
+    No tool may write what was read for it.
+
     Args:
         spec: A name of ``agents.yaml``, ``file.py:name`` or ``module:name``.
         runtime: Whose configuration it is.
@@ -103,7 +106,9 @@ def found_target(spec: str, runtime: Runtime, *, name_it: str | None = None) -> 
         from ...graphs.workflow import Workflow
 
         return Workflow.named(spec, runtime)
-    return load_target(spec, name_it=name_it)
+    workflow = load_target(spec, name_it=name_it)
+    runtime.protect(read_with(spec))
+    return workflow
 
 
 def is_named(spec: str, runtime: Runtime) -> bool:
@@ -202,13 +207,7 @@ def _from_file(file: Path, agree: Agree) -> ModuleType:
     loader = Source(name, str(path), lambda _, text: agree(file.absolute(), text))
     module = importlib.util.module_from_spec(ModuleSpec(name, loader, origin=str(path)))
     module.__file__ = str(path)
-    # As for a script, its types can be found again by name.
-    sys.modules[name] = module
-    try:
-        _guarded(lambda: loader.exec_module(module), file, path)
-    except ConfigError:
-        sys.modules.pop(name, None)
-        raise
+    _execute(module, loader, file, path)
     return module
 
 
@@ -246,12 +245,17 @@ def _take(name: str, spec: ModuleSpec | None) -> None:
     """Import a module of this folder, which was named, though one of its name may be installed."""
     if spec is None or spec.loader is None:
         return
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     place = Path(spec.origin or name)
+    _execute(importlib.util.module_from_spec(spec), spec.loader, place, place)
+
+
+def _execute(module: ModuleType, loader: Loader, shown: Path, path: Path) -> None:
+    """Run a module that, as for a script, is found by its name again; one that fails never was."""
+    sys.modules[module.__name__] = module
     try:
-        _guarded(lambda: spec.loader.exec_module(module), place, place)  # type: ignore[union-attr]  # checked above
+        _guarded(lambda: loader.exec_module(module), shown, path)
     except ConfigError:
-        sys.modules.pop(name, None)
+        sys.modules.pop(module.__name__, None)
         raise
 
 

@@ -227,7 +227,8 @@ class _Supervisor:
                     return self._ended([await self._left_doubted(state["doubt"], error)])
                 if not await self._another_way(state, error):
                     raise
-                return self._ended([_given_up(state["step"], error)])
+                step, why = state["step"], one_line(error)
+                return self._ended([StepRecord(step["id"], step["agent"], None, "", None, Status.FAILED, why)])
         if record.status is not Status.DONE or record.doubt or self._to_verify(state["built_on"], record):
             return {"tried": [_Tried(attempt=state["attempt"], record=record.plain())]}
         if self._memory and not state["alone"]:
@@ -403,10 +404,6 @@ def _fresh(state: SupervisorState, standing: Standing) -> list[_Tried]:
         for tried in state.get("tried", [])
         if tried["record"]["id"] not in standing.ended and (tried["record"]["id"], tried["attempt"]) not in doubted
     ]
-
-
-def _given_up(step: Mapping[str, Any], error: Exception) -> StepRecord:
-    return StepRecord(step["id"], step["agent"], None, "", None, Status.FAILED, one_line(error))
 
 
 def _asked(task: str, step: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ....configs.errors import ConfigError
+from ....configs.errors import ConfigError, disk_errors
 from ... import options
 from ...io.output import answer, as_json, progress, result
 from ...settings import opened
@@ -111,16 +111,13 @@ def _checked(file: Path) -> tuple[dict[str, Any], int, bool]:
     digest, before = hashlib.sha256(), ""
     head: dict[str, Any] = {}
     last, number = "", 0
-    try:
-        with file.open("rb") as lines:
-            for number, data in enumerate(lines, 1):
-                before = digest.hexdigest()
-                digest.update(data)
-                last = data.decode("utf-8", "replace")
-                if number == 1:
-                    head = _object(last)
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", file=file) from error
+    with disk_errors("cannot be read", file=file), file.open("rb") as lines:
+        for number, data in enumerate(lines, 1):
+            before = digest.hexdigest()
+            digest.update(data)
+            last = data.decode("utf-8", "replace")
+            if number == 1:
+                head = _object(last)
     end = _object(last)
     if head.get("pointsman_memory") != _FORMAT:
         raise ConfigError("is no file of 'pointsman memory export', or of a newer version", file=file)

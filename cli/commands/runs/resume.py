@@ -17,7 +17,7 @@ from ...io.inputs import MAX_INPUT, read_input
 from ...io.outcome import answered, report_run, target_of, told
 from ...settings import GIVEN, opened
 from ...signals import run_to_end
-from ...target.target import found_target, is_named, read_with
+from ...target.target import found_target
 
 if TYPE_CHECKING:
     from ....agents.bounds import Bounds
@@ -109,8 +109,6 @@ def resume(
         row = run_row(runtime, run)
         spec = target or _target_of(row)
         workflow = _found(run, spec, runtime, named=target is not None)
-        if not is_named(spec, runtime):
-            runtime.protect(read_with(spec))
         live = Live(json=json)
         again = GIVEN.get().again()
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tuple(tag or ()), max_tokens)
@@ -236,36 +234,32 @@ def _answers(waiting: Sequence[Pending], said: _Said) -> Answers:
     """The answers that the options give, each bound to the act that was read."""
     from ...io.approval import edit as edited
 
-    edits = dict(_edit(waiting, text) for text in said.edit)
-    results = dict(_respond(waiting, text) for text in said.respond)
-    approved, rejected = _named(waiting, said.approve), _named(waiting, said.reject)
-    always = _named(waiting, said.always)
-    answers: Answers = {}
-    if sum("all" in words for words in (said.approve, said.reject, said.always)) > 1:
+    acts = {act.id: act for act in waiting}
+    ways: tuple[tuple[Sequence[str], dict[str, Any]], ...] = (
+        (said.approve, {"type": "approve"}),
+        (said.reject, {"type": "reject", "message": said.reason}),
+        (said.always, {"type": "approve", "scope": "always"}),
+    )
+    of_all = [decision for words, decision in ways if "all" in words]
+    by_id = [dict.fromkeys(_named(waiting, words), decision) for words, decision in ways]
+    by_id.append({id_: edited(acts[id_], given) for id_, given in (_edit(waiting, text) for text in said.edit)})
+    results = (_respond(waiting, text) for text in said.respond)
+    by_id.append({id_: {"type": "respond", "message": told} for id_, told in results})
+    if len(of_all) > 1:
         raise ConfigError("all that waits has two different answers: give one")
+    answers: Answers = {}
     for act in waiting:
-        named = [where for where in (approved, rejected, edits, always, results) if act.id in where]
+        named = [decisions[act.id] for decisions in by_id if act.id in decisions]
         if len(named) > 1:
             raise ConfigError(f"{act.id} has two different answers: give one")
-        if not act.tool and (named or "all" in (*said.approve, *said.reject, *said.always)):
+        if not act.tool and (named or of_all):
             raise ConfigError(
                 f"{act.id} is a question of the graph's own, and takes any answer: write that as JSON into a file, and "
                 f"pointsman resume {act.run} --answers FILE; where an earlier version asked it, pointsman resume "
                 f"{act.run} alone asks it anew"
             )
-        if act.id in edits:
-            decision = edited(act, edits[act.id])
-        elif act.id in results:
-            decision = {"type": "respond", "message": results[act.id]}
-        elif act.id in rejected or ("all" in said.reject and not named):
-            decision = {"type": "reject", "message": said.reason}
-        elif act.id in always or ("all" in said.always and not named):
-            decision = {"type": "approve", "scope": "always"}
-        elif act.id in approved or "all" in said.approve:
-            decision = {"type": "approve"}
-        else:
-            continue
-        answers[act.id] = {**decision, "digest": act.digest}
+        for decision in named or of_all:
+            answers[act.id] = {**decision, "digest": act.digest}
     return answers
 
 

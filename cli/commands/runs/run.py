@@ -16,7 +16,7 @@ from ...io.outcome import TARGET_TAG, Approval, answered, report_run, sum_up, to
 from ...io.output import progress
 from ...settings import GIVEN, opened
 from ...signals import run_to_end
-from ...target.target import DEFAULT, found_target, is_named, load_target, looks_like_target, read_with, target_file
+from ...target.target import DEFAULT, found_target, is_named, load_target, looks_like_target, target_file
 
 if TYPE_CHECKING:
     from ....agents.bounds import Bounds
@@ -86,8 +86,6 @@ def run(
     name_it = None if target is not None and _names(target, input_) else f"'pointsman run {spec} INPUT'"
     with opened(attended=who) as runtime:
         workflow = found_target(spec, runtime, name_it=name_it)
-        if not is_named(spec, runtime):
-            runtime.protect(read_with(spec))
         if messages is not None:
             from ...io.rows import run_batch
 

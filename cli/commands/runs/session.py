@@ -16,7 +16,7 @@ from ... import options
 from ...io.outcome import TARGET_TAG
 from ...settings import opened
 from ...signals import end_cleanly
-from ...target.target import DEFAULT, found_target, is_named, read_with
+from ...target.target import DEFAULT, found_target
 from .run import ApprovalOption
 
 if TYPE_CHECKING:
@@ -57,8 +57,6 @@ def chat(
     who = None if approval == "ask" and not json else False
     with opened(attended=who) as runtime:
         workflow = found_target(target, runtime)
-        if not is_named(target, runtime):
-            runtime.protect(read_with(target))
         rows = _held(runtime, target)
         if last and not rows:
             raise ConfigError(f"no conversation was held here with {target} yet: leave --continue out")

@@ -119,15 +119,8 @@ def _asked(row: HandoffRow) -> Iterator[str]:
 
 def run_record(row: RunRow, status: str) -> dict[str, object]:
     """A run as JSON values."""
-    return {
-        "run": row.id,
-        "target": row.target,
-        "started": row.started,
-        "ended": row.ended,
-        "status": status,
-        "user": row.user,
-        "tags": list(row.tags),
-    }
+    told = {name: getattr(row, name) for name in ("target", "started", "ended", "user", "tags")}
+    return {"run": row.id, **told, "status": status}
 
 
 def when(at: float) -> str:
