@@ -143,10 +143,8 @@ def _scorer(settings: Settings) -> tuple[Scorer | None, str]:
         from ..routing.scorers import learned
 
         router = learned.load(settings.project / chosen)
-        scorer, known = (
-            learned.Learned(router, vectors() if router.dimensions else None),
-            proof.fingerprint(settings.project / chosen),
-        )
+        scorer = learned.Learned(router, vectors() if router.dimensions else None)
+        known = proof.fingerprint(settings.project / chosen)
     shown = proof.read(path)
     if shown is None:
         return None, f"nothing proves that it helps; run '{_EVAL[chosen == 'classifier']}' on rows of your own"

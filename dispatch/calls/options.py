@@ -94,10 +94,8 @@ _STANDARD: Final = frozenset(CallOptions.model_fields)
 @cache
 def known_options() -> frozenset[str]:
     """Every option that can be given: the standard ones, their aliases, and each vendor's own."""
-    own: set[str] = set()
-    for name in registry.BACKENDS:
-        vocabulary = registry.get(name).vocabulary
-        own |= vocabulary.own if vocabulary is not None else set()
+    vocabularies = [registry.get(name).vocabulary for name in registry.BACKENDS]
+    own = {word for vocabulary in vocabularies if vocabulary is not None for word in vocabulary.own}
     return frozenset({*_STANDARD, *_ALIASES, *own})
 
 

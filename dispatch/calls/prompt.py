@@ -33,14 +33,12 @@ def brief(ask: ModelRequest, card: ModelCard, said: Said) -> tuple[Sequence[Base
         said: The ask's options in the words of its client.
     """
     options = dict(said.options)
-    if card.tasks is not None:
-        options["task"] = ask.declared.task
-        if ask.examples:
-            options["examples"] = dict(ask.examples)
-        return ask.messages, options
-    if not ask.examples:
-        return ask.messages, options
-    return _with_examples(ask), options
+    if card.tasks is None:
+        return _with_examples(ask) if ask.examples else ask.messages, options
+    options["task"] = ask.declared.task
+    if ask.examples:
+        options["examples"] = dict(ask.examples)
+    return ask.messages, options
 
 
 def examples_digests(examples: Mapping[str, str]) -> dict[str, str]:

@@ -233,7 +233,14 @@ class Classifier:
         step = replace(question.step, agent=ROUTER)
         recorder = CallRecorder(self.ledger, self.prices, step, decision.request, decision.risk)
         call = ModelCall(
-            card, question.words, messages, options, backend=ready.backend, grant=grant, booking=recorder, ready=ready
+            card,
+            question.words,
+            messages,
+            options,
+            backend=ready.backend,
+            grant=grant,
+            booking=recorder,
+            ready=ready,
         )
         try:
             await fund(call, self.guards, question.scopes, question.step.run.tokens)

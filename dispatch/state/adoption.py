@@ -14,7 +14,7 @@ from ...configs.errors import ConfigError
 from ...configs.loading.loader import OFFLINE
 from ..guards.availability import OVERRIDES_FILE, Overrides
 from ..private import open_private
-from ..sealing import Seal, user_seal
+from ..sealing import user_seal
 from .ownership import adopt, stored
 
 __all__ = ["held", "take_over", "unsealed"]
@@ -114,7 +114,8 @@ def _seal(path: Path, table: str, rows: str) -> None:
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.create_function("sealed_as", 0, lambda: f"+{name}")
             connection.create_function("sealed", 1, lambda value: seal.encrypt(_bytes(value))[1])
-            connection.create_function("closed", 1, lambda text: _closed(seal, text))
+            # What `BatchBook` keeps of a text; one that is not there stays so.
+            connection.create_function("closed", 1, lambda text: seal.close(text) if text else text)
             connection.execute(f"UPDATE {table} SET {_VALUES[table]} WHERE {rows}")  # noqa: S608 - our own words
             # What was in the clear is left neither in free pages nor in the file while its log holds the new ones.
             connection.execute("VACUUM")
@@ -129,11 +130,6 @@ def _seal(path: Path, table: str, rows: str) -> None:
 
 def _bytes(value: bytes | str | None) -> bytes:
     return value.encode() if isinstance(value, str) else value or b""
-
-
-def _closed(seal: Seal, text: str | None) -> str | None:
-    """What `BatchBook` keeps of a text; one that is not there stays so."""
-    return seal.close(text) if text else text
 
 
 def _places(folder: Path) -> Iterator[Path]:
