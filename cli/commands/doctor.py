@@ -18,7 +18,7 @@ from ..errors import ExitCode, judge
 from ..io.output import as_json, line, paint, result
 from ..io.reading import readable
 from ..io.simulated import is_simulated
-from ..settings import settings_of
+from ..settings import GIVEN, settings_of
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings
@@ -61,7 +61,7 @@ def _findings() -> Iterator[_Finding]:
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the configuration is what was asked for
         yield _Finding("configuration", "broken", judge(error)[1])
         return
-    yield _files(settings)
+    yield from _files(settings)
     yield from _providers(settings)
     yield _scorer(settings)
     yield from _kept(settings)
@@ -108,10 +108,16 @@ def _versions() -> Iterator[_Finding]:
             yield _Finding(name, "broken", "not installed: pip install pointsman")
 
 
-def _files(settings: Settings) -> _Finding:
+def _files(settings: Settings) -> Iterator[_Finding]:
+    """Which files are in force, and which a project with a folder ``configs`` has beside it in vain."""
+    from ...configs.loading.layers import FILES
+
     places = {origin.rpartition(":")[0] or origin for origin in settings.origins.values()}
     files = sorted(place for place in places if place.endswith((".yaml", ".yml")))
-    return _Finding("configuration", "ok", ", ".join(files) or "built in only; configs/*.yaml in the project override")
+    yield _Finding("configuration", "ok", ", ".join(files) or "built in only; configs/*.yaml in the project override")
+    if GIVEN.get().config is None and (settings.project / "configs").is_dir():
+        for name in (f"{name}.yaml" for name in FILES if (settings.project / f"{name}.yaml").exists()):
+            yield _Finding("configuration", "missing", f"{name} is not read: move it to configs/{name}")
 
 
 def _providers(settings: Settings) -> Iterator[_Finding]:

@@ -350,3 +350,12 @@ def test_a_folder_that_cannot_be_made_names_where_the_state_can_go(pointsman: Ru
     (project / ".pointsman").write_text("a file")
     ended = pointsman("provider", "off", "openai", "--for", "60")
     assert (ended.exit_code, "POINTSMAN_STATE" in ended.stderr) == (2, True)
+
+
+def test_a_file_of_settings_beside_the_folder_configs_is_named_as_not_read(pointsman: Run, project: Path) -> None:
+    (project / "configs").mkdir()
+    (project / "agents.yaml").write_text("agents: {}\n", encoding="utf-8")
+    said = [one["said"] for one in json.loads(pointsman("doctor", "--json").stdout) if one["state"] == "missing"]
+    assert "agents.yaml is not read: move it to configs/agents.yaml" in said
+    (project / "agents.yaml").rename(project / "configs" / "agents.yaml")
+    assert "is not read" not in pointsman("doctor").stdout
