@@ -50,10 +50,10 @@ async def apending(run: str | None = None, *, runtime: Runtime | None = None) ->
     from .agents.runs import row_of
     from .graphs.waiting import waiting
 
-    home = runtime or _default()
+    runtime = runtime or _default()
     if run is not None:
-        await asyncio.to_thread(row_of, home, run)
-    return await waiting(home, run)
+        await asyncio.to_thread(row_of, runtime, run)
+    return await waiting(runtime, run)
 
 
 pending = _blocking(apending)
@@ -95,13 +95,13 @@ async def aanswer(
     """
     from .agents.runs import row_of
 
-    home = runtime or _default()
-    row = await asyncio.to_thread(row_of, home, run)
-    flow = await asyncio.to_thread(_workflow_of, home, row) if workflow is None else workflow
+    runtime = runtime or _default()
+    row = await asyncio.to_thread(row_of, runtime, run)
+    flow = await asyncio.to_thread(_workflow_of, runtime, row) if workflow is None else workflow
     return await flow.aresume(
         run,
         answers,
-        runtime=home,
+        runtime=runtime,
         max_cost=max_cost,
         max_tokens=max_tokens,
         max_steps=max_steps,
@@ -144,8 +144,8 @@ async def aundo(
     """
     from .agents.journal.undo import undone
 
-    home = runtime or _default()
-    return await asyncio.to_thread(undone, home, run, paths, last=last, redo=redo, force=force, dry_run=dry_run)
+    runtime = runtime or _default()
+    return await asyncio.to_thread(undone, runtime, run, paths, last=last, redo=redo, force=force, dry_run=dry_run)
 
 
 undo = _blocking(aundo)
@@ -157,7 +157,7 @@ def _default() -> Runtime:
     return Runtime.default()
 
 
-def _workflow_of(home: Runtime, row: RunRow) -> Workflow[Any]:
+def _workflow_of(runtime: Runtime, row: RunRow) -> Workflow[Any]:
     """What a run of the command line runs, from the file that it was started with."""
     from .cli.io.outcome import target_of
     from .cli.target.target import load_target, read_with
@@ -168,5 +168,5 @@ def _workflow_of(home: Runtime, row: RunRow) -> Workflow[Any]:
             f"run {row.id} was started by a program: give what runs, runs.answer({row.id!r}, …, workflow=…)"
         )
     found = load_target(spec, name_it=f"pointsman resume {row.id} --target {spec}")
-    home.protect(read_with(spec))
+    runtime.protect(read_with(spec))
     return found

@@ -245,23 +245,23 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         messages = asked(task, files)
         check_thread(thread)
         own = self.runtime
-        home = runtime or own
-        worker = self if home is own else self.on(home)
-        most = self.turns * worker._ready(home).turn if max_steps is None else max_steps
+        runtime = runtime or own
+        worker = self if runtime is own else self.on(runtime)
+        most = self.turns * worker._ready(runtime).turn if max_steps is None else max_steps
         bounds = Bounds(max_cost, most, timeout, user, user_class, tags, max_tokens)
         more = {} if context is None else {"context": context}
-        return await worker._alone(home, messages, bounds, thread, more)
+        return await worker._alone(runtime, messages, bounds, thread, more)
 
     run = sync.blocking(arun)
 
     async def _alone(
-        self, home: Runtime, messages: list[BaseMessage], bounds: Bounds, thread: str | None, more: Mapping[str, Any]
+        self, runtime: Runtime, messages: list[BaseMessage], bounds: Bounds, thread: str | None, more: Mapping[str, Any]
     ) -> RunResult[Output]:
         """Run as a run of its own, within its bounds."""
         # LangGraph takes one superstep more to see that nothing is left to do.
         config: RunnableConfig = {"recursion_limit": (bounds.max_steps or 0) + 1}
 
-        async def work(books: Run) -> RunResult[Output]:
+        async def work(running: Run) -> RunResult[Output]:
             started = time.monotonic()
             try:
                 async with asyncio.timeout(bounds.timeout) as clock:
@@ -269,13 +269,13 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
             except TimeoutError as error:
                 if not clock.expired():
                     raise
-                raise RunTimeout(books.id, bounds.timeout or 0, kept=False) from error
+                raise RunTimeout(running.id, bounds.timeout or 0, kept=False) from error
             record = record_of(self, added, time.monotonic() - started)
             status = Status.of_run((record,), pending=False)
-            result: RunResult[Output] = await books.result(record.output, status=status, steps=(record,))
+            result: RunResult[Output] = await running.result(record.output, status=status, steps=(record,))
             return replace(result, messages=tuple(added["messages"]))
 
-        return await carried_out(work, home, self.name, bounds=bounds, kept=False)
+        return await carried_out(work, runtime, self.name, bounds=bounds, kept=False)
 
     async def _conversed(
         self, messages: list[BaseMessage], config: RunnableConfig, thread: str | None, more: Mapping[str, Any]

@@ -262,16 +262,16 @@ async def carried_out(
         NoAnswer: It is too deep inside other runs.
         RunOwned: Somebody else works on the run, and it goes on there.
     """
-    books: Run | None = None
+    running: Run | None = None
     try:
-        with run_scope(runtime, target, **scope) as books, exits(f"code of {target!r}"):
-            return await work(books)
+        with run_scope(runtime, target, **scope) as running, exits(f"code of {target!r}"):
+            return await work(running)
     except Exception as error:
-        lost = isinstance(error, RunOwned) and books is not None and error.run == books.id
-        if books is None or lost or (isinstance(error, _REFUSALS) and not books.begun):
+        lost = isinstance(error, RunOwned) and running is not None and error.run == running.id
+        if running is None or lost or (isinstance(error, _REFUSALS) and not running.begun):
             raise
-        so_far = books.so_far or await books.result(None, status=books.status)
-        return replace(so_far, status=books.status, error=error)
+        so_far = running.so_far or await running.result(None, status=running.status)
+        return replace(so_far, status=running.status, error=error)
 
 
 @contextmanager
@@ -316,21 +316,21 @@ def run_scope(
     inherit()
     with _held(runtime, run_id, taken, new=run is None) as lease:
         journal = taken.journal if taken else Journal(runtime.ledger, run_id, lease.token)
-        books = Run(run_id, runtime, row, lease, journal if kept else None, list(taken.calls) if taken else [])
-        context = _context(books, outer, taken, observe, kept=kept)
+        running = Run(run_id, runtime, row, lease, journal if kept else None, list(taken.calls) if taken else [])
+        context = _context(running, outer, taken, observe, kept=kept)
         runtime.ledger.record(row)
         try:
             step = entered(StepContext(run=context, chain=chain))
-            with _stopped_by(lease), step, surrounded(_calls_of(books)), keeping(runtime, run_id):
-                yield books
+            with _stopped_by(lease), step, surrounded(_calls_of(running)), keeping(runtime, run_id):
+                yield running
                 runtime.ledger.leases.check(run_id)
         except BaseException as error:
-            ended = _ended_by(error, books, taken, kept=kept)
+            ended = _ended_by(error, running, taken, kept=kept)
             if ended is error:
                 raise
             raise ended from error
         finally:
-            runtime.ledger.record(replace(row, ended=time.time(), status=books.status.value))
+            runtime.ledger.record(replace(row, ended=time.time(), status=running.status.value))
 
 
 def _held(runtime: Runtime, run: str, taken: Taken | None, *, new: bool) -> AbstractContextManager[Lease]:
@@ -340,13 +340,13 @@ def _held(runtime: Runtime, run: str, taken: Taken | None, *, new: bool) -> Abst
     return closing((Lease.begin if new else Lease.take)(runtime.ledger, runtime.settings.state, run))
 
 
-def _calls_of(books: Run) -> Around | None:
+def _calls_of(running: Run) -> Around | None:
     """Who is told of the tools that code of the user's own calls."""
-    if books.journal is None:
+    if running.journal is None:
         return None
     from .journal.direct import DirectCalls
 
-    return DirectCalls(books.runtime.ledger, books.runtime.settings.risk.call)
+    return DirectCalls(running.runtime.ledger, running.runtime.settings.risk.call)
 
 
 @contextmanager
@@ -383,40 +383,40 @@ def _stopped_by(lease: Lease) -> Iterator[None]:
         lease.stop = None
 
 
-def _ended_by(error: BaseException, books: Run, taken: Taken | None, *, kept: bool) -> BaseException:
+def _ended_by(error: BaseException, running: Run, taken: Taken | None, *, kept: bool) -> BaseException:
     """The error to raise, once what ended a run is noted in it and, where a person is needed, in their queue."""
-    lease = books.lease
+    lease = running.lease
     if lease.lost is not None or isinstance(error, Fenced):
-        owner = lease.lost or holder_of(books.runtime.ledger, books.runtime.settings.state, books.id)
-        return RunOwned(books.id, owner, lost=True)
+        owner = lease.lost or holder_of(running.runtime.ledger, running.runtime.settings.state, running.id)
+        return RunOwned(running.id, owner, lost=True)
     if lease.cancelled and isinstance(error, asyncio.CancelledError):
-        books.status = Status.INTERRUPTED
-        return RunCancelled(books.id, kept=kept)
+        running.status = Status.INTERRUPTED
+        return RunCancelled(running.id, kept=kept)
     if isinstance(error, AllFailed) and kept:
-        hand_over_failed(books.runtime, books.id, error)
+        hand_over_failed(running.runtime, running.id, error)
     if isinstance(error, Exception):
-        books.status = Status.FAILED
-        if taken and isinstance(error, _REFUSALS) and not (books.begun or books.gone):
+        running.status = Status.FAILED
+        if taken and isinstance(error, _REFUSALS) and not (running.begun or running.gone):
             # Nothing was done. What a run waits for is kept as long as it is pending.
-            books.status = Status.INTERRUPTED if taken.row.status == Status.RUNNING else Status(taken.row.status)
+            running.status = Status.INTERRUPTED if taken.row.status == Status.RUNNING else Status(taken.row.status)
     if isinstance(error, PointsmanError):
-        error.run = error.run or books.id
+        error.run = error.run or running.id
     elif isinstance(error, Exception):
-        error.add_note(f"in run {books.id}")
-    elif books.status is not Status.PENDING:
+        error.add_note(f"in run {running.id}")
+    elif running.status is not Status.PENDING:
         # Cancelled, or left in the middle of its stream: nothing of it has failed, and its end may not be told yet.
-        books.status = Status.INTERRUPTED
+        running.status = Status.INTERRUPTED
     return error
 
 
 def _context(
-    books: Run, outer: RunContext, taken: Taken | None, observe: Callable[[CallRow], None] | None, *, kept: bool
+    running: Run, outer: RunContext, taken: Taken | None, observe: Callable[[CallRow], None] | None, *, kept: bool
 ) -> RunContext:
     """What every call inside a run is booked on and bounded by."""
-    row = books.row
+    row = running.row
 
     def booked(call: CallRow) -> None:
-        books.book(call)
+        running.book(call)
         if observe is not None:
             observe(call)
         if outer.observe is not None:
@@ -427,18 +427,18 @@ def _context(
         user=row.user,
         tags=row.tags,
         # The innermost first, as it is the one to name where several leave too little.
-        caps=tuple(dict((*cap_of(books.runtime, row), *(taken.caps if taken else ()), *outer.caps)).items()),
-        tokens=_tokens_of(books, outer, taken),
+        caps=tuple(dict((*cap_of(running.runtime, row), *(taken.caps if taken else ()), *outer.caps)).items()),
+        tokens=_tokens_of(running, outer, taken),
         user_class=row.user_class,
         observe=booked,
         kept=kept,
-        journal=books.journal,
-        home=books.runtime,
+        journal=running.journal,
+        runtime=running.runtime,
     )
 
 
-def _tokens_of(books: Run, outer: RunContext, taken: Taken | None) -> TokenCaps | None:
-    own = token_cap_of(books.runtime, books.row, taken.calls if taken else ())
+def _tokens_of(running: Run, outer: RunContext, taken: Taken | None) -> TokenCaps | None:
+    own = token_cap_of(running.runtime, running.row, taken.calls if taken else ())
     # A run around it that is not under way here holds for it all the same.
     around = taken.token_caps if taken and outer.tokens is None else ()
     return token_caps((*own, *around), outer.tokens)

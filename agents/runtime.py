@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..configs.process.closing import Closing
 from ..configs.process.once import Once
 from ..configs.schema import MEMORY_TOKEN, Settings
-from ..dispatch.context import home_of_run
+from ..dispatch.context import runtime_of_run
 from ..dispatch.defaults import Shared, default_settings, shared_dispatcher
 from ..dispatch.state.ownership import claim, root_of
 
@@ -52,8 +52,8 @@ class Runtime(Closing):
         Raises:
             ConfigError: A file or a variable is wrong.
         """
-        home = home_of_run()
-        return home if isinstance(home, Runtime) else _defaults.of(default_settings())
+        runtime = runtime_of_run()
+        return runtime if isinstance(runtime, Runtime) else _defaults.of(default_settings())
 
     @property
     def closed(self) -> bool:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from .guards.tokens import TokenCaps
     from .journal import Journal
 
-__all__ = ["Home", "RunContext", "StepContext", "current", "entered", "home_of_run"]
+__all__ = ["RunContext", "RunsOn", "StepContext", "current", "entered", "runtime_of_run"]
 
 
-class Home(Protocol):
+class RunsOn(Protocol):
     """What a run runs on."""
 
     @property
@@ -45,7 +45,7 @@ class RunContext:
         kept: It can be taken up again.
         journal: What it keeps for that case; None where it cannot be taken up.
         tokens: How many tokens this run and every run around it may use; None without a cap.
-        home: What it runs on, and so does whatever is not told otherwise inside it.
+        runtime: What it runs on, and so does whatever is not told otherwise inside it.
     """
 
     id: str = ""
@@ -57,7 +57,7 @@ class RunContext:
     kept: bool = True
     journal: Journal | None = None
     tokens: TokenCaps | None = None
-    home: Home | None = None
+    runtime: RunsOn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +96,10 @@ current: Final = _STEP.get
 """Gives the step the running code belongs to."""
 
 
-def home_of_run() -> Home | None:
+def runtime_of_run() -> RunsOn | None:
     """What the run runs on that the running code belongs to; None outside any, and where a thread has outlived it."""
-    home = current().run.home
-    return None if home is None or home.closed else home
+    runtime = current().run.runtime
+    return None if runtime is None or runtime.closed else runtime
 
 
 @contextmanager

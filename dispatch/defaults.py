@@ -15,7 +15,7 @@ from ..configs.loading.loader import environment, load, user_folder
 from ..configs.process.forks import Lock, reset_in_children
 from ..configs.schema import Settings
 from ..configs.sources import Sources
-from .context import home_of_run
+from .context import runtime_of_run
 
 if TYPE_CHECKING:
     from .dispatcher import Dispatcher
@@ -133,9 +133,9 @@ def default_dispatcher() -> Dispatcher:
     Raises:
         ConfigError: A file or a variable is wrong.
     """
-    home = home_of_run()
-    if home is not None:
-        found: Dispatcher = home.dispatcher
+    runtime = runtime_of_run()
+    if runtime is not None:
+        found: Dispatcher = runtime.dispatcher
         return found
     return shared_dispatcher(default_settings())
 

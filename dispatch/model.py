@@ -243,7 +243,7 @@ class RoutedChatModel(BaseChatModel):
             options=options,
         )
 
-    def _home(self) -> Dispatcher:
+    def _dispatcher(self) -> Dispatcher:
         return self.dispatcher or default_dispatcher()
 
     async def _agenerate(
@@ -273,7 +273,7 @@ class RoutedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        async with aclosing(self._home().stream(self._ask(messages, stop, kwargs))) as chunks:
+        async with aclosing(self._dispatcher().stream(self._ask(messages, stop, kwargs))) as chunks:
             async for chunk in chunks:
                 generation = ChatGenerationChunk(message=chunk)
                 if run_manager:

@@ -56,26 +56,26 @@ class Probed:
     setup: float = 0.0
 
 
-async def probe(home: Dispatcher, card: ModelCard, timeout: float) -> Probed:
+async def probe(dispatcher: Dispatcher, card: ModelCard, timeout: float) -> Probed:
     """Ask a model, past its breaker where that is open.
 
     Args:
-        home: Whose configuration, ledger, budgets and health.
+        dispatcher: Whose configuration, ledger, budgets and health.
         card: The model.
         timeout: Seconds the answer may take, once its client is ready.
     """
-    home.health.try_now(home.guards.key(card))
+    dispatcher.health.try_now(dispatcher.guards.key(card))
     rows: list[CallRow] = []
-    others = tuple((other, f"only {card.id} is probed") for other in home.cards if other != card.id)
+    others = tuple((other, f"only {card.id} is probed") for other in dispatcher.cards if other != card.id)
     run = replace(current().run, observe=rows.append)
     declared = RouteRequest(kind=StepKind.GATHER, model=card.id, max_output=_OUTPUT_TOKENS, deadline=timeout)
     ask = ModelRequest([HumanMessage(_QUESTION)], declared)
     began = time.monotonic()
-    await home.clients.ready(card)
+    await dispatcher.clients.ready(card)
     setup, detail = time.monotonic() - began, ""
     with entered(run=run, agent=AGENT, unavailable=others):
         try:
-            await home.call(ask)
+            await dispatcher.call(ask)
         except AllFailed as failed:
             detail = failed.last
         except PointsmanError as error:
@@ -88,6 +88,6 @@ async def probe(home: Dispatcher, card: ModelCard, timeout: float) -> Probed:
         seconds=None if row is None else row.latency,
         cost=None if row is None else row.cost,
         detail="" if ok else f"{row.failure}: {row.detail}" if row is not None else detail,
-        left=home.rate_limiter.left(RateLimitKey(card.provider, card.name)),
+        left=dispatcher.rate_limiter.left(RateLimitKey(card.provider, card.name)),
         setup=setup,
     )

@@ -131,10 +131,10 @@ class Composed:
         Raises:
             ConfigError: The state folder is not the user's own, or an agent names a model or tool that there is not.
         """
-        home = runtime or Runtime.default()
-        _ = home.dispatcher
+        runtime = runtime or Runtime.default()
+        _ = runtime.dispatcher
         # A server has a store of its own, and refuses one.
-        return self.builder(home).compile(name=self.name, store=self.store)
+        return self.builder(runtime).compile(name=self.name, store=self.store)
 
     @asynccontextmanager
     async def compiled(self, runtime: Runtime, token: int | None = None) -> AsyncIterator[Graph]:

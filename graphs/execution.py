@@ -130,90 +130,90 @@ class Execution:
         return await carried_out(part, self.runtime, self.name, taken=taken, bounds=bounds, observe=observe)
 
     async def _part(
-        self, answers: Command[Any] | None, taken: Taken | None, asked: Sequence[BaseMessage], books: Run
+        self, answers: Command[Any] | None, taken: Taken | None, asked: Sequence[BaseMessage], running: Run
     ) -> RunResult:
         """Drive the graph to its end, or to where a person is needed, and tell the ledger."""
         if not taken:
-            asked = keep(asked, self.runtime.settings.state, books.id, books.journal)
+            asked = keep(asked, self.runtime.settings.state, running.id, running.journal)
         # Whoever looks for the run after a kill finds it; what cannot be written yet keeps nobody from reading.
         with suppress(ConfigError):
             await asyncio.to_thread(self.runtime.ledger.flush)
         reached(Point.BEGIN)
-        async with self.opened(books.lease.token) as graph:
-            config = thread(books.id)
+        async with self.opened(running.lease.token) as graph:
+            config = thread(running.id)
             # LangGraph counts the input as a superstep of its own.
-            config["recursion_limit"] = (books.row.max_steps or 0) + 1
+            config["recursion_limit"] = (running.row.max_steps or 0) + 1
             if taken and (await graph.aget_state(config)).created_at is None:
-                asked = await self._given(taken, books)
+                asked = await self._given(taken, running)
             elif taken:
-                await _refuse_changed(graph, config, books.id)
+                await _refuse_changed(graph, config, running.id)
             try:
-                work = await self._input(graph, books, asked) if asked else answers
-                await _bounded(graph, work, config, books, self.emit)
-                result = await self._outcome(graph, await graph.aget_state(config), books)
+                work = await self._input(graph, running, asked) if asked else answers
+                await _bounded(graph, work, config, running, self.emit)
+                result = await self._outcome(graph, await graph.aget_state(config), running)
             except (Exception, asyncio.CancelledError) as error:
-                if isinstance(error, Exception) or books.lease.cancelled:
-                    await self._cut_off(error, graph, config, books)
+                if isinstance(error, Exception) or running.lease.cancelled:
+                    await self._cut_off(error, graph, config, running)
                 raise
             if taken is None or taken.row.status not in ENDED:
                 result = await self.ended(result)
             if not result.pending:
-                await prune(graph, books.id)
-                await self._let_go(books)
+                await prune(graph, running.id)
+                await self._let_go(running)
         reached(Point.LEDGER)
         if taken:
-            await asyncio.to_thread(tick_off, self.runtime, books.id)
+            await asyncio.to_thread(tick_off, self.runtime, running.id)
         if taken or result.pending:
-            self.news.extend(await asyncio.to_thread(ask_person, self.runtime, books.id, result.pending))
+            self.news.extend(await asyncio.to_thread(ask_person, self.runtime, running.id, result.pending))
             reached(Point.WAITING)
         return result
 
-    async def _given(self, taken: Taken, books: Run) -> Sequence[BaseMessage]:
+    async def _given(self, taken: Taken, running: Run) -> Sequence[BaseMessage]:
         """What a run was given that was cut off before its graph had begun, and so has done nothing."""
         # Whatever has done something had a checkpoint before it, and would do it again.
         idle = not taken.calls and not taken.journal.acts
         found = await kept(taken.journal) if idle else None
         if found is None:
-            books.gone = True
+            running.gone = True
             # Nobody can answer what it waited for.
-            await asyncio.to_thread(ask_person, self.runtime, books.id, ())
+            await asyncio.to_thread(ask_person, self.runtime, running.id, ())
             kind = NothingKept if idle else ConfigError
             raise kind(f"run {taken.row.id} cannot be resumed: nothing is kept of it any more")
         return found
 
-    async def _input(self, graph: Graph, books: Run, asked: Sequence[BaseMessage]) -> dict[str, Any]:
+    async def _input(self, graph: Graph, running: Run, asked: Sequence[BaseMessage]) -> dict[str, Any]:
         """What LangGraph is given, which it has on the disk before the first node runs."""
         try:
             return work_of(asked, graph)
         except ConfigError:
             # It can never begin.
-            await self._let_go(books)
+            await self._let_go(running)
             raise
 
-    async def _cut_off(self, error: BaseException, graph: Graph, config: RunnableConfig, books: Run) -> None:
+    async def _cut_off(self, error: BaseException, graph: Graph, config: RunnableConfig, running: Run) -> None:
         """Note how far a run came, and forget what of it is not to be relied upon."""
         if isinstance(error, Fenced):
             return
         if isinstance(error, Exception) and not isinstance(error, _OUTSIDE):
             # It may be for what a model said, so that is asked anew.
-            await self._forget(books, CALLS)
+            await self._forget(running, CALLS)
         try:
             snapshot = await graph.aget_state(config)
         except ConfigError:
             # What cannot be read now may hold steps. What ended the run is told all the same.
-            books.begun = True
+            running.begun = True
             return
-        acted = books.journal is not None and books.journal.acted
-        books.begun = books.begun or acted or _has_stepped(graph, snapshot)
-        books.so_far = await self._outcome(graph, snapshot, books, Status.FAILED)
+        acted = running.journal is not None and running.journal.acted
+        running.begun = running.begun or acted or _has_stepped(graph, snapshot)
+        running.so_far = await self._outcome(graph, snapshot, running, Status.FAILED)
 
-    async def _forget(self, books: Run, names: str = "") -> None:
+    async def _forget(self, running: Run, names: str = "") -> None:
         """Delete what the run kept for the case that it is cut off, under names that begin so."""
-        if books.journal is not None:
+        if running.journal is not None:
             # The run is done: what cannot be deleted now must not make it fail.
             with suppress(ConfigError):
-                forget_kept = partial(self.runtime.ledger.kept.forget, token=books.lease.token)
-                await asyncio.to_thread(forget_kept, books.id, names)
+                forget_kept = partial(self.runtime.ledger.kept.forget, token=running.lease.token)
+                await asyncio.to_thread(forget_kept, running.id, names)
 
     async def told(self, result: RunResult) -> RunResult:
         """Have somebody told what has come to wait, once nobody holds the run any more; who cannot be told is noted.
@@ -226,26 +226,26 @@ class Execution:
         notes = await asyncio.to_thread(tell, self.runtime, result.run, self.name, self.news)
         return replace(result, notes=(*result.notes, *notes))
 
-    async def _let_go(self, books: Run) -> None:
+    async def _let_go(self, running: Run) -> None:
         """Delete what the run was given and has kept: it cannot be taken up any more."""
         # First, since it is refused where somebody else has taken the run over, who needs the files, too.
-        await self._forget(books)
-        await asyncio.to_thread(forget, self.runtime.settings.state, books.id)
+        await self._forget(running)
+        await asyncio.to_thread(forget, self.runtime.settings.state, running.id)
 
     async def _outcome(
         self,
         graph: Graph,
         snapshot: StateSnapshot,
-        books: Run,
+        running: Run,
         status: Status | None = None,
     ) -> RunResult:
         """What the checkpoint tells of a run; with a status, of one that was cut off so and has no output."""
         state = snapshot.values
         # Of a run that was cut off the checkpoint cannot tell what has been answered.
         stops = [stop for task in snapshot.tasks for stop in task.interrupts] if status is None else []
-        pending = [pending_of(stop, books.id) for stop in stops]
+        pending = [pending_of(stop, running.id) for stop in stops]
         steps = tuple(map(self.outputs.record, state.get("done", [])))
-        result: RunResult = await books.result(
+        result: RunResult = await running.result(
             self.outputs.output(given_out(graph, state), steps) if status is None else None,
             status=status
             or (Status(said) if (said := state.get("status")) in _ENDS and not pending else None)
@@ -283,22 +283,22 @@ async def _refuse_changed(graph: Graph, config: RunnableConfig, run: str) -> Non
         )
 
 
-async def _bounded(graph: Graph, work: Any, config: Any, books: Run, emit: Emit | None) -> None:
+async def _bounded(graph: Graph, work: Any, config: Any, running: Run, emit: Emit | None) -> None:
     """Run the graph within the run's time and steps."""
     from langgraph.errors import GraphRecursionError
 
-    seconds, most = books.row.timeout, books.row.max_steps or 0
+    seconds, most = running.row.timeout, running.row.max_steps or 0
     clock = asyncio.timeout(seconds)
     try:
         async with clock:
-            with kept_around(), exits(f"code of {books.row.target!r}"):
+            with kept_around(), exits(f"code of {running.row.target!r}"):
                 await _watch(graph, work, config, emit)
     except TimeoutError as error:
         if not clock.expired():
             raise
-        raise RunTimeout(books.id, seconds or 0) from error
+        raise RunTimeout(running.id, seconds or 0) from error
     except GraphRecursionError as error:
-        raise StepLimit(books.id, most) from error
+        raise StepLimit(running.id, most) from error
 
 
 async def _watch(graph: Graph, work: Any, config: Any, emit: Emit | None) -> None:

@@ -84,7 +84,7 @@ async def gone_on(
     Raises:
         NothingKept: It had not begun.
     """
-    home = execution.runtime
-    async with taken(home, run, execution.name) as found:
-        result = await execution.run(await answered(found, None, stops, home), found, bounds)
+    runtime = execution.runtime
+    async with taken(runtime, run, execution.name) as found:
+        result = await execution.run(await answered(found, None, stops, runtime), found, bounds)
     return await execution.told(result)

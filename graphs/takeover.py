@@ -16,20 +16,20 @@ from .checkpoints import raise_fence
 __all__ = ["own_row", "taken"]
 
 
-def own_row(home: Runtime, run: str, workflow: str) -> RunRow:
+def own_row(runtime: Runtime, run: str, workflow: str) -> RunRow:
     """The row of a run of a workflow; this waits for the ledger's file.
 
     The graph of another workflow may have the same steps for other ends.
 
     Args:
-        home: The runtime it ran on.
+        runtime: The runtime it ran on.
         run: Its id.
         workflow: Name of the workflow.
 
     Raises:
         ConfigError: There is no such run, or it belongs to a workflow of another name.
     """
-    row = row_of(home, run)
+    row = row_of(runtime, run)
     if row.target != workflow:
         raise ConfigError(
             f"run {run} belongs to workflow {row.target!r}, and this one is {workflow!r}: resume it with that one, or "
@@ -39,11 +39,11 @@ def own_row(home: Runtime, run: str, workflow: str) -> RunRow:
 
 
 @asynccontextmanager
-async def taken(home: Runtime, run: str, workflow: str) -> AsyncIterator[Taken]:
+async def taken(runtime: Runtime, run: str, workflow: str) -> AsyncIterator[Taken]:
     """Hold a run inside the block; nothing is read of it before all earlier holders are kept from changing it.
 
     Args:
-        home: The runtime it ran on.
+        runtime: The runtime it ran on.
         run: Its id.
         workflow: Name of the workflow that takes it up.
 
@@ -51,12 +51,12 @@ async def taken(home: Runtime, run: str, workflow: str) -> AsyncIterator[Taken]:
         ConfigError: As `own_row`, or its checkpoints do not go with the ledger.
         RunOwned: Somebody works on it right now.
     """
-    await asyncio.to_thread(own_row, home, run, workflow)
-    state = home.settings.state
-    async with leased(home.ledger, state, run) as lease:
+    await asyncio.to_thread(own_row, runtime, run, workflow)
+    state = runtime.settings.state
+    async with leased(runtime.ledger, state, run) as lease:
         if await raise_fence(state, run, lease.token) > lease.token:
             raise ConfigError(
                 f"run {run} cannot be resumed: its checkpoints are newer than the ledger, as when one of them was put "
                 "back from a copy: put both back as they were together"
             )
-        yield await asyncio.to_thread(taken_up, home, lease)
+        yield await asyncio.to_thread(taken_up, runtime, lease)

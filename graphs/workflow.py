@@ -140,17 +140,17 @@ class Workflow(Composed, Generic[Output]):
         """
         messages = asked(task, files)
         check_thread(thread)
-        home = runtime or Runtime.default()
+        runtime = runtime or Runtime.default()
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
         inside = tag_inside(self.name, messages, thread)
         ours = (*inside, *(() if thread is None else (THREAD_TAG + thread,)))
         bounds = replace(bounds, tags=(*tags, *ours))
-        begun = await asyncio.to_thread(begun_inside, home.ledger, current().run.id, inside) if inside else None
-        async with conversed(home, self.name, thread) as said:
-            execution = self._execution(home, emit, partial(said.kept, messages[-1:]))
+        begun = await asyncio.to_thread(begun_inside, runtime.ledger, current().run.id, inside) if inside else None
+        async with conversed(runtime, self.name, thread) as said:
+            execution = self._execution(runtime, emit, partial(said.kept, messages[-1:]))
             if begun is not None:
                 with suppress(NothingKept):
-                    return await gone_on(begun, execution, bounds, partial(self._stops, begun, home))
+                    return await gone_on(begun, execution, bounds, partial(self._stops, begun, runtime))
             return await execution.begin([*said.earlier, *messages], bounds)
 
     run = sync.blocking(arun)
@@ -200,13 +200,13 @@ class Workflow(Composed, Generic[Output]):
             RunOwned: Somebody works on it right now, or has taken it over.
         """
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
-        home = runtime or Runtime.default()
-        async with taken(home, run, self.name) as found:
+        runtime = runtime or Runtime.default()
+        async with taken(runtime, run, self.name) as found:
             thread = next((t.removeprefix(THREAD_TAG) for t in found.row.tags if t.startswith(THREAD_TAG)), None)
             asked = await kept(found.journal) if thread else None
-            async with conversed(home, self.name, thread) as said:
-                work = await answered(found, answers, partial(self._stops, run, home), home)
-                execution = self._execution(home, emit, partial(said.kept, asked and asked[-1:]))
+            async with conversed(runtime, self.name, thread) as said:
+                work = await answered(found, answers, partial(self._stops, run, runtime), runtime)
+                execution = self._execution(runtime, emit, partial(said.kept, asked and asked[-1:]))
                 result = await execution.run(work, found, bounds)
         return await execution.told(result)
 
@@ -222,9 +222,9 @@ class Workflow(Composed, Generic[Output]):
         Raises:
             ConfigError: There is no such run, or it belongs to another workflow.
         """
-        home = runtime or Runtime.default()
-        await asyncio.to_thread(own_row, home, run, self.name)
-        return tuple(pending_of(stop, run) for stop in await self._stops(run, home))
+        runtime = runtime or Runtime.default()
+        await asyncio.to_thread(own_row, runtime, run, self.name)
+        return tuple(pending_of(stop, run) for stop in await self._stops(run, runtime))
 
     pending = sync.blocking(apending)
 

@@ -147,10 +147,10 @@ class Verifier:
         Raises:
             BudgetExceeded: A cap leaves too little.
         """
-        home = self.runtime.dispatcher
+        dispatcher = self.runtime.dispatcher
         entry = self.runtime.settings.agents.get(DECISION)
         prefer = entry.model if entry is not None and risk.handled_as >= Risk.HIGH else None
-        model = RoutedChatModel(task="decide", kind=StepKind.DECIDE, prefer=prefer, dispatcher=home)
+        model = RoutedChatModel(task="decide", kind=StepKind.DECIDE, prefer=prefer, dispatcher=dispatcher)
         text = json.dumps(act, ensure_ascii=False, default=str)
         shown = render_evidence([Evidence("step", f"step:{step}", text, Trust.TOOL)])
         asked = f"What was asked:\n{literal(task)}\n\nThe step, whose risk is {risk.value}:\n{shown}"
@@ -162,8 +162,8 @@ class Verifier:
         return ruling.model_copy(update={"risk": max(risk.handled_as, ruling.risk.handled_as)})
 
     def _context(self, step: str, agent: str, author: str | None) -> StepContext:
-        home = self.runtime.dispatcher
-        unavailable = own_work(home.settings, home.cards, author)
+        dispatcher = self.runtime.dispatcher
+        unavailable = own_work(dispatcher.settings, dispatcher.cards, author)
         return StepContext(run=current().run, step=step, agent=agent, unavailable=unavailable)
 
 

@@ -276,13 +276,13 @@ class _Ground:
         from ...dispatch.request import ModelRequest
 
         runtime = Runtime(self._settings.model_copy(update={"state": state}))
-        home = runtime.dispatcher
+        dispatcher = runtime.dispatcher
         if self._clients is None:
-            self._clients = home.clients
-            for card in home.cards.values():
+            self._clients = dispatcher.clients
+            for card in dispatcher.cards.values():
                 if card.provider in self._played:
-                    home.clients.bound(ModelRequest(messages=()), card)
-        home.clients = self._clients
+                    dispatcher.clients.bound(ModelRequest(messages=()), card)
+        dispatcher.clients = self._clients
         return runtime
 
     def _undisturbed(self, taken: _Taken, streamed: bool) -> Undisturbed:

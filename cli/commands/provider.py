@@ -43,17 +43,17 @@ def off(
     json: options.AsJson = False,
 ) -> None:
     """Let nothing of this project ask it for so many seconds; running processes heed it at once."""
-    settings, switches = _opened()
+    settings, overrides = _opened()
     _check([name], settings)
     now = time.time()
-    switch = switches.off(name, now + duration, reason)
-    answer({**asdict(switch), "seconds": switch.until - now}, f"{name} is {switch.said}", json=json)
+    override = overrides.off(name, now + duration, reason)
+    answer({**asdict(override), "seconds": override.until - now}, f"{name} is {override.said}", json=json)
 
 
 def on(name: _Name, json: options.AsJson = False) -> None:
     """Switch it on before its time is over."""
-    settings, switches = _opened()
-    was_off = switches.on(name)
+    settings, overrides = _opened()
+    was_off = overrides.on(name)
     if not was_off:
         _check([name], settings)
     answer(
@@ -69,8 +69,8 @@ def list_(json: options.AsJson = False) -> None:
     What is known of failures is what the processes of this project found out; a key that was refused is each process's
     own affair, so other processes try it anew.
     """
-    settings, switches = _opened(changes=False)
-    records = _states(settings, switches.all(), _kept(settings))
+    settings, overrides = _opened(changes=False)
+    records = _states(settings, overrides.all(), _kept(settings))
     rows = [
         (
             record["name"],
@@ -100,8 +100,8 @@ def probe(
     # An answer given before would say nothing of the model.
     settings = settings_of(overrides=["routing.cache.mode=off"])
     _check(names or (), settings)
-    with Dispatcher(settings) as home:
-        found = run_to_end(_probed(home, names or (), timeout, json))
+    with Dispatcher(settings) as dispatcher:
+        found = run_to_end(_probed(dispatcher, names or (), timeout, json))
     if json:
         as_json(found)
     elif not found:
@@ -110,32 +110,34 @@ def probe(
         raise typer.Exit(ExitCode.FAILED)
 
 
-async def _probed(home: Dispatcher, names: Iterable[str], timeout: float, quiet: bool) -> list[dict[str, Any]]:
+async def _probed(dispatcher: Dispatcher, names: Iterable[str], timeout: float, quiet: bool) -> list[dict[str, Any]]:
     """Ask all at once, and print a line as each answers."""
     import asyncio
 
     from ...dispatch.probe import Probed
     from ...dispatch.probe import probe as ask
 
-    unusable, wanted = home.availability.reasons(), set(names)
-    reasons = {card.id: unusable.get(card.id) or unusable.get(card.provider) for card in home.cards.values()}
+    unusable, wanted = dispatcher.availability.reasons(), set(names)
+    reasons = {card.id: unusable.get(card.id) or unusable.get(card.provider) for card in dispatcher.cards.values()}
     if wanted:
-        cards = [card for card in home.cards.values() if wanted & {card.id, card.provider}]
+        cards = [card for card in dispatcher.cards.values() if wanted & {card.id, card.provider}]
     else:
         # A model that serves some tasks only is a program on this machine, and does not answer questions.
-        cards = [card for card in home.cards.values() if card.tasks is None and not reasons[card.id]]
+        cards = [card for card in dispatcher.cards.values() if card.tasks is None and not reasons[card.id]]
     width = max((len(card.id) for card in cards), default=0)
     # To load several SDKs while others answer would take the answers' time.
     began = time.monotonic()
     for card in cards:
         if not reasons[card.id]:
-            await home.clients.ready(card)
+            await dispatcher.clients.ready(card)
     if cards and not quiet:
         progress(f"clients ready in {time.monotonic() - began:.1f} s, which no time-out counts")
 
     async def one(card: ModelCard) -> dict[str, Any]:
         reason = reasons[card.id]
-        probed = Probed(card.id, False, None, None, reason.reason, {}) if reason else await ask(home, card, timeout)
+        probed = (
+            Probed(card.id, False, None, None, reason.reason, {}) if reason else await ask(dispatcher, card, timeout)
+        )
         if not quiet:
             _show(probed, width)
         return {**asdict(probed), "cost": dollars(probed.cost)}
@@ -181,19 +183,19 @@ def _kept(settings: Settings) -> dict[tuple[str, str, str], HealthRow]:
 
 
 def _states(
-    settings: Settings, switches: Iterable[Override], kept: Mapping[tuple[str, str, str], HealthRow]
+    settings: Settings, overrides: Iterable[Override], kept: Mapping[tuple[str, str, str], HealthRow]
 ) -> list[dict[str, Any]]:
     from ...dispatch.catalog import unavailable
 
     now, missing = time.time(), unavailable(settings)
-    off_now = {switch.name: switch for switch in switches}
+    off_now = {override.name: override for override in overrides}
     records = []
     for name, entry in settings.models.items():
         provider, _, model = name.partition("/")
-        switch = off_now.get(name) or off_now.get(provider)
+        override = off_now.get(name) or off_now.get(provider)
         row = kept.get((provider, entry.name or model, settings.providers[provider].region or ""))
-        if switch is not None:
-            record = _record(name, "off", switch.until - now, switch.reason, entry)
+        if override is not None:
+            record = _record(name, "off", override.until - now, override.reason, entry)
         elif provider in missing:
             record = _record(name, "unusable", None, missing[provider].reason, entry)
         elif row is not None and row.until > now:
@@ -203,8 +205,8 @@ def _states(
         else:
             record = _record(name, "on", None, "", entry)
         records.append(record)
-    gone = [switch for name, switch in off_now.items() if name not in {*settings.models, *settings.providers}]
-    return records + [_record(switch.name, "off", switch.until - now, switch.reason) for switch in gone]
+    gone = [override for name, override in off_now.items() if name not in {*settings.models, *settings.providers}]
+    return records + [_record(override.name, "off", override.until - now, override.reason) for override in gone]
 
 
 def _record(name: str, state: str, left: float | None, reason: str, entry: ModelEntry | None = None) -> dict[str, Any]:

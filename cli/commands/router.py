@@ -160,15 +160,20 @@ def _asked(settings: Settings, requests: Sequence[RouteRequest], policy: Policy)
     from ...dispatch.request import ModelRequest
 
     with Runtime(settings) as runtime, run_scope(runtime, "router eval"):
-        home = runtime.dispatcher
+        dispatcher = runtime.dispatcher
         # Whom to ask is decided over the models there are.
-        whole = replace(policy, routing=home.policy.routing, cards=home.policy.cards, catalogue=home.policy.catalogue)
+        whole = replace(
+            policy,
+            routing=dispatcher.policy.routing,
+            cards=dispatcher.policy.cards,
+            catalogue=dispatcher.policy.catalogue,
+        )
 
         async def each() -> list[Features]:
             found = []
             for request in requests:
                 ask = ModelRequest(messages=convert_to_messages([dict(message) for message in request.messages]))
-                found.append(await home.classifier.judged(policy.features(request), ask, whole))
+                found.append(await dispatcher.classifier.judged(policy.features(request), ask, whole))
             return found
 
         return sync.run(each())

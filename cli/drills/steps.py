@@ -130,23 +130,23 @@ class Mix:
         return await self._kinds[number % len(self._kinds)](runtime.dispatcher, number, streamed), ""
 
 
-def _model(home: Dispatcher, kind: StepKind) -> RoutedChatModel:
-    return RoutedChatModel(kind=kind, dispatcher=home, on_cut="retract")
+def _model(dispatcher: Dispatcher, kind: StepKind) -> RoutedChatModel:
+    return RoutedChatModel(kind=kind, dispatcher=dispatcher, on_cut="retract")
 
 
-async def _transform(home: Dispatcher, number: int, streamed: bool) -> Any:
-    said = await _ask(_model(home, StepKind.TRANSFORM), f"Put parcel {number} for Ada into one line.", streamed)
+async def _transform(dispatcher: Dispatcher, number: int, streamed: bool) -> Any:
+    said = await _ask(_model(dispatcher, StepKind.TRANSFORM), f"Put parcel {number} for Ada into one line.", streamed)
     return str(said.text)
 
 
-async def _structured(home: Dispatcher, number: int, streamed: bool) -> Any:
-    model = _model(home, StepKind.TRANSFORM).with_structured_output(_Ticket)
+async def _structured(dispatcher: Dispatcher, number: int, streamed: bool) -> Any:
+    model = _model(dispatcher, StepKind.TRANSFORM).with_structured_output(_Ticket)
     ticket = await _ask(model, f'Subject "Parcel {number} is late", urgent: yes', streamed)
     return plain(ticket)
 
 
-async def _gather(home: Dispatcher, number: int, streamed: bool) -> Any:
-    model = _model(home, StepKind.GATHER).bind_tools([order_status])
+async def _gather(dispatcher: Dispatcher, number: int, streamed: bool) -> Any:
+    model = _model(dispatcher, StepKind.GATHER).bind_tools([order_status])
     asked = HumanMessage(f'What is the order_status of "A{number}"?')
     called = await _ask(model, [asked], streamed)
     if not isinstance(called, AIMessage) or not called.tool_calls:
@@ -156,13 +156,13 @@ async def _gather(home: Dispatcher, number: int, streamed: bool) -> Any:
     return [_said(called), _said(told)]
 
 
-async def _decide(home: Dispatcher, number: int, streamed: bool) -> Any:
-    said = await _ask(_model(home, StepKind.DECIDE), f"Is parcel {number} late enough to write to Ada?", streamed)
+async def _decide(dispatcher: Dispatcher, number: int, streamed: bool) -> Any:
+    said = await _ask(_model(dispatcher, StepKind.DECIDE), f"Is parcel {number} late enough to write to Ada?", streamed)
     return str(said.text)
 
 
-async def _decide_at_high_risk(home: Dispatcher, number: int, streamed: bool) -> Any:
-    model = _model(home, StepKind.DECIDE).bind_tools([cancel_order])
+async def _decide_at_high_risk(dispatcher: Dispatcher, number: int, streamed: bool) -> Any:
+    model = _model(dispatcher, StepKind.DECIDE).bind_tools([cancel_order])
     return _said(await _ask(model, f'Shall we cancel_order "A{number}"?', streamed))
 
 

@@ -194,7 +194,7 @@ def summarise(ended: Sequence[Ended], runtime: Runtime, took: float) -> Summary:
     flagged = [call.flagship_cost for call in calls if call.usage is not None]
     labelled = [one for one in ended if one.message.label is not None]
     runs = {outcome.run for outcome in results}
-    home = runtime.dispatcher
+    dispatcher = runtime.dispatcher
     providers = tuple(sorted({call.model.partition("/")[0] for call in good}))
     return Summary(
         messages=len(ended),
@@ -208,11 +208,11 @@ def summarise(ended: Sequence[Ended], runtime: Runtime, took: float) -> Summary:
         failures=Counter((call.model, str(call.failure)) for call in calls if call.failure is not None),
         cost=sum(call.cost for call in calls if call.cost is not None),
         unpriced=sum(call.cost is None and call.usage is not None for call in calls),
-        flagship=home.flagship.id if home.flagship else None,
+        flagship=dispatcher.flagship.id if dispatcher.flagship else None,
         flagship_cost=_total(flagged),
         queue=tuple(handoff for handoff in runtime.ledger.handoffs(open_only=True) if handoff.run in runs),
         providers=providers,
-        local=all(home.settings.providers[name].local for name in providers),
+        local=all(dispatcher.settings.providers[name].local for name in providers),
         missing=_missing(runtime),
         seconds=took,
     )

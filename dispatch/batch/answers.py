@@ -82,15 +82,15 @@ class Judge:
 
     def _call(self, row: AskRow, ask: ModelRequest, facts: Mapping[str, Any], *, recorded: bool) -> ModelCall:
         """The call that a provider made in its batch, to be judged and written down as one made here."""
-        home, card = self.dispatcher, self.card
+        dispatcher, card = self.dispatcher, self.card
         booking = CallRecorder(
-            home.ledger,
-            home.prices,
+            dispatcher.ledger,
+            dispatcher.prices,
             step_of(facts["step"]),
             facts["decision"],
             Risk(facts["risk"]),
-            flagship=home.flagship,
-            discount=home.settings.providers[card.provider].batch_discount,
+            flagship=dispatcher.flagship,
+            discount=dispatcher.settings.providers[card.provider].batch_discount,
             note=f"batch {self.part.batch}",
             recorded=recorded,
         )
@@ -100,10 +100,10 @@ class Judge:
             ask,
             ask.messages,
             {},
-            backend=home.clients.backend(card),
+            backend=dispatcher.clients.backend(card),
             grant=_Reserved(most=row.worst if self.part.reservation else None),
             booking=booking,
-            notes=home.clients.said(ask, card).told,
+            notes=dispatcher.clients.said(ask, card).told,
             row_id=row.call,
         )
 

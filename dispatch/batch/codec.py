@@ -56,7 +56,7 @@ def ask_of(text: str) -> ModelRequest:
     return ModelRequest(**record)
 
 
-_HERE: Final = frozenset({"observe", "journal", "tokens", "home"})
+_HERE: Final = frozenset({"observe", "journal", "tokens", "runtime"})
 """What a run has in the process that works on it, and nowhere else."""
 
 

@@ -90,11 +90,11 @@ class RoutedDecisionModel(BaseDecisionModel):
     async def _aclassify(self, state: State, questions: dict[str, Question]) -> ClassifierResponse:
         for name, question in questions.items():
             _check(name, question, self.otherwise.get(name))
-        home = self.dispatcher or default_dispatcher()
+        dispatcher = self.dispatcher or default_dispatcher()
         ask = self._ask(state, questions)
         step = current()
         context = {
-            "unavailable": (*step.unavailable, *self._unfit(home, questions)),
+            "unavailable": (*step.unavailable, *self._unfit(dispatcher, questions)),
             # What is said of the risk of a step is about the step, and not about judging it.
             "risk": None,
             "dependents": 0,
@@ -102,7 +102,7 @@ class RoutedDecisionModel(BaseDecisionModel):
         }
         try:
             with entered(**context):
-                said = await home.call(ask)
+                said = await dispatcher.call(ask)
         except (AllFailed, NoCandidate) as error:
             reply = _guess(error)
             if reply is None and not set(questions) <= set(self.otherwise):
@@ -122,11 +122,11 @@ class RoutedDecisionModel(BaseDecisionModel):
             options={"probabilities": True},
         )
 
-    def _unfit(self, home: Dispatcher, questions: Mapping[str, Question]) -> list[tuple[str, str]]:
+    def _unfit(self, dispatcher: Dispatcher, questions: Mapping[str, Question]) -> list[tuple[str, str]]:
         """The models that must not be asked, and why."""
         unfit = []
-        for card in home.cards.values():
-            if not home.clients.backend(card).gives_probabilities:
+        for card in dispatcher.cards.values():
+            if not dispatcher.clients.backend(card).gives_probabilities:
                 unfit.append((card.id, _NO_PROBABILITIES))
             elif card.tier is Tier.ONDEVICE and not set(questions) <= set(self.examples):
                 unfit.append((card.id, _NO_EXAMPLES))

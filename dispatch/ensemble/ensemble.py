@@ -219,7 +219,7 @@ class Ensemble:
 
     def _candidate(self, place: int, member: Member) -> Candidate:
         model = self._models[place]
-        card = model._home().cards[str(member.model)]
+        card = model._dispatcher().cards[str(member.model)]
         weight = 1.0
         if self._combine == "weighted":
             weight = capability(card, model.task) if self._weights is None else float(self._weights[place])

@@ -77,18 +77,18 @@ def model_of(member: Answering) -> RoutedChatModel:
 def routed(member: Answering, messages: list[BaseMessage], output: type | dict[str, Any] | None) -> Decision:
     """What routing would say to this member alone."""
     model, step = model_of(member), current()
-    home = model._home()
+    dispatcher = model._dispatcher()
     ask: ModelRequest = model._ask(messages, None, dict(getattr(member, "kwargs", {})))
     if output is not None:
         schema = convert_to_openai_tool(output)
         ask = replace(ask, tools=(schema,), output=schema["function"]["name"])
-    caps = scopes_of(step.run, home.policy.routing.budgets)
+    caps = scopes_of(step.run, dispatcher.policy.routing.budgets)
     circumstances = RoutingContext(
-        unavailable=home.availability.reasons(step.unavailable),
+        unavailable=dispatcher.availability.reasons(step.unavailable),
         needs_price=any(cap is not None for cap in caps.values()),
-        budget_left=home.decider.budget_left(caps),
+        budget_left=dispatcher.decider.budget_left(caps),
     )
-    return decide(home.policy.features(route_request(ask, step, "")), home.policy, circumstances)
+    return decide(dispatcher.policy.features(route_request(ask, step, "")), dispatcher.policy, circumstances)
 
 
 def shared_out(models: Sequence[RoutedChatModel], decisions: Sequence[Decision]) -> list[list[str]]:
@@ -109,8 +109,8 @@ def shared_out(models: Sequence[RoutedChatModel], decisions: Sequence[Decision])
 
 def _identity(model: RoutedChatModel, name: str) -> str:
     """The same for a model that two providers serve: it would only repeat itself."""
-    home = model._home()
-    return home.settings.models[name].profile or home.cards[name].name
+    dispatcher = model._dispatcher()
+    return dispatcher.settings.models[name].profile or dispatcher.cards[name].name
 
 
 def barred_from(model: RoutedChatModel, decision: Decision, share: Sequence[str]) -> Barred:
@@ -118,7 +118,7 @@ def barred_from(model: RoutedChatModel, decision: Decision, share: Sequence[str]
     rejected = {rejection.model: rejection.reason for rejection in decision.rejected}
     return tuple(
         (name, rejected.get(name, "another member of the ensemble has it"))
-        for name in model._home().cards
+        for name in model._dispatcher().cards
         if name not in share
     )
 
@@ -161,5 +161,5 @@ def cost_key(model: RoutedChatModel, share: Sequence[str]) -> tuple[int, float]:
     """Tier, and USD for a token in and a token out, of the model that a member will ask first."""
     if not share:
         return len(Tier), math.inf
-    card: ModelCard = model._home().cards[share[0]]
+    card: ModelCard = model._dispatcher().cards[share[0]]
     return card.tier.rank, math.inf if card.prices is None else float(card.prices.input + card.prices.output)

@@ -213,8 +213,8 @@ class _Supervisor:
         begun = {step["id"] for step in standing.ready}
         later = [step for step in standing.left if step["id"] not in begun]
         asked = [(self._doer(step), standing.dependents[step["id"]]) for step in later]
-        home = self._runtime.dispatcher
-        return [most for agent, on in asked if (most := home.set_aside(agent.request(on), agent.max_output))]
+        dispatcher = self._runtime.dispatcher
+        return [most for agent, on in asked if (most := dispatcher.set_aside(agent.request(on), agent.max_output))]
 
     async def work(self, state: _Work) -> dict[str, Any]:
         """Run one step."""
