@@ -77,7 +77,6 @@ class Said:
     """What the routing rules said together."""
 
     tier: Tier | None = None
-    by: str = ""
     # The tier could have been another had the complexity been judged otherwise.
     by_complexity: bool = False
     prefer: dict[str, int] = field(default_factory=dict)
@@ -274,7 +273,7 @@ def applied(rules: Sequence[CompiledRule], facts: Facts) -> Said:
             if not rule.complexity(facts):
                 continue
         if names_tier:
-            said.tier, said.by = rule.tier, rule.hit.id
+            said.tier = rule.tier
         for name in rule.prefer:
             said.prefer.setdefault(name, len(said.prefer))
         for name in rule.avoid:
