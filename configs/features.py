@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from .words import Effect, Risk, StepKind
 
-__all__ = ["CHOICES", "FEATURES", "NUMBERS", "RISK_FEATURES", "ROUTING_FEATURES"]
+__all__ = ["CHOICES", "NUMBERS", "RISK_FEATURES", "ROUTING_FEATURES"]
 
 RISK_FEATURES: Mapping[str, str] = MappingProxyType(
     {
@@ -46,8 +46,6 @@ ROUTING_FEATURES: Mapping[str, str] = MappingProxyType(
     }
 )
 """All that a routing rule may use."""
-
-FEATURES: tuple[str, ...] = tuple(ROUTING_FEATURES)
 
 CHOICES: Mapping[str, tuple[str | bool, ...]] = MappingProxyType(
     {
