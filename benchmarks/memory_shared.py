@@ -20,6 +20,7 @@ import signal
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,9 @@ def kills(count: int) -> None:
             writer.join()
             assert writer.exitcode == -signal.SIGKILL, writer.exitcode
             said = [first]
-            try:
+            with suppress(EOFError):
                 while True:
                     said.append(mine.recv())
-            except EOFError:
-                pass
             acknowledged |= {(turn, batch): what for batch, what in said}
         with ChromaStore.open(folder) as store:
             held: dict[tuple[int, int], set[int]] = {}

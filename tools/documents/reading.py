@@ -81,9 +81,7 @@ def read_document(name: str, data: bytes, *, said: str | None = None) -> tuple[P
             memory or time.
         ConfigError: The extra ``documents`` is not installed.
     """
-    _need("PIL", "pypdfium2")
-    if len(data) > MOST_BYTES:
-        raise ToolFailed(f"{name} is larger than {MOST_BYTES:,} bytes")
+    _refuse_unreadable(name, data, "PIL", "pypdfium2")
     guessed = mimetypes.guess_type(name)[0]
     try:
         found = mime_type_of(name, data)
@@ -133,9 +131,7 @@ def read_text(name: str, data: bytes) -> tuple[str, ...]:
         ToolFailed: It is no PDF, encrypted, damaged, or too large in bytes, pages, memory or time.
         ConfigError: The extra ``documents`` is not installed.
     """
-    _need("pypdfium2")
-    if len(data) > MOST_BYTES:
-        raise ToolFailed(f"{name} is larger than {MOST_BYTES:,} bytes")
+    _refuse_unreadable(name, data, "pypdfium2")
     if not is_pdf(data):
         raise ToolFailed(_not_a_pdf(name))
     pages = _parsed(name, data, _PDF, pages=_MOST_TEXT_PAGES, seconds=_TEXT_SECONDS, pictures=False)
@@ -156,9 +152,11 @@ def _rows(lines: list[dict[str, Any]]) -> Iterator[str]:
     yield from _HYPHEN.sub("", text).replace("\x02", "-").split("\n")
 
 
-def _need(*names: str) -> None:
-    if missing := [name for name in names if find_spec(name) is None]:
+def _refuse_unreadable(name: str, data: bytes, *needed: str) -> None:
+    if missing := [module for module in needed if find_spec(module) is None]:
         raise ConfigError(f"documents need {' and '.join(missing)}: pip install 'pointsman[documents]'")
+    if len(data) > MOST_BYTES:
+        raise ToolFailed(f"{name} is larger than {MOST_BYTES:,} bytes")
 
 
 def _parsed(

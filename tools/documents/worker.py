@@ -78,11 +78,8 @@ def _pdf_page(document: Any, number: int, asked: dict[str, Any]) -> dict[str, An
     try:
         # Told without loading the page, which would unpack it.
         width, height = document.get_page_size(number)
-    except pypdfium2.PdfiumError:
-        raise _Refused(f"page {number + 1} is damaged") from None
-    if not (0 < width <= _MOST_POINTS and 0 < height <= _MOST_POINTS):
-        raise _Refused(f"page {number + 1} is {width:,.0f} x {height:,.0f} points large")
-    try:
+        if not (0 < width <= _MOST_POINTS and 0 < height <= _MOST_POINTS):
+            raise _Refused(f"page {number + 1} is {width:,.0f} x {height:,.0f} points large")
         page = document[number]
         if not asked["pictures"]:
             lines = _lines(page)

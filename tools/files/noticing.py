@@ -120,12 +120,8 @@ class Noticing:
             with suppress(ToolFailed):
                 return self._workspace.look(path, any_kind=True)
         elif told.st_size <= min(_LARGEST, room):
-            try:
-                with self._workspace.reading(path) as file:
-                    content = file.read(_LARGEST + 1)
-            except ToolFailed:  # it has gone, or may not be read
-                pass
-            else:
+            with suppress(ToolFailed), self._workspace.reading(path) as file:  # it has gone, or may not be read
+                content = file.read(_LARGEST + 1)
                 if len(content) <= _LARGEST:
                     return Found(hashlib.sha256(content).hexdigest(), len(content), mode, content)
         # Of what is not read it is known all the same whether it was written.
