@@ -5,7 +5,7 @@ Killing a process group misses children that took a session of their own. Under 
 group is ended. Its standard input is a lifeline: when the other end closes, on purpose or because Pointsman died, the
 command is over.
 
-Run as ``python supervise.py BASH COMMAND``; it exits as the command does, with 128 + n after signal n.
+Run as ``python reaper.py BASH COMMAND``; it exits as the command does, with 128 + n after signal n.
 """
 
 from __future__ import annotations
