@@ -194,21 +194,23 @@ def embedded(items: Sequence[Incoming], vectors: Vectors) -> int:
     return len(missing)
 
 
-def restored(db: Connection, tenant: str, items: Sequence[Incoming], now: float) -> dict[str, int]:
+def restored(db: Connection, tenant: str, items: Sequence[Incoming], now: float, *, trusted: bool) -> dict[str, int]:
     """Write items that are not there, or older there; and return how many were added, replaced and left out, and why.
 
-    An item that is there never gains trust, and what a newer one replaces stays in its history.
+    An item that is there never gains trust, and what a newer one replaces stays in its history; one that is not this
+    user's replaces nothing that says something else and is trusted further.
 
     Args:
         db: A connection inside a transaction.
         tenant: Whose memory.
         items: The items, each with what it is found by.
         now: Seconds since 1970.
+        trusted: They are as this memory's user told them.
 
     Raises:
         ValueError: An item would come from itself.
     """
-    count = dict.fromkeys(("added", "replaced", "unchanged", "newer", "expired", "forgotten"), 0)
+    count = dict.fromkeys(("added", "replaced", "unchanged", "newer", "less_trusted", "expired", "forgotten"), 0)
     held = table.get(db, tenant, [item.row.id for item in items])
     gone = forgotten.repeats(db, tenant, [item.row.value for item in items])
     unwanted = iter(forgotten.repeats(db, tenant, [v.value for item in items for v in item.former]))
@@ -216,6 +218,7 @@ def restored(db: Connection, tenant: str, items: Sequence[Incoming], now: float)
     for item, was_forgotten in zip(items, gone, strict=True):
         row, old = item.row, held.get(item.row.id)
         former = [version for version in item.former if not next(unwanted)]
+        foreign = not trusted and old and old.live(now) and row.trust < old.trust and row.twin != old.twin
         if old:
             row = replace(row, trust=min(row.trust, old.trust), seq=old.seq)
         if was_forgotten:
@@ -224,6 +227,8 @@ def restored(db: Connection, tenant: str, items: Sequence[Incoming], now: float)
             fate = "expired"
         elif old and old.updated > row.updated:
             fate = "newer"
+        elif foreign:
+            fate = "less_trusted"
         elif old and all(getattr(old, name) == getattr(row, name) for name in _SAME):
             fate = "unchanged"
         else:

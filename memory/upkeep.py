@@ -122,8 +122,9 @@ class Upkeep:
     ) -> dict[str, int]:
         """Take in items that `exported` gave; taking them in again changes nothing.
 
-        One that is here keeps what it is if it was written later than the one that comes, and never gains trust. What
-        was forgotten here stays so, and of a history only the rest is taken in.
+        One that is here keeps what it is if it was written later than the one that comes, and never gains trust; one
+        that is trusted further is replaced by none of somebody else's that says something else. What was forgotten here
+        stays so, and of a history only the rest is taken in.
 
         Args:
             items: The items.
@@ -131,8 +132,8 @@ class Upkeep:
             trusted: They are as this memory's user exported them. Otherwise they are untrusted, whatever they say.
 
         Returns:
-            How many were ``added``, ``replaced``, and left out as ``unchanged``, ``newer``, ``expired`` or
-            ``forgotten``; and of how many the vectors were ``embedded``.
+            How many were ``added``, ``replaced``, and left out as ``unchanged``, ``newer`` here, ``less_trusted`` than
+            here, ``expired`` or ``forgotten``; and of how many the vectors were ``embedded``.
 
         Raises:
             ConfigError: One is no such item, another tenant's, or would be made from itself; none is taken in.
@@ -141,7 +142,7 @@ class Upkeep:
         listed = [transfer.read(item, self._tenant, dimensions, trusted=trusted) for item in items]
         made = transfer.embedded(listed, self._vectors)
         try:
-            count = self._writer.restore(listed)
+            count = self._writer.restore(listed, trusted=trusted)
         except ValueError as error:
             raise ConfigError(str(error)) from error
         return {**count, "embedded": made}

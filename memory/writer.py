@@ -128,11 +128,11 @@ class Writer:
         ids = iter(kept)
         return [next(ids).id if there else slot for there, slot in zip(fresh, slots, strict=True)]
 
-    def restore(self, items: Sequence[Incoming]) -> dict[str, int]:
+    def restore(self, items: Sequence[Incoming], *, trusted: bool) -> dict[str, int]:
         """Take in items that another memory told; see `ChromaStore.restore`."""
         with self.database.writing() as db:
             self._check(db)
-            count = restored(db, self.tenant, items, self.clock())
+            count = restored(db, self.tenant, items, self.clock(), trusted=trusted)
             self._trim(db)
         self.kept()
         return count

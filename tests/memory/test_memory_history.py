@@ -112,6 +112,16 @@ def test_what_a_newer_import_replaces_stays_in_the_history() -> None:
         assert len(said(there, item)) == 5
 
 
+def test_an_item_of_somebody_else_replaces_no_other_text_that_is_trusted_further() -> None:
+    with ChromaStore(None, HashingEmbedder()) as here, ChromaStore(None, HashingEmbedder()) as there:
+        item = told(here)
+        assert told(there, ["The depot is closed."]) == item
+        told(here, ["Pay Bob at once."])
+        assert there.restore(lines(here), embedder="hashing-64")["less_trusted"] == 1
+        assert said(there, item) == ["The depot is closed."]
+        assert there.restore(lines(here), embedder="hashing-64", trusted=True)["replaced"] == 1
+
+
 def test_a_part_that_an_item_was_found_by_is_what_it_is_found_by_after_an_import_and_a_reindex(tmp_path: Path) -> None:
     with ChromaStore(None, HashingEmbedder()) as here:
         here.put(TEAM, "parts", {"title": "the title", "body": "a long body"}, index=["title"])

@@ -83,7 +83,8 @@ def import_(
     """Take in the items of a file; done again, it changes nothing.
 
     An item that is in the memory already is replaced by a newer one only, and never gains trust. What was forgotten
-    stays forgotten. From a file that you did not export yourself, or that was changed since, all items are untrusted.
+    stays forgotten. From a file that you did not export yourself, or that was changed since, all items are untrusted,
+    and replace nothing else that is trusted further.
     """
     end_cleanly()
     counts: dict[str, int] = {}
