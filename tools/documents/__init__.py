@@ -1,1 +1,1 @@
-"""Documents as pages: their lines with boxes where there is text, and pictures where there is none."""
+"""Documents as pages: lines with boxes if there is text, and pictures if there is none."""

@@ -1,4 +1,4 @@
-"""Read a document into pages, refusing what is not what it says, cannot be opened, or grows beyond bounds."""
+"""Read a document into pages; refuse it if its type is wrong, it cannot be opened, or it exceeds the limits."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from ..images import mime_type_of
 __all__ = ["MOST_BYTES", "Line", "Page", "is_pdf", "read_document", "read_text"]
 
 _HYPHEN: Final = re.compile(r"(?<=[^\W\d_])[-\u00ad\x02]\n(?=[a-z\u00df-\u00ff])")
-"""A word that a row's end parts: letters, a hyphen, for which PDFium may give U+0002, and small letters below."""
+"""A word split at the end of a row: letters, a hyphen, for which PDFium may give U+0002, and small letters below."""
 
 Box = tuple[float, float, float, float]
-"""Left, top, right and bottom, as shares of a page's width and height."""
+"""Left, top, right and bottom, as fractions of a page's width and height."""
 
 _PDF: Final = "application/pdf"
 MOST_BYTES: Final = 20_000_000
 _BEFORE: Final = 1_024
-"""Bytes that may stand before a PDF."""
+"""Bytes that may precede the header of a PDF."""
 _MOST_PAGES: Final = 50
 _LONGER_SIDE: Final = 1_600
-"""Pixels: what the vendors scale pictures down to, or little more."""
+"""Pixels: the size vendors scale pictures down to, or slightly more."""
 _MEMORY: Final = 1 << 30
 _SECONDS: Final = 30.0
 _MOST_TEXT_PAGES: Final = 2_000
@@ -41,7 +41,7 @@ _ALIASES: Final = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg", "imag
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A piece of a page's text, and where it stands."""
+    """A piece of a page's text, and its position."""
 
     text: str
     box: Box
@@ -52,11 +52,11 @@ class Page:
     """One page.
 
     Attributes:
-        file: What its document is called.
+        file: The name of its document.
         number: Its number in that document, from 1.
-        lines: Its text from top to bottom; none of a scan or a picture.
-        image: The page as a picture in base64, where its text alone does not show it; else None.
-        mime_type: Of the picture.
+        lines: Its text from top to bottom; empty for a scan or a picture.
+        image: The page as a picture in base64 if its text alone does not show it; else None.
+        mime_type: MIME type of the picture.
     """
 
     file: str
@@ -69,16 +69,16 @@ class Page:
 def read_document(name: str, data: bytes, *, said: str | None = None) -> tuple[Page, ...]:
     """Read the pages of a PDF, or of a picture, which is one page.
 
-    It is parsed in a process of its own with 1 GB of memory and 30 seconds.
+    The file is parsed in its own process with 1 GB of memory and 30 seconds.
 
     Args:
-        name: What it is called, for messages.
+        name: Its name, for messages.
         data: The file.
-        said: MIME type that it is said to have, beside that of the ending of its name.
+        said: Its declared MIME type, checked in addition to the one its file extension implies.
 
     Raises:
-        ToolFailed: It is another kind of file than it says, encrypted, damaged, or too large in bytes, pages, pixels,
-            memory or time.
+        ToolFailed: Its type is not the declared one, or it is encrypted, damaged, or too large in bytes, pages,
+            pixels, memory or time.
         ConfigError: The extra ``documents`` is not installed.
     """
     _refuse_unreadable(name, data, "PIL", "pypdfium2")
@@ -92,7 +92,7 @@ def read_document(name: str, data: bytes, *, said: str | None = None) -> tuple[P
             raise ToolFailed(_not_a_pdf(name)) from None
         found = _PDF
     for told in (said, guessed):
-        # Neither the case of a type nor its parameters tell another kind of file (RFC 9110, section 8.3.1).
+        # Neither the case of a type nor its parameters make it another type (RFC 9110, section 8.3.1).
         kind = (told or found).partition(";")[0].strip().lower()
         if _ALIASES.get(kind, kind) != found:
             raise ToolFailed(f"{name} says that it is {told}, and holds {found}: give it as what it is")
@@ -106,7 +106,7 @@ def _page(name: str, number: int, told: dict[str, Any]) -> Page:
 
 
 def is_pdf(data: bytes) -> bool:
-    """Whether a file is a PDF; what readers pass over may stand before it (ISO 32000-1, annex H.3, note 13).
+    """Whether a file is a PDF; bytes that readers skip may precede its header (ISO 32000-1, annex H.3, note 13).
 
     Args:
         data: The file, or its first kilobyte or two.
@@ -119,16 +119,16 @@ def _not_a_pdf(name: str) -> str:
 
 
 def read_text(name: str, data: bytes) -> tuple[str, ...]:
-    """Read the text of each page of a PDF, line by line; that of a scan is empty.
+    """Read the text of each page of a PDF, line by line; the text of a scan is empty.
 
-    It is parsed in a process of its own with 1 GB of memory and two minutes.
+    The file is parsed in its own process with 1 GB of memory and two minutes.
 
     Args:
-        name: What it is called, for messages.
+        name: Its name, for messages.
         data: The file.
 
     Raises:
-        ToolFailed: It is no PDF, encrypted, damaged, or too large in bytes, pages, memory or time.
+        ToolFailed: It is not a PDF, encrypted, damaged, or too large in bytes, pages, memory or time.
         ConfigError: The extra ``documents`` is not installed.
     """
     _refuse_unreadable(name, data, "pypdfium2")
@@ -139,11 +139,11 @@ def read_text(name: str, data: bytes) -> tuple[str, ...]:
 
 
 def _rows(lines: list[dict[str, Any]]) -> Iterator[str]:
-    """Put together what stands beside each other, and what was parted by a hyphen at the end of a row."""
+    """Join pieces that stand next to each other, and words split by a hyphen at the end of a row."""
     rows: list[list[str]] = []
     top = None
     for line in lines:
-        # As the lines are ordered: what is nearer than a hundredth of the page is one row.
+        # Same rounding as the sort order of the lines: pieces closer than a hundredth of the page are one row.
         if top is None or round(line["box"][1], 2) != top:
             rows.append([])
         top = round(line["box"][1], 2)
@@ -177,7 +177,7 @@ def _parsed(
         env={},
         check=False,
     )
-    # A process that was ended says nothing, or half of it.
+    # A process that was killed prints nothing, or half of its answer.
     if not done.stdout.endswith(b"\n"):
         raise ToolFailed(f"{name} needs more memory or time than a document may, or breaks what reads it")
     answer = json.loads(done.stdout)

@@ -15,7 +15,7 @@ from .reading import MOST_BYTES, Page, read_document
 __all__ = ["document_tools"]
 
 _AT_ONCE: Final = 5
-"""Pages of one call: more pictures than that a model looks at badly, and some vendors take no more."""
+"""Pages of one call: models read more pictures badly, and some vendors accept no more."""
 
 
 def document_tools(workspace: Workspace) -> list[BaseTool]:

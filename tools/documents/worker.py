@@ -1,9 +1,9 @@
 """A process that opens one document, so that whatever a file does to its parsers ends with this process.
 
-In: a line of JSON with ``mime_type``, ``pages`` (the most), ``side`` (pixels of a page's longer side), ``pictures``
-(false for the text alone), ``memory`` (bytes of address space) and ``seconds``, then the file. Out: a line of JSON,
+Input: a line of JSON with ``mime_type``, ``pages`` (the most), ``side`` (pixels of a page's longer side), ``pictures``
+(false for the text alone), ``memory`` (bytes of address space) and ``seconds``, then the file. Output: a line of JSON,
 ``{"refused": why}`` or ``{"pages": [...]}``; each page has ``lines`` (``text`` and ``box``) and ``image`` (base64 or
-null) with its ``mime_type``. A box is left, top, right and bottom as shares of the page.
+null) with its ``mime_type``. A box is left, top, right and bottom as fractions of the page.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ __all__ = ["main"]
 
 # PDF 32000-1, annex C.2: a page has at most 14,400 units in either direction.
 _MOST_POINTS = 14_400
-# Below this a page's text is an ornament of a scan: a page number, a stamp of the scanner.
+# A page with less text than this is a scan with an addition: a page number, a stamp of the scanner.
 _FEWEST_CHARACTERS = 20
 _MOST_LINES = 2_000
 _DOTS_A_POINT = 150 / 72
-# Of 255 shades: below it a text is as good as what it stands on.
+# Of 255 shades: below this, text is indistinguishable from its background.
 _LEAST_CONTRAST = 16
 
 
@@ -34,7 +34,7 @@ class _Refused(Exception):
 
 
 def main() -> None:
-    """Read one document and end."""
+    """Read one document and exit."""
     asked = json.loads(sys.stdin.buffer.readline())
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
@@ -59,7 +59,7 @@ def _pdf(data: bytes, asked: dict[str, Any]) -> list[dict[str, Any]]:
 
     try:
         document = pypdfium2.PdfDocument(data)
-        # Without this what is filled into its forms is not drawn.
+        # Without this, the values filled into its forms are not drawn.
         document.init_forms()
     except pypdfium2.PdfiumError as error:
         if getattr(error, "err_code", None) == raw.FPDF_ERR_PASSWORD:
@@ -76,7 +76,7 @@ def _pdf_page(document: Any, number: int, asked: dict[str, Any]) -> dict[str, An
     import pypdfium2
 
     try:
-        # Told without loading the page, which would unpack it.
+        # Available without loading the page, which would unpack it.
         width, height = document.get_page_size(number)
         if not (0 < width <= _MOST_POINTS and 0 < height <= _MOST_POINTS):
             raise _Refused(f"page {number + 1} is {width:,.0f} x {height:,.0f} points large")
@@ -96,7 +96,7 @@ def _pdf_page(document: Any, number: int, asked: dict[str, Any]) -> dict[str, An
 
 
 def _seen(page: Any, lines: list[dict[str, Any]], scale: float) -> list[dict[str, Any]]:
-    """The lines where the page shows anything: what is invisible, covered, or white on white nobody sees."""
+    """Return the lines that are visible on the page, and drop those that are invisible, covered, or white on white."""
     drawn = page.render(scale=scale, grayscale=True).to_pil().convert("L") if lines else None
     return [line for line in lines if _contrast(drawn, line["box"]) >= _LEAST_CONTRAST]
 
@@ -109,7 +109,7 @@ def _contrast(drawn: Any, box: list[float]) -> int:
 
 
 def _is_written_on(page: Any) -> bool:
-    """Whether there are fields or notes on it, whose words are no part of its text."""
+    """Whether it has form fields or annotations, whose words are not part of its text."""
     from pypdfium2 import raw
 
     silent = (raw.FPDF_ANNOT_LINK, raw.FPDF_ANNOT_POPUP)
@@ -134,7 +134,7 @@ def _lines(page: Any) -> list[dict[str, Any]]:
         x0, y0, x1, y1 = text.get_rect(index)
         said = " ".join(text.get_text_bounded(x0, y0, x1, y1).split())
         box = [(x0 - left) / wide, (top - y1) / high, (x1 - left) / wide, (top - y0) / high]
-        # What lies outside the page nobody sees.
+        # Text outside the page is not visible.
         if said and 0 <= (box[0] + box[2]) / 2 <= 1 and 0 <= (box[1] + box[3]) / 2 <= 1:
             found.append({"text": said, "box": [round(min(max(edge, 0.0), 1.0), 4) for edge in box]})
     return sorted(found, key=lambda line: (round(line["box"][1], 2), line["box"][0]))
@@ -144,7 +144,7 @@ def _picture(data: bytes, asked: dict[str, Any]) -> list[dict[str, Any]]:
     from PIL import Image, ImageOps
 
     try:
-        # Its size was looked at before, in its header.
+        # Its size was already checked, from its header.
         with Image.open(io.BytesIO(data), formats=[asked["mime_type"].partition("/")[2].upper()]) as opened:
             form = "JPEG" if opened.format == "JPEG" else "PNG"
             picture = _on_white(ImageOps.exif_transpose(opened))
@@ -155,11 +155,11 @@ def _picture(data: bytes, asked: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _on_white(picture: Any) -> Any:
-    """A picture as a page shows it: on white where it can be seen through, with the greys of one of 16 bits."""
+    """Return a picture as a page shows it: transparency on white, and 16-bit greys reduced to 8 bits."""
     from PIL import Image
 
     if picture.mode.startswith("I;16"):
-        # Pillow would cut off all that is lighter than a 256th.
+        # Pillow would clip every value above 255.
         picture = picture.point(lambda value: value * (1 / 256)).convert("L")
     if picture.has_transparency_data:
         page = Image.new("RGBA", picture.size, "white")

@@ -1,4 +1,4 @@
-"""What a tool of a server answered, as a model reads it: bounded, with nothing that is not seen, never fetched."""
+"""What a server's tool answered, prepared for a model: bounded, without invisible characters, nothing fetched."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["told"]
 
 
 def told(result: CallToolResult) -> str | list[dict[str, Any]]:
-    """Give what a model reads: a text, or blocks where pictures are among it.
+    """Return what a model reads: a text, or content blocks if there are pictures.
 
-    Structured content is given where the server wrote no text beside it; a link to a resource is named, not followed.
+    Structured content is used only if the server sent no text; a link to a resource is named, not followed.
 
     Args:
-        result: As the server answered.
+        result: The server's answer.
 
     Raises:
         ToolFailed: The server says that the call failed.

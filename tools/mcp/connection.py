@@ -36,13 +36,13 @@ __all__ = ["Connection"]
 _PAGES: Final = 100
 _TOOLS: Final = 1_000
 _LATE: Final = 5.0
-"""Seconds beyond its own limit after which a call is given up, as the transport itself is stuck."""
+"""Seconds beyond its own timeout after which a call is abandoned, because the transport itself is stuck."""
 _SAID: Final = 300
 _END: Final = 7.0
 """Seconds a session may take to end: more than the transport gives a process."""
 
-# What a server sends wrong, the SDK logs with the server's words, partly under a name that is anybody's; where nobody
-# has set logging up, that would reach the terminal.
+# The SDK logs malformed messages with the server's words, partly under a generic logger name; if logging is not
+# configured, they would reach the terminal.
 logging.getLogger("mcp").addHandler(logging.NullHandler())
 logging.getLogger("client").addFilter(lambda record: Path(record.pathname).parts[-3:-1] != ("mcp", "client"))
 
@@ -52,7 +52,7 @@ class Connection:
 
     Args:
         name: The server's name in the configuration.
-        entry: How it is reached.
+        entry: How to reach it.
         secrets: Variable or header -> its value.
     """
 
@@ -64,10 +64,10 @@ class Connection:
         self._session: _Session | None = None
 
     async def opened(self) -> tuple[_Session, bool]:
-        """The session, begun anew where there is none or its server has gone.
+        """Return the session, starting a new one if there is none or its server has gone.
 
         Returns:
-            The session, and whether its tools are to be looked at: it is new, or the server says that they changed.
+            The session, and whether to read its list of tools: it is new, or the server says that its tools changed.
 
         Raises:
             ConfigError: The server cannot be started or reached, or does not list its tools in time.
@@ -86,15 +86,15 @@ class Connection:
             return session, False
 
     async def call(self, session: _Session, tool: str, arguments: dict[str, Any]) -> CallToolResult:
-        """Call a tool, once: what was sent is never sent again.
+        """Call a tool once; a request that was sent is never sent again.
 
         Args:
-            session: As `opened` gave it.
+            session: The session that `opened` returned.
             tool: The server's name for it.
-            arguments: As the model gave them.
+            arguments: The arguments as the model gave them.
 
         Raises:
-            ToolFailed: The server refused, took too long, or went while it was at work.
+            ToolFailed: The server refused, timed out, or ended during the call.
         """
         seconds = self._entry.timeout
         try:
@@ -125,7 +125,7 @@ class Connection:
             raise self._failed(f"its answer does not fit: {_said(str(error))}") from error
 
     async def close(self) -> None:
-        """End the session, and the server where it is a program."""
+        """End the session, and the server if it is a program."""
         async with self._lock:
             await self._close()
 
@@ -142,7 +142,7 @@ class Connection:
 
 
 class _Session:
-    """One life of a server, kept by a task of its own, in which the SDK's scopes are entered and left."""
+    """One session with a server, run by its own task, which enters and leaves the SDK's scopes."""
 
     def __init__(self, name: str, entry: McpServer, secrets: Mapping[str, str]) -> None:
         self._name = name
@@ -178,7 +178,7 @@ class _Session:
             raise
 
     async def list_again(self) -> None:
-        """List the tools once more; raises as `Connection.opened`."""
+        """List the tools again; raises as `Connection.opened`."""
         try:
             async with asyncio.timeout(self._entry.start_timeout):
                 self.records = await self._listed(self.client)
@@ -193,7 +193,7 @@ class _Session:
             return
         if not self._ready.done():
             self._task.cancel()
-        # A host may take its time to hear of the end of a session; a process ends within its own bounds.
+        # A host may be slow to accept the end of a session; a process ends within its own time limits.
         _, late = await asyncio.wait([self._task], timeout=_END)
         if late:
             self._task.cancel()
@@ -219,7 +219,7 @@ class _Session:
         except asyncio.CancelledError:
             self._ready.cancel()
             raise
-        except Exception as error:  # noqa: BLE001 - a foreign process or host; whoever waits for it hears
+        except Exception as error:  # noqa: BLE001 - a foreign process or host; the waiting caller gets the error
             if not self._ready.done():
                 self._ready.set_exception(error)
         finally:
@@ -261,9 +261,9 @@ _PINNED: Final = ("name", "title", "description", "inputSchema", "outputSchema",
 
 
 async def _as_it_is(name: str, result: CallToolResult) -> None:
-    """In the place of the SDK's check of an answer by the schema its own server has given, which can take for ever.
+    """Replace the SDK's validation of an answer by the schema of the same server, which can take forever.
 
-    It would prove nothing: what a server answers is untrusted text, whatever form that has.
+    It would prove nothing: a server's answer is untrusted text, whatever form it has.
     """
 
 
@@ -276,8 +276,8 @@ def _token(header: str, value: str) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """What went wrong, without the address or the headers, which can hold secrets."""
-    while isinstance(error, BaseExceptionGroup):  # of the SDK's task groups
+    """Return what failed, without the address or the headers, which can hold secrets."""
+    while isinstance(error, BaseExceptionGroup):  # from the SDK's task groups
         error = error.exceptions[0]
     if isinstance(error, ConfigError):
         return str(error)

@@ -1,6 +1,6 @@
-"""`Host`: the event loop on which all servers of a registry are spoken with, whatever loop or thread calls a tool.
+"""`Host`: the event loop that talks to all servers of a registry, whatever loop or thread calls a tool.
 
-What the SDK enters it has to leave in the same task, and runs come and go on loops of their own.
+The SDK must leave its scopes in the task that entered them, and runs come and go on loops of their own.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _HOSTS: WeakSet[Host] = WeakSet()
 
 
 class Host:
-    """A thread with an event loop, started with the first work.
+    """A thread with an event loop, started with the first task.
 
     Args:
-        at_exit: What is done on it at the end, of the host or of the process.
+        at_exit: Runs on the loop when the host closes or the process exits.
     """
 
     def __init__(self, at_exit: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -42,12 +42,12 @@ class Host:
         _HOSTS.add(self)
 
     def forget(self) -> None:
-        """In a forked child: neither the thread nor anything on its loop is there."""
+        """Reset after a fork: the child has neither the thread nor anything on its loop."""
         self._lock = threading.Lock()
         self._loop = None
 
     def submit(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Start work on the loop."""
+        """Schedule work on the loop."""
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
@@ -58,7 +58,7 @@ class Host:
         return asyncio.run_coroutine_threadsafe(work, loop)
 
     def close(self) -> None:
-        """Do what is done at the end, within a bound, and stop."""
+        """Run the exit work, within a time limit, and stop the loop."""
         with self._lock:
             loop, self._loop = self._loop, None
         if loop is None:

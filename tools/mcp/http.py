@@ -1,4 +1,4 @@
-"""The streamable HTTP transport: the SDK's, over a client whose answers are bounded and never compressed."""
+"""The streamable HTTP transport: the SDK's own, over a client whose responses are bounded and never compressed."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["http_transport"]
 _OK: Final = 200
 _CONNECT: Final = 30.0
 _BESIDE: Final = 30.0
-"""Seconds a stream may be silent beyond what a call may take."""
+"""Seconds a stream may be silent beyond the timeout of a call."""
 
 
 @asynccontextmanager
 async def http_transport(url: str, headers: Mapping[str, str], timeout: float) -> AsyncIterator[Any]:
-    """Speak with a server at an address. The SDK follows redirects within the address's origin and no others.
+    """Talk to a server at an address. The SDK follows redirects within the address's origin and no others.
 
     Args:
         url: The address.
         headers: Sent with each request.
         timeout: Seconds one call may take.
     """
-    # A small answer can unpack to gigabytes, so none is taken packed.
+    # A small response can decompress to gigabytes, so compressed ones are refused.
     sent = {**headers, "accept-encoding": "identity"}
     waits = httpx2.Timeout(_CONNECT, read=timeout + _BESIDE)
     async with (
@@ -56,14 +56,14 @@ async def _bound(response: httpx2.Response) -> None:
 
 
 def _asked(request: httpx2.Request) -> RequestId | None:
-    """The id of the request in a POST; None where it is a notification or an answer."""
+    """Return the id of the request in a POST; None if it is a notification or a response."""
     message = json.loads(request.content) if request.method == "POST" else {}
     asked: RequestId | None = message.get("id") if "method" in message else None
     return asked
 
 
 class _Bounded(httpx2.AsyncByteStream):
-    """A body that ends in an error where it grows too long, handed on by whole lines as `repaired` gives them."""
+    """A body that raises an error if it grows too long, and yields whole lines as `repaired` returns them."""
 
     def __init__(self, stream: httpx2.AsyncByteStream) -> None:
         self._stream = stream
@@ -87,7 +87,7 @@ class _Bounded(httpx2.AsyncByteStream):
 
 
 class _Answer(httpx2.AsyncByteStream):
-    """A body that holds the answer to one request, or else an error that says so: the SDK would wait for another."""
+    """A body that is the response to one request, or else an error that says so: the SDK would keep waiting."""
 
     def __init__(self, body: _Bounded, asked: RequestId) -> None:
         self._body = body
@@ -98,8 +98,8 @@ class _Answer(httpx2.AsyncByteStream):
         try:
             message = jsonrpc_message_adapter.validate_json(body, by_name=False)
         except ValueError:
-            message = None  # no message at all
-        if isinstance(message, JSONRPCError) and message.id is None:  # it could not read whose answer this is
+            message = None  # not a message at all
+        if isinstance(message, JSONRPCError) and message.id is None:  # it could not read which request this answers
             message.id = self._asked
         elif isinstance(message, JSONRPCResponse | JSONRPCError) and str(message.id) == str(self._asked):
             yield body

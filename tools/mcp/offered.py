@@ -1,7 +1,7 @@
-"""What a server offers: each tool under a name that every provider takes, readable, or refused with a reason.
+"""What a server offers: each tool under a name that every provider accepts, readable, or refused with a reason.
 
-A server's own words go into the prompt of a model, so nothing in them stays unseen, and no schema makes us fetch
-what it points to.
+A server's own words go into a model's prompt, so invisible characters in them are made visible, and no schema makes
+us fetch what it refers to.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Offered:
     """A tool as a server describes it.
 
     Attributes:
-        name: What models and configuration call it: ``mcp__<server>__<tool>``.
-        own: What the server calls it.
-        record: What the server says of it, in full.
-        description: The same for a model, with nothing in it that is not seen.
+        name: Its name for models and configuration: ``mcp__<server>__<tool>``.
+        own: Its name on the server.
+        record: The server's full record of it.
+        description: Its description for a model, with invisible characters made visible.
         schema: JSON schema of its arguments, likewise.
     """
 
@@ -50,11 +50,11 @@ class Offered:
 
     @cached_property
     def digest(self) -> str:
-        """Twelve digits that stand for all the server says of it."""
+        """Twelve hexadecimal digits that identify the server's full record of it."""
         return sha256(json.dumps(self.record, sort_keys=True).encode()).hexdigest()[:12]
 
     def effect(self, declared: Effect | None) -> Effect:
-        """Its effect: as the user declares, and worse where the server itself says so; never less.
+        """Return its effect: the one the user declares, or a worse one that the server states; never a lesser one.
 
         Args:
             declared: By the user; None counts as ``destructive``.
@@ -68,11 +68,11 @@ class Offered:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The tools of a server, by the name that models call them by.
+    """The tools of a server, by their names for models.
 
     Attributes:
         tools: Those that can be used.
-        refused: The others, each with why.
+        refused: The others, each with the reason.
     """
 
     tools: Mapping[str, Offered]
@@ -80,11 +80,11 @@ class Listing:
 
 
 def listing_of(server: str, records: Iterable[Mapping[str, Any]]) -> Listing:
-    """Read what a server lists.
+    """Read a server's list of tools.
 
     Args:
         server: Its name in the configuration.
-        records: Each tool as it came, in the protocol's words (``name``, ``description``, ``inputSchema``, …).
+        records: Each tool as received, with the protocol's keys (``name``, ``description``, ``inputSchema``, …).
     """
     tools: dict[str, Offered] = {}
     refused: dict[str, str] = {}
@@ -105,12 +105,12 @@ def listing_of(server: str, records: Iterable[Mapping[str, Any]]) -> Listing:
 
 
 def _name(server: str, own: str) -> str:
-    """The name for models: letters, digits, ``_`` and ``-``, 64 at most, which every provider takes."""
+    """Return the name for models: letters, digits, ``_`` and ``-``, at most 64, which every provider accepts."""
     wanted = f"{PREFIX}{server}__{own}"
     name = re.sub(r"[^A-Za-z0-9_-]", "_", wanted)
     if name == wanted and len(name) <= _NAME:
         return name
-    # What is changed or cut must not meet another's name.
+    # A changed or cut name must not collide with another tool's name.
     return f"{name[: _NAME - 7]}_{sha256(own.encode('utf-8', 'replace')).hexdigest()[:6]}"
 
 
@@ -151,13 +151,13 @@ def _readable(part: Any, key: str = "") -> Any:
 
 
 def visible(text: str) -> str:
-    """The text with each character that is not seen, or that turns the reading order, written as ``<U+202E>``.
+    """Return the text with each character that is invisible or changes the reading direction written as ``<U+202E>``.
 
     Args:
         text: What a server said.
 
     Returns:
-        The same object where there is no such character.
+        The same object if there is no such character.
     """
     if _PLAIN.fullmatch(text):
         return text

@@ -1,4 +1,4 @@
-"""Pins: what a server said of its tools when it was first used, so that it cannot say something else unnoticed."""
+"""Pins: how a server described its tools when it was first used, so that it cannot change them unnoticed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _NAMED: Final = 8
 
 
 class Pins:
-    """What one server said of its tools, kept with what the user trusts.
+    """A server's descriptions of its tools, stored with what the user trusts.
 
     Args:
         server: Its name.
-        entry: How it is reached: under the same name at another place it is another server.
-        store: Where it is kept; None, or a user without a home, keeps it for this process alone.
+        entry: How to reach it; the same name at another place is another server.
+        store: Where to store them; None, or a user without a home, keeps them for this process only.
     """
 
     def __init__(self, server: str, entry: McpServer, store: TrustStore | None) -> None:
@@ -42,7 +42,7 @@ class Pins:
         """Compare with what is pinned, and pin what is new.
 
         Returns:
-            Name of each tool that the server describes otherwise than before -> what is different.
+            Name of each tool that the server describes differently than before -> what is different.
         """
         held = self._read()
         new = [tool for name, tool in listing.tools.items() if name not in held]
@@ -60,7 +60,7 @@ class Pins:
         }
 
     def accept(self, tool: Offered) -> None:
-        """Pin a tool as it is now."""
+        """Pin a tool as it is described now."""
         held = self._read()
         held[tool.name] = dict(tool.record)
         self._write(held)

@@ -30,13 +30,13 @@ T = TypeVar("T")
 
 
 class McpServers:
-    """MCP servers by name. Each is started, or reached, when its tools are first asked for.
+    """MCP servers by name. Each is started, or reached, when its tools are first needed.
 
     Args:
-        entries: McpServers by name.
-        secrets: NAME of an environment variable -> its value, for what the entries name.
-        trust: Where what a server says of its tools is pinned; None pins it for this process alone.
-        offline: No server beyond this machine is reached.
+        entries: The servers' configuration entries by name.
+        secrets: NAME of an environment variable -> its value, for the variables that the entries name.
+        trust: Where to pin what a server says about its tools; None pins it for this process only.
+        offline: Reach no server beyond this machine.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class McpServers:
         return self
 
     async def connect(self, names: Iterable[str] | None = None) -> None:
-        """Have servers ready, all at once.
+        """Make servers ready, all at once.
 
         Args:
-            names: Tools whose servers are wanted, names of other tools among them; None for all servers.
+            names: Tools whose servers are wanted, possibly among names of other tools; None for all servers.
 
         Raises:
-            ConfigError: As `get`; the first, where several cannot be used.
+            ConfigError: As `get`; the first error if several servers cannot be used.
         """
         owners = {_owner(name) for name in names if name.startswith(PREFIX)} if names is not None else {*self._servers}
         wanted = [server for name, server in self._servers.items() if name in owners and not server.is_ready]
@@ -70,14 +70,14 @@ class McpServers:
             await asyncio.wrap_future(self._host.submit(self._ready(wanted)))
 
     def get(self, name: str) -> BaseTool:
-        """Give a tool; this waits for its server where `connect` has not.
+        """Return a tool; this waits for its server if `connect` has not made it ready.
 
         Args:
             name: ``mcp__<server>__<tool>``.
 
         Raises:
-            ConfigError: There is no such server or tool, the server cannot be used, or it describes the tool otherwise
-                than when it was first used.
+            ConfigError: There is no such server or tool, the server cannot be used, or it describes the tool
+                differently than when it was first used.
         """
         server = self._of(name)
         offered = server.offered(name)
@@ -91,18 +91,18 @@ class McpServers:
         )
 
     def ask(self) -> dict[str, ConfigError]:
-        """Have all servers list their tools, and wait for it.
+        """Make all servers list their tools, and wait until they have.
 
         Returns:
-            Name of each server that cannot be used -> why.
+            Name of each server that cannot be used -> the error.
         """
         return self.wait(self._asked())
 
     def accept(self, name: str) -> None:
-        """Go on with a tool as its server describes it now.
+        """Accept a tool as its server describes it now.
 
         Raises:
-            ConfigError: As `get`, but for a description that has changed.
+            ConfigError: As `get`, except for a changed description.
         """
         self._of(name).accept(name)
 
@@ -110,7 +110,7 @@ class McpServers:
         return iter(self._servers.values())
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do work on the servers' loop and wait for it; not to be called there."""
+        """Run work on the servers' loop and wait for it; must not be called on that loop."""
         return self._host.submit(work).result()
 
     def close(self) -> None:
@@ -118,11 +118,11 @@ class McpServers:
         self._host.close()
 
     async def _call(self, server: Server, tool: Offered, arguments: dict[str, Any]) -> Any:
-        # Whoever stops waiting cancels the call.
+        # If the caller stops waiting, the call is cancelled.
         return await asyncio.wrap_future(self._host.submit(server.call(tool, arguments)))
 
     def _of(self, name: str) -> Server:
-        """The server of a tool, once it is ready."""
+        """Return the server of a tool, once it is ready."""
         owner = _owner(name)
         server = self._servers.get(owner)
         if server is None:
@@ -151,14 +151,14 @@ class McpServers:
 
 
 class Server:
-    """One server: its connection, what it lists, and what of that is other than it was.
+    """One server: its connection, the tools it lists, and which of them have changed.
 
     Attributes:
         name: Its name in the configuration.
-        entry: How it is reached.
-        listing: What it lists; empty before it was asked.
-        protocol: The version of the protocol that is spoken with it.
-        changed: Name of each tool that is described otherwise than before -> what is different.
+        entry: How to reach it.
+        listing: The tools it lists; empty before it was asked.
+        protocol: The protocol version in use with it.
+        changed: Name of each tool that is described differently than before -> what is different.
     """
 
     def __init__(self, name: str, entry: McpServer, secrets: Mapping[str, SecretStr], trust: TrustStore | None) -> None:
@@ -181,13 +181,13 @@ class Server:
         return self._connection is not None and bool(self.protocol) and self._pid == os.getpid()
 
     async def connect(self, *, offline: bool) -> None:
-        """Start or reach it, and read what it lists; raises as `McpServers.get`."""
+        """Start or reach it, and read its list of tools; raises as `McpServers.get`."""
         if offline and self.entry.url is not None and not _is_here(self.entry.url):
             raise ConfigError(f"the MCP server {self.name!r} is not on this machine, and offline nothing leaves it")
         await self._session()
 
     def offered(self, name: str) -> Offered:
-        """A tool of it that may be used; raises as `McpServers.get`."""
+        """Return a tool of this server that may be used; raises as `McpServers.get`."""
         if name in self.changed:
             raise ConfigError(
                 f"the MCP server {self.name!r} describes {name} otherwise than when it was first used "
@@ -202,7 +202,7 @@ class Server:
         return offered
 
     def accept(self, name: str) -> None:
-        """Go on with a tool as it is described now.
+        """Accept a tool as it is described now.
 
         Raises:
             ConfigError: It lists no such tool.
@@ -216,7 +216,7 @@ class Server:
         """Call a tool as it was when it was given to an agent.
 
         Raises:
-            ToolFailed: It is described otherwise by now, or as `Connection.call`.
+            ToolFailed: Its description has changed since, the server cannot be used, or as `Connection.call`.
         """
         from .answers import told
 

@@ -1,6 +1,6 @@
 """The stdio transport: a server's process, its messages in bounded memory, and its end with all it started.
 
-The SDK's own transport reads a line of any length and hands the server's standard error on to ours.
+The SDK's own transport reads a line of any length and passes the server's standard error on to ours.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["Streams", "stdio_transport"]
 Streams = tuple[MemoryObjectReceiveStream[SessionMessage | Exception], MemoryObjectSendStream[SessionMessage]]
 
 _GRACE: Final = 2.0
-"""Seconds a server has to end once its input is closed, and again once it is told to; as the SDK has it."""
+"""Seconds a server has to end after its input is closed, and again after it gets SIGTERM; as in the SDK."""
 _POLL: Final = 0.01
 _STDERR_BYTES: Final = 2_000
 
@@ -45,14 +45,14 @@ class _Server(NamedTuple):
 async def stdio_transport(
     command: str, args: Sequence[str], env: Mapping[str, str], told: Told
 ) -> AsyncIterator[Streams]:
-    """Start a server and speak with it.
+    """Start a server and talk to it.
 
     Args:
         command: The program.
         args: Its arguments.
-        env: Its variables beside HOME, LOGNAME, PATH, SHELL, TERM and USER (their like under Windows); it gets no
-            others.
-        told: Receives what it says on its standard error, and why it was given up.
+        env: Its variables besides HOME, LOGNAME, PATH, SHELL, TERM and USER (or their Windows equivalents); it gets
+            no others.
+        told: Receives its standard error, and why it was given up.
 
     Raises:
         ConfigError: It cannot be started.
@@ -132,7 +132,7 @@ async def _hear(server: _Server, told: Told) -> None:
 
 
 async def _whole(ending: asyncio.Future[None]) -> None:
-    """Wait for the end of a process, however often the waiting is cancelled, so that none is left behind."""
+    """Wait for a process to end, however often the waiting is cancelled, so that no process is left behind."""
     cancelled: asyncio.CancelledError | None = None
     while not ending.done():
         try:
@@ -145,21 +145,21 @@ async def _whole(ending: asyncio.Future[None]) -> None:
 
 
 async def _ended(server: _Server, tasks: Sequence[asyncio.Future[None]], told: Told) -> None:
-    """End the process by the protocol's own order: its input closes, then it is told to end, then it is killed."""
+    """End the process in the protocol's order: close its input, then terminate it, then kill it."""
     with suppress(OSError):
         server.stdin.close()
-    # One that was given up is not waited for: it may be stuck in what it still sends.
+    # A server that was given up is not waited for: it may be stuck in what it is still sending.
     if told.given_up or not await _is_gone(server):
         _end_group(server, forced=False)
         if told.given_up or not await _is_gone(server):
             _end_group(server, forced=True)
             await _is_gone(server)
-    # What it started, in its own group, ends with it.
+    # The processes it started, in its own group, end with it.
     _end_group(server, forced=True)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    # A process that a survivor holds the pipes of is otherwise reported when it is collected.
+    # If a surviving process holds its pipes, asyncio would otherwise warn when the process is collected.
     transport = getattr(server.process, "_transport", None)
     if transport is not None:
         with suppress(PermissionError):
@@ -167,7 +167,7 @@ async def _ended(server: _Server, tasks: Sequence[asyncio.Future[None]], told: T
 
 
 async def _is_gone(server: _Server) -> bool:
-    # Not wait(), which also waits for whoever has inherited the pipes.
+    # Not wait(), which also waits for every process that inherited the pipes.
     now = asyncio.get_running_loop().time
     until = now() + _GRACE
     while server.process.returncode is None and now() < until:  # noqa: ASYNC110 - asyncio has no event for it alone

@@ -1,4 +1,4 @@
-"""A tool of an MCP server as LangChain has them."""
+"""A tool of an MCP server as a LangChain tool."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Wait: TypeAlias = Callable[[dict[str, Any]], Any]
 
 
 class McpTool(BaseTool):
-    """Calls its server, wherever it is called; what comes back is untrusted text."""
+    """Calls its server, from any loop or thread; the result is untrusted text."""
 
     _call: Any = PrivateAttr()
     _wait: Any = PrivateAttr()
@@ -41,10 +41,10 @@ def mcp_tool(offered: Offered, declared: Effect | None, call: _Call, wait: _Wait
     """Make the tool.
 
     Args:
-        offered: What its server says of it.
+        offered: The server's description of it.
         declared: The effect that the user declares, if any.
         call: Calls it with its arguments.
-        wait: The same for a caller who waits in synchronous code.
+        wait: The same for a caller in synchronous code.
     """
     made = McpTool(
         name=offered.name,

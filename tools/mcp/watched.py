@@ -1,5 +1,5 @@
-"""What a server sends, watched: its end is noticed, one that sends without end is given up, and an answer that cannot
-be read fails the call at once.
+"""A server's messages, watched: its end is noticed, one that sends without end is given up, and an unreadable answer
+fails the call at once.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from mcp_types import (
 __all__ = ["MESSAGE_BYTES", "Told", "Unreadable", "Watched", "no_answer", "repaired"]
 
 MESSAGE_BYTES: Final = 16 * 1024 * 1024
-"""The largest message that is taken; room for a picture of ten megabytes in base64."""
+"""The largest message that is accepted; room for a picture of ten megabytes in base64."""
 _UNASKED: Final = 10_000
-"""Messages without an answer among them that are too many."""
+"""The most messages in a row without an answer among them."""
 _CHANGED: Final = "notifications/tools/list_changed"
 _CANCELLED: Final = "notifications/cancelled"
 _SILENCE: Final = 5.0
-"""Seconds after a printed line within which an answer must follow, of a server that is not known to print."""
+"""Seconds after a printed line within which an answer must follow, for a server that is not known to print."""
 _LINE: Final = 200  # characters shown of a line
 _ID: Final = re.compile(rb'"id"\s*:\s*(\d{1,15})\s*[,}]')
 _ESCAPE: Final = re.compile(
@@ -44,7 +44,7 @@ _HALF: Final = 6  # bytes of an escape that is not one of a pair
 
 
 def repaired(data: bytes) -> bytes:
-    """Put the replacement character where JSON has what no text holds: broken UTF-8, and half of a surrogate pair.
+    """Put the replacement character where JSON has what no text may hold: broken UTF-8, and half of a surrogate pair.
 
     A server that cuts texts between the halves writes such escapes, and the SDK's parser refuses the whole message.
 
@@ -59,7 +59,7 @@ def repaired(data: bytes) -> bytes:
 
 
 class Unreadable(Exception):
-    """A line that is no message of the protocol.
+    """A line that is not a message of the protocol.
 
     Attributes:
         line: What the server sent.
@@ -71,11 +71,11 @@ class Unreadable(Exception):
 
 
 def no_answer(asked: RequestId, sent: bytes) -> JSONRPCError:
-    """The error that a request ends with whose answer is none.
+    """Return the error that ends a request whose answer is not one.
 
     Args:
         asked: The request's id.
-        sent: What came in place of an answer.
+        sent: What the server sent instead of an answer.
     """
     shown = sent[: 4 * _LINE].decode("utf-8", "replace").strip()[:_LINE]
     said = f"it answered what is no answer of the protocol: {shown!r}"
@@ -84,11 +84,11 @@ def no_answer(asked: RequestId, sent: bytes) -> JSONRPCError:
 
 @dataclass(slots=True)
 class Told:
-    """What is known of how a server fares.
+    """What is known about the state of a server.
 
     Attributes:
-        stderr: The end of what it said on its standard error.
-        given_up: Why nothing more is read of it.
+        stderr: The end of its standard error.
+        given_up: Why nothing more is read from it.
     """
 
     stderr: bytes = b""
@@ -96,16 +96,16 @@ class Told:
 
 
 class Watched(AbstractAsyncContextManager[Any]):
-    """A transport of the SDK's whose messages are counted, and whose requests end when their answer cannot be read.
+    """An SDK transport whose messages are counted, and whose requests end if their answer cannot be read.
 
-    Some servers print to their standard output while they work. What begins like JSON is meant for an answer; any
-    other line counts as one where nothing follows it, unless such lines have been followed by an answer before.
+    Some servers print to their standard output while they work. A line that begins like JSON is meant as an answer;
+    any other line counts as one if nothing follows it, unless an answer has followed such a line before.
 
     Args:
         transport: The transport.
         told: Receives why the server was given up.
         on_end: Called when nothing more will come.
-        on_change: Called when the server says that its tools are others now.
+        on_change: Called when the server says that its tools have changed.
     """
 
     def __init__(
@@ -136,14 +136,14 @@ class Watched(AbstractAsyncContextManager[Any]):
         return await self._transport.__aexit__(kind, error, trace)
 
     def sends(self, message: Any) -> None:
-        """Take note of what the server is asked, and of what it is no longer asked."""
+        """Record the requests that are sent, and those that are cancelled."""
         if isinstance(message, JSONRPCRequest):
             self._waiting[str(message.id)] = message.id
         elif isinstance(message, JSONRPCNotification) and message.method == _CANCELLED:
             self._waiting.pop(str((message.params or {}).get("requestId")), None)
 
     def unread(self, line: bytes) -> list[JSONRPCError]:
-        """The errors with which requests end for a line that cannot be read."""
+        """Return the errors that end requests because of a line that cannot be read."""
         if not line.lstrip().startswith((b"{", b"[")):
             if self._waiting and not self._prints and self.due is None:
                 self._printed, self.due = line, asyncio.get_running_loop().time() + _SILENCE
@@ -152,11 +152,11 @@ class Watched(AbstractAsyncContextManager[Any]):
         return self._failed(named[:1] or list(self._waiting), line)
 
     def silent(self) -> list[JSONRPCError]:
-        """The errors with which requests end as nothing followed what was printed."""
+        """Return the errors that end requests because nothing followed what was printed."""
         return self._failed(list(self._waiting), self._printed)
 
     def takes(self, item: Any) -> bool:
-        """Whether this message is taken; after one that is not, nothing more is read."""
+        """Whether to accept this message; after one that is refused, nothing more is read."""
         message = getattr(item, "message", None)
         if isinstance(message, JSONRPCResponse | JSONRPCError):
             self._unasked = 0
@@ -206,11 +206,11 @@ class _Reading(ObjectReceiveStream[Any]):
 
     @property
     def last_context(self) -> Any:
-        """What the SDK's own streams carry along."""
+        """The context that the SDK's own streams carry."""
         return getattr(self._stream, "last_context", None)
 
     async def receive(self) -> Any:
-        """The next message.
+        """Return the next message.
 
         Raises:
             anyio.EndOfStream: There is none.

@@ -1,4 +1,4 @@
-"""The port of command risk: what is said of a command's text."""
+"""The port of command risk: what the text of a shell command would do."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["CommandRisk", "Reason", "SimpleCommand"]
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One rule that holds for a part of the text.
+    """One rule that matches a part of the text.
 
     Attributes:
         code: The rule's id, a key of `RULES`.
-        text: The rule in one line, with what it holds for.
-        span: First character and the one after the last, of the part in the text. What was read out of a string,
-            such as the command in ``sh -c``, has the span of the command that carries it.
+        text: The rule in one line, with the detail it matched.
+        span: Start (inclusive) and end (exclusive) of the part, as character offsets in the text. A command read from
+            a string, as in ``sh -c``, has the span of the command that contains the string.
     """
 
     code: str
@@ -27,13 +27,13 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class SimpleCommand:
-    """One command of the text with its arguments, also where it stands in another's argument.
+    """One command of the text with its arguments, including one that is an argument of another command.
 
     Attributes:
-        name: The program, as far as it could be read; empty where it could not.
+        name: The program, as far as it could be read; empty if it could not.
         span: As in `Reason`.
-        risk: Its own.
-        effect: The worst it does.
+        risk: The risk of this command alone.
+        effect: The worst effect it has.
     """
 
     name: str
@@ -47,9 +47,9 @@ class CommandRisk:
     """What a command's text would do; the worst part decides.
 
     Attributes:
-        risk: ``unknown`` where a part cannot be read, and no other part is worse.
-        effects: Everything its parts do; empty where it does nothing at all.
-        reasons: Which rules hold, the worst first.
+        risk: ``unknown`` if a part cannot be read and no other part is worse.
+        effects: Every effect of its parts; empty if it does nothing at all.
+        reasons: The rules that match, worst first.
         commands: Its simple commands, in the order in which they were read.
     """
 
@@ -60,15 +60,15 @@ class CommandRisk:
 
     @property
     def asks(self) -> bool:
-        """Whether a person is to be asked: its risk is ``high`` or worse, or ``unknown``."""
+        """Whether a person must be asked: the risk is ``high`` or worse, or ``unknown``."""
         return self.risk.handled_as >= Risk.HIGH
 
     @property
     def told(self) -> tuple[str, ...]:
-        """Each reason in one line, the worst first."""
+        """Each reason in one line, worst first."""
         return tuple(reason.text for reason in self.reasons)
 
     @property
     def effect(self) -> Effect:
-        """The worst it does; ``destructive`` where a person is to be asked."""
+        """The worst effect; ``destructive`` if a person must be asked."""
         return Effect.DESTRUCTIVE if self.asks else max(self.effects, default=Effect.READ)

@@ -1,4 +1,4 @@
-"""Commands among the arguments of a program that is not known, which may run them."""
+"""Commands among the arguments of an unknown program, which may run them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _COMMANDS = SHELLS | names(
     "scp rsync sudo doas su pkexec eval env nohup setsid python python3 perl ruby node php awk sed tar base64 openssl "
     "docker systemctl crontab pkill killall iptables mkfifo busybox git pip npm npx"
 )
-"""Names that mean the program in whatever command line they stand; words such as ``install`` or ``kill`` do not."""
+"""Names that always mean the program, wherever they stand; words such as ``install`` or ``kill`` do not."""
 _BEGINS = re.compile(
     r"(?:^|[;&|({]|\n|\$\(|`|\b(?:then|do|else)\s)\s*(?:(?:exec|command|[A-Za-z_]\w*=\S*)\s+)*([^\s;|&<>]+)(?=\s)"
 )
@@ -25,9 +25,9 @@ _QUOTED = re.compile(r"\"((?:[^\"\\]|\\.)*)\"")
 
 
 def runs_what_it_is_given(call: Call) -> None:
-    """Judge what a program that is not known may run: words from a command's name on, and texts that begin with one.
+    """Judge what an unknown program may run: the words from a command's name on, and texts that begin with a command.
 
-    Such are ``tsp rm -rf ~``, ``conda run -n x rm -rf ~`` and ``concurrently 'rm -rf ~' 'npm start'``.
+    Examples are ``tsp rm -rf ~``, ``conda run -n x rm -rf ~`` and ``concurrently 'rm -rf ~' 'npm start'``.
     """
     for place, arg in enumerate(call.args):
         if _names(arg) and place + 1 < len(call.args):
@@ -40,7 +40,7 @@ def runs_what_it_is_given(call: Call) -> None:
 
 
 def begins_a_command(text: str) -> bool:
-    """Whether a known program's name begins a text, or a part of it, with something behind the name."""
+    """Whether a text, or a command inside it, begins with a known program's name followed by something."""
     return any(map(_names, _BEGINS.findall(text)))
 
 

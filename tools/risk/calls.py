@@ -15,31 +15,31 @@ __all__ = ["Call", "Handler", "Handlers", "Judge", "Options", "finds", "handlers
 
 
 class Judge(Protocol):
-    """Who judges what a command runs in its turn."""
+    """Judges the commands that a command runs."""
 
     scope: Scope
 
     def run(self, words: list[str], stdin: str | None = None) -> str:
-        """Judge a command given as its words; returns what it prints, as far as that can be known."""
+        """Judge a command given as its words; return what it prints, as far as that can be known."""
 
     def read(self, text: str, *, parameters: list[str] | None = None, stdin: str | None = None) -> str:
-        """Judge a text of shell; returns what it prints, as far as that can be known."""
+        """Judge a shell text; return what it prints, as far as that can be known."""
 
 
 _PRIVATE = (Place.SYSTEM, Place.DEVICE)
-"""Places whose contents are not there for everybody; of the root and of a user's files all, not each."""
+"""Places whose contents not everyone may read; for the root and a user's home only reading all of it counts."""
 
 
 @dataclass(slots=True)
 class Call:
-    """A command with its arguments, and what is found about it.
+    """A command with its arguments, and what was found about it.
 
     Attributes:
-        name: The program, without the folder it lies in.
+        name: The program, without its folder.
         args: Its arguments, expanded; unknown parts are holes.
-        stdin: What is piped into it; None where nothing is.
-        judge: Judges what it runs in its turn.
-        found: The rules that hold, each with a detail.
+        stdin: What is piped into it; None if nothing is.
+        judge: Judges the commands that it runs.
+        found: The rules that match, each with a detail.
     """
 
     name: str
@@ -50,11 +50,11 @@ class Call:
 
     @property
     def scope(self) -> Scope:
-        """What the shell knows here."""
+        """What the shell knows at this point."""
         return self.judge.scope
 
     def find(self, code: str, detail: str = "") -> None:
-        """Note that a rule holds."""
+        """Record that a rule matches."""
         if code in _RUNS_WORKSPACE and self.scope.brought:
             code = "remote-code"
         self.found.append((code, detail))
@@ -68,21 +68,21 @@ class Call:
         return self.judge.read(text, parameters=parameters, stdin=self.stdin)
 
     def runs_by(self, option: str, *texts: str) -> None:
-        """Judge shell texts that it runs because of an option, or of something else that is told it."""
+        """Judge shell texts that it runs because of an option or a similar setting."""
         for text in texts:
             self.find("option-runs", option)
             self.shell(text)
 
     def starts(self, *texts: str) -> None:
-        """Judge shell texts out of an option, such as a pager."""
+        """Judge shell texts given as option values, such as a pager."""
         self.runs_by(self.name, *(text for text in texts if not _SHOWS.match(text)))
 
     def path(self, text: str) -> str:
-        """A path among its arguments, tidy."""
+        """Return a path argument in tidy form."""
         return self.scope.path(text)
 
     def reads(self, *paths: str) -> None:
-        """Note what it means to read the contents of these paths."""
+        """Record the rules for reading the contents of these paths."""
         for given in paths:
             path = self.path(given)
             if holds_secrets(path):
@@ -91,7 +91,7 @@ class Call:
                 self.find("system-read", given)
 
     def writes(self, *paths: str) -> None:
-        """Note what it means to write to these paths."""
+        """Record the rules for writing to these paths."""
         for given in paths:
             path = self.path(given)
             place = place_of(path)
@@ -113,18 +113,18 @@ class Call:
                 self.find("writes", given)
 
     def unpacks(self, folder: str) -> None:
-        """Note what it means to write into a folder whatever an archive or a patch holds; at home, start-up files."""
+        """Record the rules for unpacking an archive or patch into a folder; at home it may add start-up files."""
         if place_of(self.path(folder)) is Place.HOME:
             self.find("protected-write", folder)
         else:
             self.writes(folder)
 
     def brings(self, args: Sequence[str]) -> None:
-        """Note that what is unpacked or applied comes from outside, where an argument or the input does."""
+        """Record that what is unpacked or applied comes from outside, if an argument or the input does."""
         self.scope.brought |= any(map(self.scope.fetched, args)) or REMOTE in (self.stdin or "")
 
     def deletes(self, *paths: str, whole: bool = False) -> None:
-        """Note what it means to delete these paths, with all that is in them where ``whole``."""
+        """Record the rules for deleting these paths, recursively if ``whole``."""
         for given in paths:
             path = self.path(given)
             place = place_of(path)
@@ -147,47 +147,47 @@ class Call:
                 self.find("deletes", given)
 
     def obeys(self, *given: str) -> None:
-        """Note what it means to run or install what these files hold; each may stand behind an option's name."""
+        """Record the rules for running or installing what these files contain; each may follow ``OPTION=``."""
         for one in given:
             if self.scope.fetched(one.partition("=")[2] or one):
                 self.find("remote-code", one)
 
     def passed_on(self) -> str:
-        """What it prints where it changes what is piped into it."""
+        """Return what it prints if it transforms what is piped into it."""
         return merged(self.stdin) if self.stdin is not None and not known(self.stdin) else UNKNOWN
 
 
 _SHOWS = re.compile(r"(?:cat|less|more|most|bat|delta|never|always|auto|none|false|)(?:\s+-[\w=]+)*$")
-"""Pagers that only show what they are given, and words that mean one or none."""
+"""Pagers that only show their input, and words that mean a default pager or none."""
 
 _RUNS_WORKSPACE = ("workspace-code", "installs-listed")
-"""Rules of what runs code of the workspace, which may have come from outside a moment ago."""
+"""Rules for running code of the workspace, which may have come from outside earlier in the text."""
 
 Handler = Callable[[Call], "str | None"]
-"""Judges a call; returns what it prints where that matters, and None where it is plain data of this machine."""
+"""Judges a call; returns what it prints if that matters, or None if that is plain data of this machine."""
 
 
 Handlers = dict[str, Handler]
-"""Names of programs, between blanks -> who judges them."""
+"""Program names, separated by blanks -> their handler."""
 
 
 def handlers(*tables: Handlers) -> Handlers:
-    """One table, with one name a row; of a name that several have, the last holds."""
+    """Merge tables into one with one name per row; if several tables have a name, the last one wins."""
     return {name: handler for rows in tables for names, handler in rows.items() for name in names.split()}
 
 
 def finds(
     rule: str, *, where: str = "", otherwise: str = "", first: bool = False, shown: int = 0, prints: str | None = None
 ) -> Handler:
-    """A handler that notes one rule, whatever the arguments are or as one of them decides.
+    """Return a handler that records one rule, either always or depending on an argument.
 
     Args:
-        rule: The rule, with its detail behind a colon; empty for none.
-        where: What an argument looks like from its beginning where the rule holds; empty where it always does.
-        otherwise: The rule where there is no such argument.
-        first: It is the first argument that decides.
-        shown: How many of the arguments are the detail where there is no other.
-        prints: What the program prints, as of `Handler`.
+        rule: The rule, with its detail after a colon; empty for none.
+        where: Regular expression that the start of an argument must match for the rule to apply; empty for always.
+        otherwise: The rule to record if no argument matches.
+        first: Test only the first argument.
+        shown: How many arguments to give as the detail if the rule has none.
+        prints: What the program prints, as `Handler` returns it.
     """
 
     def noted(call: Call) -> str | None:
@@ -203,34 +203,34 @@ def finds(
 
 @dataclass(slots=True)
 class Options:
-    """A command's options with their values ("" for none), and its operands, each in its order."""
+    """A command's options with their values ("" for none), and its operands, each in order."""
 
     given: list[tuple[str, str]]
     operands: list[str]
     end: int
-    """Where the first operand stands among the arguments."""
+    """Index of the first operand among the arguments."""
 
     def __contains__(self, names: str) -> bool:
         return any(True for _ in self.each(names))
 
     def each(self, names: str) -> Iterator[str]:
-        """The values of options, given as names between blanks; a long name may be written in part."""
+        """Yield the values of the options named, separated by blanks; a long name may be abbreviated."""
         wanted = names.split()
         for name, value in self.given:
             if name in wanted or (len(name) > 5 and name[:2] == "--" and any(w.startswith(name) for w in wanted)):
                 yield value
 
     def value(self, names: str) -> str | None:
-        """The last value of an option; None where it is not given."""
+        """Return the last value of an option, or None if it is not given."""
         return next(iter(list(self.each(names))[::-1]), None)
 
 
 def options_of(args: Iterable[str], takes: str = "", *, first: bool = False, single: bool = False) -> Options:
-    """Tell options from operands.
+    """Separate options from operands.
 
     Args:
         args: The arguments.
-        takes: The options that have a value, between blanks.
+        takes: The options that take a value, separated by blanks.
         first: Stop at the first operand, as wrappers do.
         single: Long options begin with a single dash.
     """
@@ -260,7 +260,7 @@ def options_of(args: Iterable[str], takes: str = "", *, first: bool = False, sin
 
 
 def with_options(judge: Callable[[Call, Options], str | None], takes: str = "", *, first: bool = False) -> Handler:
-    """A handler that is given the options of a command, told from its operands as by `options_of`."""
+    """Return a handler that receives the command's options and operands, as `options_of` parses them."""
     return lambda call: judge(call, options_of(call.args, takes, first=first))
 
 

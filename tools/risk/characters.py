@@ -17,19 +17,19 @@ _LOOKS = str.maketrans(
     "аеорсхуіјѕһԁԛԝьгкмнтвАВЕКМНОРСТХαοερτυικνχɡıℓⅼ",
     "aeopcxyijshdqwbrkmhtbABEKMHOPCTXaoeptuiknxgill",
 )
-"""Letters of other scripts, and the Latin ones they look like (Unicode TR 39, those that occur in words)."""
+"""Letters of other scripts, and the Latin letters they look like (Unicode TR 39, only those that occur in words)."""
 
 
 def readable(text: str) -> tuple[str, list[str]]:
-    """Replace what no text should have, and say which rules it breaks.
+    """Replace characters that no text should have, and return the text with the rules it breaks.
 
     Args:
-        text: As it was given, whatever is in it.
+        text: The text as it was given, with any characters.
     """
     if text.isascii() and not _INVISIBLE.search(text):
         return text, []
     codes = []
-    # A byte order mark at the beginning, and the carriage returns of Windows, are no disguise.
+    # A leading byte order mark and the carriage returns of Windows are not a disguise.
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     if _BROKEN.search(text):
         codes.append("unknown-text")
@@ -41,7 +41,7 @@ def readable(text: str) -> tuple[str, list[str]]:
 
 
 def plain_letters(name: str) -> str:
-    """A name in the Latin letters it looks like."""
+    """Return a name in the Latin letters it looks like."""
     if name.isascii():
         return name
     return _INVISIBLE.sub("", unicodedata.normalize("NFKC", name).translate(_LOOKS))

@@ -17,13 +17,13 @@ __all__ = ["Noting", "assign", "set_by", "set_in", "sets", "sums"]
 
 
 class Noting(Judge, Protocol):
-    """Who reads a text, and notes what holds for its parts."""
+    """Reads a text and records the rules that match its parts."""
 
     def note(self, code: str, span: tuple[int, int], detail: str = "") -> None:
-        """Note that a rule holds for a part."""
+        """Record that a rule matches a part."""
 
     def here(self, node: Any = None) -> tuple[int, int]:
-        """The span of a node in the whole text."""
+        """Return the span of a node in the whole text."""
 
 
 _FAMILIES = ("DYLD_", "GIT_CONFIG", "BASH_FUNC_", "npm_config_", "NPM_CONFIG_")
@@ -33,19 +33,19 @@ _OPTIONS = {
     "RUSTFLAGS": r"linker=\S*/",
     "NODE_OPTIONS": r"-r\b|--require|--import|--loader|--eval",
 }
-"""Variables that hold options, and those among them that run a program."""
+"""Variables that hold options, and a pattern of the options that run a program."""
 _SUMS = re.compile(
     r"\b([A-Z]\w*)(?:\[[^]]{0,40}\])?\s*(?:[-+*/%&|^]|<<|>>)?=(?!=)|\b([A-Z]\w*)(?:\+\+|--)|(?:\+\+|--)([A-Z]\w*)"
 )
-"""A variable that arithmetic sets."""
+"""A variable that an arithmetic expression sets."""
 
 
 _BUILDS = ("builds", "compiles", "makes", "makefiles")
-"""Kinds of variables that say what a tool runs that builds programs."""
+"""Kinds of variables that say what a build tool runs."""
 
 
 def assign(call: Call, name: str, value: Value) -> None:
-    """Set a variable for a command that sets one, such as ``read``, and note what that means."""
+    """Set a variable for a command that sets one, such as ``read``, and record the rules that match."""
     subscripts(call.judge, name)
     for code in _given(name, value, call.judge):
         call.find(code, name)
@@ -55,14 +55,14 @@ def assign(call: Call, name: str, value: Value) -> None:
 def sets(
     shell: Noting, name: str, value: Value, *, node: Any = None, adds: bool = False, plainly: bool = False
 ) -> None:
-    """Set a variable where the shell itself sets one, and note what that means.
+    """Set a variable that the shell itself sets, and record the rules that match.
 
     Args:
         shell: Reads the text.
         name: The variable.
-        value: What it is set to.
-        node: Where.
-        adds: It is added to what the variable holds.
+        value: Its new value.
+        node: Where it is set.
+        adds: Append to the variable's current value.
         plainly: An assignment sets it.
     """
     if isinstance(value, str):
@@ -75,13 +75,13 @@ def sets(
 
 
 def sums(shell: Noting, sum_: str, node: Any) -> None:
-    """Set the variables that a piece of arithmetic sets, of those that decide which code is loaded."""
+    """Set the variables that an arithmetic expression sets, if they decide which code is loaded."""
     for name in set_in(sum_):
         sets(shell, name, UNKNOWN, node=node)
 
 
 def set_in(sum_: str) -> list[str]:
-    """The variables that a piece of arithmetic sets, of those that `set_by` knows."""
+    """Return the variables that an arithmetic expression sets, if `set_by` knows them."""
     return [name for found in _SUMS.findall(sum_) for name in found if name and _decides(name)]
 
 
@@ -90,9 +90,9 @@ def _decides(name: str) -> bool:
 
 
 def _given(name: str, value: Value, judge: Judge) -> list[str]:
-    """The rules that hold because something else than an assignment sets a variable.
+    """Return the rules that match when something other than an assignment sets a variable.
 
-    Those that decide which code is loaded are set in such ways to hide it.
+    Setting a variable that decides which code is loaded in such a way is meant to hide it.
     """
     name = judge.scope.meant(name.partition("[")[0])
     text = value if isinstance(value, str) else (value[0] if value else "")
@@ -102,12 +102,12 @@ def _given(name: str, value: Value, judge: Judge) -> list[str]:
 
 
 def set_by(name: str, value: str, judge: Judge) -> list[str]:
-    """The rules that hold because a variable is set, such as one that says which code others load.
+    """Return the rules that match when a variable is set, such as one that says which code other programs load.
 
     Args:
         name: The variable.
-        value: What it is set to.
-        judge: Judges commands that it names.
+        value: Its new value.
+        judge: Judges the commands that the value names.
     """
     name = judge.scope.meant(name.partition("[")[0])
     if REMOTE in value and _decides(name):
@@ -138,7 +138,7 @@ def set_by(name: str, value: str, judge: Judge) -> list[str]:
 
 
 def _build_set(code: str, value: str, judge: Judge) -> None:
-    """Judge what a tool that builds would run because of a variable, as far as its program can be known."""
+    """Judge what a build tool would run because of a variable, if its program is known."""
     words = value.split()
     if code == "makefiles":
         for file in words:
@@ -153,7 +153,7 @@ def _build_set(code: str, value: str, judge: Judge) -> None:
 
 
 def _path_set(value: str, judge: Judge) -> list[str]:
-    """A folder put before the system's in the PATH, where others may write, decides which programs run."""
+    """Return the rules for setting PATH: a folder others may write, before the system's, decides which programs run."""
     for part in value.split(":"):
         if part in ("", UNKNOWN) or not known(part):
             if part[:1] in (UNKNOWN, ""):

@@ -1,4 +1,4 @@
-"""Strings that bash expands once more: subscripts, wherever one is taken for a variable or a number."""
+"""Strings that bash expands a second time: subscripts, wherever bash takes a string for a variable or a number."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _END = "end-of-what-is-expanded"
 
 
 def subscripts(judge: Judge, text: str) -> None:
-    """Judge what is substituted in subscripts of a text.
+    """Judge the substitutions in the subscripts of a text.
 
-    ``x='a[$(id)]'; ((x))`` runs ``id``; ``read 'a[$(id)]'``, ``test -v 'a[$(id)]'``, ``[[ 'a[$(id)]' -eq 1 ]]``
-    do, too (bash manual, "Arrays" and "Shell Arithmetic").
+    ``x='a[$(id)]'; ((x))`` runs ``id``; so do ``read 'a[$(id)]'``, ``test -v 'a[$(id)]'`` and
+    ``[[ 'a[$(id)]' -eq 1 ]]`` (bash manual, "Arrays" and "Shell Arithmetic").
     """
     if ("$(" in text or "`" in text) and _SUBSCRIPT.search(text):
         expanded_again(judge, text)
 
 
 def expanded_again(judge: Judge, text: str) -> None:
-    """Judge what is substituted in a text that bash expands, as that of a here-document."""
+    """Judge the substitutions in a text that bash expands like the body of a here-document."""
     judge.read(f": <<{_END}\n{text}\n{_END}\n")

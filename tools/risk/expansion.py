@@ -1,4 +1,4 @@
-"""What a word of a shell becomes: quotes, variables, substitutions, braces and splitting, as bash does them."""
+"""What a shell word expands to: quotes, variables, substitutions, braces and splitting, as in bash."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .values import HOLES, UNKNOWN, known, merged, names
 __all__ = ["Shell", "array_of", "fields", "text_of", "unquoted_ansi"]
 
 _TICKS = re.compile(r"(?<!\\)`((?:[^`\\]|\\.)*)`", re.DOTALL)
-_LONGEST_CUT = 1000  # characters of a value from which a pattern is cut, which takes time that grows with its square
-_MOST = 64  # words that one with braces may become
+_LONGEST_CUT = 1000  # characters of a value that a pattern may be cut from; the time grows with its square
+_MOST = 64  # words that one word with braces may become
 
 
 class Shell(Noting, Protocol):
-    """Who reads the commands that stand in words."""
+    """Reads the commands that words contain."""
 
     def substituted(self, node: Any) -> str:
-        """Read the commands in a node, and say what they print as far as that can be known."""
+        """Read the commands in a node, and return what they print as far as that can be known."""
 
 
 # A piece of a word: its text, and whether it is quoted ("q"), plain ("p"), or the value of an unquoted expansion ("s").
@@ -54,12 +54,12 @@ def unquoted_ansi(text: str) -> str:
 
 
 def text_of(node: Any, shell: Shell) -> str:
-    """What a word becomes where it is not split, as in an assignment."""
+    """Return what a word expands to where it is not split, as in an assignment."""
     return "".join(text for text, _ in _pieces(node, shell))
 
 
 def fields(node: Any, shell: Shell) -> list[str]:
-    """The words that one word becomes."""
+    """Return the words that one word expands to."""
     kind = node.type
     if kind == "word":
         text = node.text.decode()
@@ -82,7 +82,7 @@ def fields(node: Any, shell: Shell) -> list[str]:
 
 
 def _elements(node: Any, shell: Shell) -> list[str] | None:
-    """The elements of ``"$@"``, ``${a[@]}`` and the like, each a word of its own."""
+    """Return the elements of ``"$@"``, ``${a[@]}`` and the like, each as its own word; None for any other node."""
     inner = node
     if node.type == "string" and node.named_child_count == 1 and node.named_children[0].type != "string_content":
         inner = node.named_children[0]
@@ -98,7 +98,7 @@ def _elements(node: Any, shell: Shell) -> list[str] | None:
 
 
 def _tame(text: str) -> str:
-    """A quoted text; a tilde in it is no home folder."""
+    """Mark a quoted text whose leading tilde does not mean a home folder."""
     return "./" + text if text.startswith("~") else text
 
 
@@ -113,7 +113,7 @@ def _joined(word: list[Piece]) -> list[Piece]:
 
 
 def _split(word: list[Piece], separators: str | None) -> list[str]:
-    """Split what unquoted expansions brought in; nothing but an empty expansion becomes no word."""
+    """Split the text of unquoted expansions; a word that is only an empty expansion becomes no word."""
     blanks = " \t\n" if separators is None else separators
     made: list[str] = []
     current: str | None = None
@@ -182,7 +182,7 @@ _WORDS = names("word number extglob_pattern regex test_operator special_variable
 def _pieces(node: Any, shell: Shell) -> list[Piece]:
     kind = node.type
     if kind in _WORDS:
-        # In a default (${x:-`id`}) the grammar does not know backticks.
+        # Inside a default (${x:-`id`}) the grammar does not parse backticks.
         text = node.text.decode()
         return _plain(text) if "`" not in text else [(_backticked(text, shell), "s")]
     if (one := _PIECES.get(kind)) is not None:
@@ -216,7 +216,7 @@ _PIECES: dict[str, Callable[[Any, Shell], Piece]] = {
     "process_substitution": lambda node, shell: (shell.substituted(node), "q"),
     "arithmetic_expansion": _summed,
 }
-"""Kind of node in the grammar -> the one piece that it becomes."""
+"""Kind of node in the grammar -> the piece it becomes."""
 
 
 def _plain(text: str) -> list[Piece]:
@@ -238,7 +238,7 @@ def _plain(text: str) -> list[Piece]:
 
 
 def _quoted(node: Any, shell: Shell) -> str:
-    """The text in double quotes, or of a here-document."""
+    """Return the text in double quotes or of a here-document, expanded."""
     raw: bytes = node.text
     start = node.start_byte
     made, place = [], 0
@@ -259,7 +259,7 @@ def _quoted(node: Any, shell: Shell) -> str:
 
 
 def _document(node: Any, shell: Shell) -> None:
-    """Read the commands between backticks in a here-document, in which the grammar does not know them."""
+    """Read the commands between backticks in a here-document, which the grammar does not parse there."""
     text = bytearray(node.text)
     for child in node.named_children:
         if child.type == "command_substitution":
@@ -269,7 +269,7 @@ def _document(node: Any, shell: Shell) -> None:
 
 
 def _backticked(text: str, shell: Shell) -> str:
-    """A text in which what commands print stands for them."""
+    """Replace the commands between backticks in a text with what they print."""
 
     def one(found: re.Match[str]) -> str:
         inner = re.sub(r"\\([`$\\])", r"\1", found[1])
@@ -283,7 +283,7 @@ def _unescaped(text: str) -> str:
 
 
 def _sum(text: str) -> str:
-    """What plain arithmetic gives, such as ``$((6 * 7))``."""
+    """Return the result of simple arithmetic, such as ``$((6 * 7))``."""
     inner = re.fullmatch(r"\$(?:\(\(|\[)([\d\s+*()-]{1,40})(?:\)\)|\])", text)
     if inner is None or "**" in inner[1]:
         return UNKNOWN
@@ -306,7 +306,7 @@ def _variable(name: str, scope: Scope) -> str:
 
 
 def _expansion(node: Any, shell: Shell) -> str:
-    """``${...}``, and whatever is substituted in it."""
+    """Expand ``${...}``, with the substitutions in it."""
     signs: list[str] = []
     name, rest = "", []
     for child in node.children[1:-1]:
@@ -330,7 +330,7 @@ def _expansion(node: Any, shell: Shell) -> str:
         if not sign:
             return held or UNKNOWN
     if held is not None and node.text.endswith(b"@P}"):
-        shell.read(f'echo "{held}"', parameters=shell.scope.parameters)  # as a prompt, in which substitutions are run
+        shell.read(f'echo "{held}"', parameters=shell.scope.parameters)  # a prompt runs its substitutions
     return _changed(held, name, sign, rest, shell)
 
 
@@ -369,7 +369,7 @@ def _changed(held: str | None, name: str, sign: str, rest: list[str], shell: She
 
 
 def _partly(held: str, sign: str, word: str) -> str:
-    """A value with unknown parts after a change: what is known at its beginning tells where a path leads."""
+    """Return a partly unknown value after a change; its known beginning tells where a path leads."""
     if not sign or sign[0] in "?:@":
         return held
     if sign == "##" and word == "*/":
@@ -421,7 +421,7 @@ _CHANGES: dict[str, Callable[[str, str, list[str]], str]] = {
 
 
 def array_of(node: Any, shell: Shell) -> Value:
-    """The elements of ``(a b c)``."""
+    """Return the elements of ``(a b c)``."""
     made: list[str] = []
     for child in node.named_children:
         made += fields(child, shell)

@@ -1,4 +1,4 @@
-"""Which program a word names, and who judges it."""
+"""Which program a word names, and which handler judges it."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def judged(words: list[str], stdin: str | None, judge: Judge) -> tuple[Call, str
 
     Args:
         words: The program and its arguments, expanded.
-        stdin: What is piped into it; None where nothing is.
-        judge: Judges what it runs in its turn.
+        stdin: What is piped into it; None if nothing is.
+        judge: Judges the commands that it runs.
 
     Returns:
         What was found, and what the command prints as far as that can be known.
@@ -106,7 +106,7 @@ def _known_behind(call: Call, word: str) -> bool:
 
 
 def _installed(call: Call, word: str) -> bool:
-    """Whether a path leads to a program that was installed; if not, note what it means to run it."""
+    """Whether a path leads to an installed program; if not, record the rules for running it."""
     path = call.path(word)
     if path in call.scope.files:
         run_file(call, word, call.args)
@@ -161,12 +161,12 @@ def _judge(call: Call) -> str | None:
     if code == "workspace-code":
         call.obeys(*call.args)
     elif code == "writes" and any(map(call.scope.fetched, call.args)):
-        call.scope.brought = True  # what it makes of that, such as a program
+        call.scope.brought = True  # what it makes from that, such as a program
     return None
 
 
 def _options(call: Call) -> None:
-    """Programs and files of keys that stand in options of a program that else only reads."""
+    """Judge the programs and key files named in the options of a program that otherwise only reads."""
     options = options_of(call.args, "-f -m --pager --preview --file --from-file --to-file --files0-from --options")
     call.starts(*options.each("--pager --preview"))
     for name, value in options.given:
@@ -175,10 +175,10 @@ def _options(call: Call) -> None:
 
 
 def _unknown(call: Call) -> None:
-    """Of a program nothing is known of, but it is handed a key or the like."""
+    """Record what can be found about an unknown program: whether it is given a key or the like."""
     for arg in call.args:
         value = arg.rpartition("=")[2] if arg.startswith("-") else arg
-        # It may fetch what stands at an address, and keep it under any name.
+        # It may fetch what is at an address, and save it under any name.
         call.scope.brought |= re.match(r"(?:https?|ftp|s3|gs|scp|sftp)://", value) is not None
         if "/" in value or value.startswith("."):
             before = len(call.found)
@@ -187,12 +187,12 @@ def _unknown(call: Call) -> None:
 
 
 def _asks_for_help(words: list[str]) -> bool:
-    """Whether only subcommands stand before the last word: a command that is handed on takes ``--help`` for its own."""
+    """Whether only subcommands precede the last word; a command that is passed on takes ``--help`` for itself."""
     return len(words) < _SUBCOMMANDS_DEEP and all(re.fullmatch(r"[a-z][a-z0-9-]*", word) for word in words)
 
 
 def _subcommand(call: Call, verdicts: Verdicts) -> None:
-    """Find what the first words that are no options mean, the longest that are listed."""
+    """Record the rule for the first non-option words, using the longest listed match."""
     if not call.args or (call.args[-1] in ("-h", "--help") and _asks_for_help(call.args[:-1])):
         return
     words = [arg for arg in call.args if not arg.startswith("-")]
@@ -219,4 +219,4 @@ _FETCHING = names("download clone pull cp sync copy rsync checkout get mirror")
 _STORES = names(
     "aws gcloud gsutil az azcopy mc b2 doctl oci ibmcloud hcloud aliyun gh glab hub helm dolt lxc multipass"
 )
-"""Programs that fetch files from outside, and the words by which they do."""
+"""Programs that fetch files from outside, and the subcommands that do so."""

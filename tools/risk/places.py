@@ -1,4 +1,4 @@
-"""What kind of place a path names, by its text alone."""
+"""What kind of place a path names, judged by its text alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Place(Enum):
     ROOT = "root"
     HOME = "home"  # all of a user's files
     SYSTEM = "system"
-    DOCUMENTS = "documents"  # what a system holds for everybody to read
+    DOCUMENTS = "documents"  # system files that everyone may read
     TEMPORARY = "temporary"
     OUTSIDE = "outside"
     WORKSPACE = "workspace"
@@ -84,10 +84,10 @@ _PATHLIKE = re.compile(r"[^\s<>|;&()'\"]+$")
 
 
 def tidy(path: str, folder: str = "") -> str:
-    """Write a path in one form: a user's folder as ``~``, without ``.``, ``..`` and doubled slashes where that can be.
+    """Normalize a path: a user's home as ``~``, without ``.``, ``..`` and doubled slashes where possible.
 
     Args:
-        path: As it stands in a command, unknown parts as one of `HOLES`.
+        path: The path as written in a command, unknown parts as one of `HOLES`.
         folder: The folder the command runs in, tidy; empty for the workspace.
     """
     if path.startswith("file://"):
@@ -114,7 +114,7 @@ def tidy(path: str, folder: str = "") -> str:
 
 
 def place_of(path: str) -> Place:
-    """Say where a tidy path leads."""
+    """Return the kind of place a tidy path leads to."""
     if path[:1] in HOLES:
         return Place.UNKNOWN
     if path.startswith(("/dev/tcp/", "/dev/udp/")):
@@ -149,7 +149,7 @@ def _absolute(path: str) -> Place:
 
 
 def holds_secrets(path: str) -> bool:
-    """Whether a tidy path names keys, passwords, or what keeps them; also where a pattern in it could."""
+    """Whether a tidy path names keys, passwords or a store of them, or has a pattern that could match one."""
     if not _PATHLIKE.match(path) and "/" not in path:
         return False
     if path.endswith((".pub", ".example", ".sample", ".template")):
@@ -160,7 +160,7 @@ def holds_secrets(path: str) -> bool:
 
 
 def _could_be(pattern: str, known: str) -> bool:
-    """Whether a pattern that names something, and not just anything, matches a path part by part."""
+    """Whether a pattern that has literal text in its last part matches a path part by part."""
     parts, others = pattern.split("/"), known.split("/")
     if len(parts) != len(others) or len(re.sub(r"\[[^]]*\]|[*?.]", "", parts[-1])) < 2:
         return False
@@ -168,5 +168,5 @@ def _could_be(pattern: str, known: str) -> bool:
 
 
 def runs_later(path: str) -> bool:
-    """Whether what lies at a tidy path is run or obeyed later, by a shell, an editor, version control or a service."""
+    """Whether a file at a tidy path is run or obeyed later, by a shell, an editor, version control or a service."""
     return _RUNS_LATER.search(path) is not None

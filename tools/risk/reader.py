@@ -1,4 +1,4 @@
-"""Reading a text of shell: its commands in the order in which they run, with what is known at each."""
+"""Reading a shell text: its commands in the order in which they run, with what is known at each."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 __all__ = ["LONGEST", "command_effect", "read_command"]
 
 LONGEST = 16_384
-"""Characters of a text that are read; a longer one is ``unknown`` for the rest."""
-_DEEPEST = 48  # statements and texts inside each other
-_MOST = 20_000  # statements and words that are read, also where they are read again
-_MENDED = 2_000_000  # bytes that are looked at again, about 0.5 s
-_SEPARATED = 8  # times that lines are separated
+"""Characters of a text that are read; the rest of a longer text is ``unknown``."""
+_DEEPEST = 48  # nesting depth of statements and texts
+_MOST = 20_000  # statements and words that are read, counting each repeated reading
+_MENDED = 2_000_000  # bytes that are scanned again for error recovery, about 0.5 s
+_SEPARATED = 8  # passes of separating lines
 
 
 def read_command(text: str, *, home: str | None = None, variables: Mapping[str, str] = {}) -> CommandRisk:
-    """Say what a text would do if bash ran it in the workspace. It is not run, and no path is looked up.
+    """Return what a text would do if bash ran it in the workspace; nothing is run, and no path is looked up.
 
     Args:
         text: As for ``bash -c``.
-        home: The user's home folder, so that it is told in absolute paths; `/home/NAME`, ``/Users/NAME`` and
-            ``/root`` count as homes without it.
+        home: The user's home folder, to recognize it in absolute paths; ``/home/NAME``, ``/Users/NAME`` and
+            ``/root`` always count as homes.
         variables: Variables the shell will have, which the text may use.
     """
     reader = _Reader(Scope.first(variables, home or ""))
@@ -49,26 +49,26 @@ def read_command(text: str, *, home: str | None = None, variables: Mapping[str, 
         reader.note("too-deep", (0, len(text)))
     except _Enough:
         reader.note("too-much", (0, len(text)))
-    except Exception:  # noqa: BLE001 - whatever goes wrong here, a command that was not read must be asked about
+    except Exception:  # noqa: BLE001 - whatever fails here, a command that was not read must be asked about
         reader.note("fault", (0, len(text)))
     return reader.result()
 
 
 def command_effect(arguments: Mapping[str, Any]) -> CallRisk:
-    """Judge a tool's call whose argument ``command`` is run by a shell; an `EffectRule` for tools.
+    """Judge a tool call whose argument ``command`` is run by a shell; an `EffectRule` for tools.
 
     Args:
         arguments: Validated arguments of the call.
 
     Returns:
-        The worst effect of the command, ``destructive`` where a person is to be asked about it; with every reason.
+        The worst effect of the command, ``destructive`` if a person must be asked about it, with every reason.
     """
     said = read_command(arguments["command"])
     return CallRisk(said.effect, said.told)
 
 
 class _Enough(Exception):
-    """There is more to read than is read."""
+    """The text has more parts than the limit."""
 
 
 @cache
@@ -80,23 +80,23 @@ def _language() -> Language:
 
 
 _FOREIGN = re.compile(rb"[\xc4-\xf7][\x80-\xbf]+")
-"""Characters above U+00FF in UTF-8: tree-sitter-bash 0.25.1 looks them up beyond the end of C's table, which
-can end the process. A letter a byte stands for each while the text is parsed, so that all places stay the same."""
+"""Characters above U+00FF in UTF-8: tree-sitter-bash 0.25.1 looks them up beyond the end of a C table, which can
+crash the process. While the text is parsed, one letter per byte replaces each, so that all positions stay the same."""
 
 
 _OPENED = re.compile(rb"(?m)((?:^|[;&|(])[ \t]*[A-Za-z_]\w*)\[(?=[^]\s]{0,500}\s)(?![^]]{0,500}\]\+?=)")
-"""A command whose name has a bracket that its first word does not close; the grammar takes it for an element that is
-set. Bash looks for a program of that name, up to the closing bracket; other shells, for one up to the blank."""
+"""A command whose name has a bracket that its first word does not close; the grammar takes it for an assignment to an
+array element. Bash looks for a program with the name up to the closing bracket; other shells stop at the blank."""
 
 
 def _parsed(data: bytes, instead: bytes = b"") -> Any:
-    """The tree of a text; None where too much is wrong with it.
+    """Return the root of a text's tree, or None if it has too many errors.
 
     Args:
         data: The text.
-        instead: A text of the same length that is parsed in its place.
+        instead: A text of the same length to parse in its place.
 
-    Recovering from an error takes tree-sitter time that grows with what is left of the text, so that it is counted.
+    Tree-sitter's error recovery takes time that grows with the rest of the text, so that work is counted and limited.
     """
     from tree_sitter import Parser
 
@@ -113,18 +113,18 @@ def _parsed(data: bytes, instead: bytes = b"") -> Any:
 
     try:
         tree = Parser(_language()).parse(some, progress_callback=stops)
-    except ValueError:  # it was stopped
+    except ValueError:  # the parse was stopped
         return None
-    # From here on nodes are asked for their text as it is.
+    # From here on, nodes return the original text.
     source = data
     return tree.root_node
 
 
 def _separated(data: bytes) -> bytes:
-    """A text in which a semicolon ends each line that the grammar would run into the next.
+    """Return the text with a semicolon at each line end where the grammar would join the line with the next.
 
-    tree-sitter-bash 0.25 reads the words of a line after a pipe of three as arguments of the line before, when a
-    redirection follows, and likewise a line that begins with a backslash.
+    tree-sitter-bash 0.25 reads the words of a line after a pipe of three as arguments of the previous line if a
+    redirection follows, and does the same for a line that begins with a backslash.
     """
     for _ in range(_SEPARATED):
         root = _parsed(data) if b"\n" in data.strip() else None
@@ -139,7 +139,7 @@ def _separated(data: bytes) -> bytes:
 
 
 def _swallowed(root: Any, data: bytes) -> list[int]:
-    """Where a line ends inside a simple command."""
+    """Return the positions of line ends inside simple commands."""
     places = []
     waiting = [root]
     while waiting:
@@ -151,14 +151,14 @@ def _swallowed(root: Any, data: bytes) -> list[int]:
         for child in node.children:
             begin = child.start_byte + (data[child.start_byte : child.start_byte + 1] == b"\n")
             found = re.search(rb"(?<!\\)\n", data[end:begin])
-            if found and not comment:  # the end of a comment must stay
+            if found and not comment:  # the line end of a comment must stay
                 places.append(end + found.start())
             end, comment = child.end_byte, child.type == "comment"
     return places
 
 
 class _Reader:
-    """Walks the tree of a text, and of the texts that stand in it."""
+    """Walks the tree of a text, and of the texts inside it."""
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
@@ -171,11 +171,11 @@ class _Reader:
         self._data = b""
         self._whole = (0, 0)
         self._redirects: list[str] = []
-        """Rules that hold for the redirections of the command that comes next."""
+        """Rules that match the redirections of the next command."""
         self._span: tuple[int, int] | None = None
-        """Where the text that is being read stands, when it stands in an argument of another command."""
+        """The span of the text being read, if it is in an argument of another command."""
 
-    # What is said in the end.
+    # The result.
 
     def result(self) -> CommandRisk:
         ordered = sorted(self._found.items(), key=lambda one: -RULES[one[0][0]].risk.rank)
@@ -187,7 +187,7 @@ class _Reader:
         return CommandRisk(risk, frozenset(self._effects), reasons, tuple(self._commands))
 
     def note(self, code: str, span: tuple[int, int], detail: str = "") -> None:
-        """Note that a rule holds for a part."""
+        """Record that a rule matches a part."""
         self._found.setdefault((code, detail), span)
         self._effects.add(RULES[code].effect)
 
@@ -208,7 +208,7 @@ class _Reader:
     # Texts inside texts.
 
     def read(self, text: str, *, parameters: list[str] | None = None, stdin: str | None = None) -> str:
-        """Read a text that a command runs as shell, such as that of ``sh -c``."""
+        """Read a text that a command runs as shell, such as the one of ``sh -c``."""
         if self._depth >= _DEEPEST or len(text) > LONGEST:
             self.note("too-deep", self.here())
             return UNKNOWN
@@ -225,7 +225,7 @@ class _Reader:
     def _text(self, data: bytes, stdin: str | None = None) -> str:
         root = _parsed(_separated(data))
         if root is not None and root.has_error and b"((" in data:
-            # What is no arithmetic is a subshell in another, or in a substitution, which the grammar does not know.
+            # A "((" that is not arithmetic is a nested subshell, which the grammar does not parse.
             other = _parsed(data.replace(b"((", b"( ("))
             if other is not None and not other.has_error:
                 held, self._span = self._span, self.here(root)
@@ -254,7 +254,7 @@ class _Reader:
     # Walking.
 
     def walk(self, node: Any, stdin: str | None = None) -> str:
-        """Read a statement; returns what it prints."""
+        """Read a statement; return what it prints."""
         if self._depth >= _DEEPEST:
             self.note("too-deep", self.here(node))
             return UNKNOWN
@@ -271,7 +271,7 @@ class _Reader:
             raise _Enough
 
     def statements(self, node: Any, stdin: str | None) -> str:
-        """Read the statements among a node's parts, and what is substituted in the others."""
+        """Read the statements among a node's children, and the substitutions in the other children."""
         printed = []
         for child in node.named_children:
             if child.type in STATEMENTS:
@@ -281,7 +281,7 @@ class _Reader:
         return "".join(printed)
 
     def substitutions(self, node: Any) -> None:
-        """Read whatever is substituted in an expression, however deep."""
+        """Read every substitution in an expression, at any depth."""
         waiting = [node]
         while waiting:
             one = waiting.pop()
@@ -293,7 +293,7 @@ class _Reader:
                 waiting += one.named_children[::-1]
 
     def substituted(self, node: Any) -> str:
-        """Read the commands in a substitution; returns what they print."""
+        """Read the commands in a substitution; return what they print."""
         if node.type not in ("command_substitution", "process_substitution"):
             self.substitutions(node)
             return UNKNOWN
@@ -312,7 +312,7 @@ class _Reader:
         return path
 
     def _file_named(self, node: Any) -> str:
-        """The contents of FILE in ``$(< FILE)``."""
+        """Return the contents of FILE for ``$(< FILE)``, or "" for any other substitution."""
         inner = node.named_children
         if len(inner) == 1 and inner[0].type in ("file_redirect", "redirected_statement"):
             self.walk(inner[0])
@@ -334,7 +334,7 @@ class _Reader:
     # Simple commands.
 
     def run(self, words: list[str], stdin: str | None = None) -> str:
-        """Judge a command that another runs."""
+        """Judge a command that another command runs."""
         if self._depth >= _DEEPEST:
             self.note("too-deep", self.here())
             return UNKNOWN
@@ -387,7 +387,7 @@ class _Reader:
         )
 
     def redirect(self, node: Any, target: str, *, writes: bool) -> None:
-        """Note what a redirection to or from a path means."""
+        """Record the rules for a redirection to or from a path."""
         call = Call(">" if writes else "<", [target], None, self)
         if place_of(self.scope.path(target)) is Place.NETWORK or target.startswith(("/dev/tcp/", "/dev/udp/")):
             call.find("reverse-shell", target)
@@ -401,7 +401,7 @@ class _Reader:
 
 
 def _shown(detail: str) -> str:
-    """A detail on one line, its unknown parts as an ellipsis."""
+    """Return a detail on one line, with an ellipsis for each unknown part."""
     if not known(detail):
         detail = "".join("…" if 0xF8F0 <= ord(one) <= 0xF8F2 else one for one in detail)
     detail = " ".join(detail.split())

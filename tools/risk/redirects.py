@@ -1,4 +1,4 @@
-"""Redirections of a command: what flows in, and where what it prints goes."""
+"""Redirections of a command: its input, and where its output goes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["Walker", "redirected"]
 
 
 class Walker(Shell, Protocol):
-    """Who reads a text statement by statement."""
+    """Reads a text statement by statement."""
 
     def walk(self, node: Any, stdin: str | None = None) -> str:
-        """Read a statement; returns what it prints."""
+        """Read a statement; return what it prints."""
 
     def redirect(self, node: Any, target: str, *, writes: bool) -> None:
-        """Note what a redirection to or from a path means."""
+        """Record the rules for a redirection to or from a path."""
 
 
 def redirected(reader: Walker, parts: list[Any], body: Callable[[str | None], str], stdin: str | None) -> str:
@@ -27,11 +27,11 @@ def redirected(reader: Walker, parts: list[Any], body: Callable[[str | None], st
     Args:
         reader: Reads the commands in them.
         parts: The redirections.
-        body: Reads the command itself, given what flows in; returns what it prints.
+        body: Reads the command itself, given its input; returns what it prints.
         stdin: What is piped in.
 
     Returns:
-        What goes on to the next command of the pipe.
+        The input of the next command of the pipe.
     """
     out: list[tuple[str, bool]] = []
     after: list[Any] = []
@@ -60,7 +60,7 @@ def redirected(reader: Walker, parts: list[Any], body: Callable[[str | None], st
 
 
 def _document(reader: Walker, part: Any, out: list[tuple[str, bool]], after: list[Any]) -> str:
-    """A here-document; what stands behind it on its line belongs to the command."""
+    """Return the text of a here-document; what follows it on its line belongs to the command."""
     text, quoted = "", False
     for child in part.named_children:
         if child.type == "heredoc_start":
@@ -94,7 +94,7 @@ def _file(reader: Walker, part: Any, out: list[tuple[str, bool]], stdin: str | N
             stdin = "" if target == "/dev/null" else reader.scope.files.get(reader.scope.path(target), DATA)
         else:
             reader.redirect(part, target, writes=True)
-            # Errors alone go there; what is printed still goes on.
+            # If only errors are redirected, standard output still goes on.
             if described != [b"2"]:
                 out.append((reader.scope.path(target), sign in (">>", "&>>")))
     return stdin

@@ -11,7 +11,7 @@ __all__ = ["RULES", "Rule"]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What holds for a command.
+    """One rule that a command can match.
 
     Attributes:
         risk: How bad it is.
@@ -92,4 +92,4 @@ RULES: dict[str, Rule] = {
     code: Rule(Risk(risk), Effect(effect), text)
     for code, risk, effect, text in (row.split(None, 3) for row in _ROWS.strip().splitlines())
 }
-"""Id -> rule. Nothing below ``unknown`` is asked about."""
+"""Id -> rule. Rules below ``unknown`` do not ask a person."""

@@ -1,4 +1,4 @@
-"""What a shell knows while its text is read: variables, files written before, aliases, functions, the folder."""
+"""What a shell knows while its text is read: variables, files written earlier, aliases, functions, the folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Value = str | list[str]
 """A variable's text, or the elements of an array."""
 
 _SET = {"HOME": "~", "PWD": ".", "TMPDIR": "/tmp", "SHELL": "/bin/bash", "UID": "1000", "EUID": "1000", "PPID": "1"}  # noqa: S108
-"""Variables every shell has, as far as what they hold matters here."""
+"""Variables that every shell has, with the values that matter here."""
 
 
 _TAKEN_IN = re.compile(
@@ -26,33 +26,33 @@ _TAKEN_IN = re.compile(
     r"|go\.mod|gemfile|rakefile|pom\.xml|composer\.json|(?:docker-)?compose\.ya?ml|requirements[^/]*\.txt|\.npmrc)$",
     re.IGNORECASE,
 )
-"""Files that programs of a workspace load by themselves: sources, and what says how it is built."""
+"""Files that programs of a workspace load by themselves: sources and build files."""
 
 
 @dataclass(slots=True)
 class Scope:
-    """What is known at one place of a text.
+    """What is known at one point of a text.
 
     Attributes:
-        variables: By name; what is missing is set elsewhere, or not at all.
-        files: Tidy path -> what was written there before, in the same text.
-        references: By name, the variable each stands for (``declare -n``); empty until it is given one.
-        ahead: Folders of the workspace that stand in the PATH before the system's, tidy.
-        outside: Those of the files that hold what came from another machine.
-        aliases: By name, the text each stands for.
-        functions: By name, the node of each one's body.
-        parameters: ``$1`` and so on; None where they are not known.
-        links: Tidy path -> where the symbolic link made there leads, tidy.
+        variables: Name -> value; a missing one is set elsewhere, or not at all.
+        files: Tidy path -> what the same text wrote there earlier.
+        references: Name -> the variable it refers to (``declare -n``); empty until one is assigned.
+        ahead: Folders of the workspace that precede the system's in PATH, tidy.
+        outside: The files among ``files`` whose contents came from another machine.
+        aliases: Name -> the text it expands to.
+        functions: Name -> the node of its body.
+        parameters: ``$1`` and so on; None if they are not known.
+        links: Tidy path of a symbolic link made here -> its target, tidy.
         encoded: What was printed in base64 or hexadecimal.
-        decoded: What such texts became.
-        brought: Whether code from outside lies in the workspace since: cloned, unpacked, or fetched under a name that
-            is not known or that others load it by.
-        redirected: Whether the text has changed where version control sends to, or fetches from.
-        later: Texts that are run when the shell ends.
+        decoded: What such texts were decoded to.
+        brought: Whether the text has put code from outside into the workspace: cloned, unpacked, or downloaded under
+            an unknown name or one that other programs load.
+        redirected: Whether the text has changed where version control pushes to or fetches from.
+        later: Texts that are run when the shell exits.
         folder: Where commands run, tidy; empty for the workspace.
-        home: The user's home folder, for it to be told in absolute paths.
-        branch: How many conditions and loops are around; what is assigned there may or may not hold afterwards.
-        stack: The functions that are being run.
+        home: The user's home folder, to recognize it in absolute paths.
+        branch: How many conditions and loops enclose this point; an assignment there may or may not hold afterwards.
+        stack: The functions that are running.
     """
 
     variables: dict[str, Value] = field(default_factory=dict)
@@ -76,11 +76,11 @@ class Scope:
 
     @classmethod
     def first(cls, variables: Mapping[str, str], home: str) -> Scope:
-        """The scope of a whole text."""
+        """Return the initial scope of a whole text."""
         return cls(variables={**_SET, **variables}, home=home.rstrip("/"))
 
     def path(self, text: str) -> str:
-        """A path as it stands in a command, tidy."""
+        """Return the tidy form of a path written in a command."""
         if self.home and (text == self.home or text.startswith(self.home + "/")):
             text = "~" + text[len(self.home) :]
         path = tidy(text, self.folder)
@@ -90,13 +90,13 @@ class Scope:
         return path
 
     def meant(self, name: str) -> str:
-        """The variable that a name stands for, which is another one for a reference."""
-        for _ in self.references:  # no chain is longer, and a circle ends
+        """Return the variable that a name stands for: the target of a reference, else the name itself."""
+        for _ in self.references:  # no chain is longer, and a cycle ends
             name = self.references.get(name) or name
         return name
 
     def value(self, name: str) -> str | None:
-        """What a variable holds; None where nothing in the text sets it."""
+        """Return the value of a variable; None if nothing in the text sets it."""
         if name.isdecimal():
             number = int(name[:5])
             if self.parameters is None or number == 0:
@@ -106,21 +106,21 @@ class Scope:
         return (held[0] if held else "") if isinstance(held, list) else held
 
     def elements(self, name: str) -> list[str] | None:
-        """The elements of an array, or of the parameters for ``@`` and ``*``."""
+        """Return the elements of an array, or the parameters for ``@`` and ``*``; None if the array is not set."""
         if name in ("@", "*"):
             return [UNKNOWN] if self.parameters is None else list(self.parameters)
         held = self.variables.get(self.meant(name))
         return None if held is None else [held] if isinstance(held, str) else held
 
     def forget(self, name: str) -> None:
-        """Forget what a variable holds, or what a reference stands for, before it is set anew."""
+        """Clear a variable's value, or a reference's target, before it is set again."""
         if name in self.references:
             self.references[name] = ""
         else:
             self.variables.pop(name, None)
 
     def assign(self, name: str, value: Value, *, adds: bool = False) -> None:
-        """Set a variable; one that is set on some ways only is unknown, unless it holds the same on all."""
+        """Set a variable; in a branch it becomes unknown unless it already holds the same value."""
         if self.references.get(name) == "" and isinstance(value, str):
             self.references[name] = value
             return
@@ -148,7 +148,7 @@ class Scope:
             self.brought = True
 
     def fetched(self, given: str) -> bool:
-        """Whether what lies at a path, in it or at what a pattern matches, was fetched from outside in this text."""
+        """Whether a file at a path, below it, or matching it as a pattern was fetched from outside in this text."""
         if not self.outside:
             return False
         path = self.path(given)

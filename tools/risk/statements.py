@@ -1,4 +1,4 @@
-"""The statements of a shell: in what order their commands run, and what is known at each."""
+"""The statements of a shell: the order in which their commands run, and what is known at each."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .values import UNKNOWN
 
 __all__ = ["STATEMENTS", "Reader"]
 
-_ITEMS = 6  # items of a list for which a loop is read one by one
+_ITEMS = 6  # items of a list for which the loop's body is read one by one
 
 
 class Reader(Walker, Judge, Protocol):
-    """Who reads a whole text."""
+    """Reads a whole text."""
 
     def statements(self, node: Any, stdin: str | None) -> str:
-        """Read the statements among a node's parts, and what is substituted in the others."""
+        """Read the statements among a node's children, and the substitutions in the other children."""
 
     def substitutions(self, node: Any) -> None:
-        """Read whatever is substituted in an expression, however deep."""
+        """Read every substitution in an expression, at any depth."""
 
     def called(self, node: Any, words: list[str], stdin: str | None) -> str:
-        """Judge a simple command; returns what it prints."""
+        """Judge a simple command; return what it prints."""
 
     def function_run(self, name: str, parameters: list[str] | None) -> str:
         """Read a function's body."""
@@ -75,7 +75,7 @@ def _branch(reader: Reader, node: Any, stdin: str | None) -> str:
 
 
 def _list(reader: Reader, node: Any, stdin: str | None) -> str:
-    """``a && b || c``, which nests to the left."""
+    """Read ``a && b || c``, which nests to the left."""
     parts: list[tuple[Any, str]] = []
     while node.type == "list" and len(node.children) == 3:
         parts.append((node.children[2], node.children[1].type))
@@ -101,7 +101,7 @@ def _redirected(reader: Reader, node: Any, stdin: str | None) -> str:
     body = node.child_by_field_name("body")
     parts = [child for child in node.named_children if child != body]
     printed = ""
-    # The grammar puts a whole pipe or list where bash means its last command.
+    # The grammar attaches a redirection to the whole pipe or list, where bash attaches it to the last command.
     while body is not None and body.type in ("pipeline", "list"):
         *before, last = body.named_children
         for child in before:
@@ -243,4 +243,4 @@ STATEMENTS: dict[str, Callable[[Reader, Any, str | None], str]] = {
     "for_statement": _for,
     "test_command": _test,
 }
-"""Kind of node in the grammar -> how it is read, given what flows in; returns what it prints."""
+"""Kind of node in the grammar -> how to read it, given its input; returns what it prints."""

@@ -1,11 +1,11 @@
-"""Texts of which parts are unknown: each unknown part is one character that says where it came from."""
+"""Texts with unknown parts: each unknown part is one character that says where it came from."""
 
 from __future__ import annotations
 
 __all__ = ["DATA", "HOLES", "REMOTE", "UNKNOWN", "known", "merged", "names"]
 
 UNKNOWN = "\uf8f0"
-"""Stands for text nothing is known of, such as a variable that is set elsewhere."""
+"""Stands for text that nothing is known about, such as a variable that is set elsewhere."""
 DATA = "\uf8f1"
 """Stands for what a program read on this machine."""
 REMOTE = "\uf8f2"
@@ -19,11 +19,11 @@ def known(value: str) -> bool:
 
 
 def merged(*values: str) -> str:
-    """The one unknown part that stands for something made of these texts."""
+    """Return the single hole that stands for something made from these texts."""
     made = "".join(values)
     return REMOTE if REMOTE in made else DATA if DATA in made else UNKNOWN
 
 
 def names(text: str) -> frozenset[str]:
-    """The names in a text, between blanks."""
+    """Return the names in a text, separated by blanks."""
     return frozenset(text.split())

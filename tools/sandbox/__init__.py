@@ -1,1 +1,1 @@
-"""Where shell commands run: confined by bubblewrap, a filter of system calls, and limits."""
+"""Where shell commands run: confined by bubblewrap, a system call filter, and limits."""

@@ -1,4 +1,4 @@
-"""The port of the sandbox: whether commands can be confined on this machine, and what to do where they cannot."""
+"""The port of the sandbox: whether commands can be confined on this machine, and what to do if they cannot."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["Sandbox", "SandboxState"]
 
 @dataclass(frozen=True, slots=True)
 class SandboxState:
-    """What trying the sandbox has shown.
+    """The result of trying the sandbox.
 
     Attributes:
-        working: A command ran inside, and was kept from what it must not reach.
+        working: A command ran inside, and could not reach what it must not.
         reason: How it confines, or why it cannot, in one line.
-        advice: What to do about that; empty where nothing is to be done.
+        advice: What to do about that; empty if there is nothing to do.
     """
 
     working: bool

@@ -1,4 +1,4 @@
-"""A cgroup of a command's own, for the limits that the kernel counts over all of its processes together."""
+"""A cgroup per command, for the limits that the kernel applies to all its processes together."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _GRACE = 3.0  # seconds for killed processes to be gone
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The folders of one cgroup: one in the second version, one for each controller in the first.
+    """The folders of one cgroup: one in version 2, one for each controller in version 1.
 
     Attributes:
-        folders: Where they are.
-        join: The file in each to which a process of one thread writes 0 to join it.
+        folders: Their paths.
+        join: The file in each to which a single-threaded process writes 0 to join it.
         limits: What is limited: ``memory``, ``processes``.
     """
 
@@ -32,8 +32,8 @@ class Group:
     limits: frozenset[str]
 
     def killed(self) -> bool:
-        """Whether the kernel has ended one of its processes because there was no memory left for it."""
-        # The second version and the first name the same count.
+        """Whether the kernel has killed one of its processes because its memory limit was reached."""
+        # Versions 2 and 1 use the same name for the count.
         for folder in self.folders:
             for name in ("memory.events", "memory.oom_control"):
                 with suppress(OSError, ValueError):
@@ -43,7 +43,7 @@ class Group:
         return False
 
     def remove(self) -> None:
-        """End whatever is left in it and remove it."""
+        """Kill every process left in it and remove it."""
         until = time.monotonic() + _GRACE
         for folder in self.folders:
             while folder.exists() and time.monotonic() < until:
@@ -55,7 +55,7 @@ class Group:
 
 
 def grouped(memory: int, processes: int) -> Group | None:
-    """Make a cgroup beside or below this process's own; None where neither may be written.
+    """Make a cgroup next to or below this process's own; return None if neither place is writable.
 
     Args:
         memory: Bytes that its processes may use together, swap included.
@@ -69,7 +69,7 @@ def grouped(memory: int, processes: int) -> Group | None:
 
 
 def _hierarchies() -> tuple[Path | None, Mapping[str, Path]]:
-    """This process's place in the second version, and in each controller of the first."""
+    """Return this process's cgroup in version 2, and in each controller of version 1."""
     second: Path | None = None
     first: dict[str, Path] = {}
     mounts: dict[str, tuple[str, str]] = {}
@@ -100,7 +100,7 @@ def _hierarchies() -> tuple[Path | None, Mapping[str, Path]]:
 
 
 def _second(own: Path, wanted: Mapping[str, str]) -> Group | None:
-    # A group that has processes cannot hand its controllers to groups below it, so that beside it is the likelier.
+    # A group that has processes cannot delegate controllers to groups below it, so a group next to it is tried first.
     for above in (own.parent, own):
         made = _made(above)
         if made is None:
@@ -130,21 +130,21 @@ def _first(places: Mapping[str, Path], wanted: Mapping[str, str]) -> Group | Non
             limits.add(name)
         else:
             made.rmdir()
-    # To join by cgroup.procs takes a lock of the whole machine, which waits for every processor.
+    # Joining by cgroup.procs takes a machine-wide lock that waits for every processor.
     return Group(tuple(folders), "tasks", frozenset(limits)) if folders else None
 
 
 def _end_all(folder: Path) -> None:
-    """Kill what is left: of a command that was cancelled while it started, nothing else may know the first process."""
+    """Kill what is left: if a command was cancelled while it started, nothing else may know its first process."""
     with suppress(OSError):
         for process in (folder / "cgroup.procs").read_text().split():
-            # A process of another PID namespace is listed as 0, and signal 9 to 0 would end whoever sends it.
+            # A process of another PID namespace is listed as 0, and kill(0, SIGKILL) would end the caller's own group.
             if process != "0":
                 os.kill(int(process), signal.SIGKILL)
 
 
 def _made(above: Path) -> Path | None:
-    """Make a group, and remove those of processes that died before they could."""
+    """Make a group, and remove those of processes that died before they could remove theirs."""
     if not os.access(above / "cgroup.procs", os.W_OK):
         return None
     for left in above.glob(f"{_NAME}-*-*"):

@@ -1,4 +1,4 @@
-"""Running one bash command confined: its start, the limits it can reach, and an end to everything it started."""
+"""Running one bash command confined: starting it, detecting the limits it reaches, and ending all its processes."""
 
 from __future__ import annotations
 
@@ -30,25 +30,23 @@ from .seccomp import program as filter_program
 
 __all__ = ["Confined"]
 
-_ENDING = 10.0  # seconds for killed processes to be gone; one in the kernel's hands can take longer
-_TIDY = (
-    3.0  # seconds after its time in which a command has ended, and what it has made at protected paths is moved away
-)
-_LOOK = 0.01  # seconds between two looks whether another command has ended
+_ENDING = 10.0  # seconds for killed processes to be gone; one in uninterruptible sleep can take longer
+_TIDY = 3.0  # seconds after the timeout for a command to end and for what it made at protected paths to be moved away
+_LOOK = 0.01  # seconds between two attempts to lock the workspace
 _KIB = 1024
 _NO_MEMORY = ("Cannot allocate memory", "MemoryError", "bad_alloc", "out of memory", "Out of memory")
-"""What programs say that are given no more memory."""
+"""Messages of programs that ran out of memory."""
 
 
 class Confined:
-    """Runs commands in a workspace, each in a sandbox of its own.
+    """Runs commands in a workspace, each in its own sandbox.
 
     Args:
-        workspace: The only folder they may change, but for what is protected in it.
-        sandbox: What else they may see and use up.
+        workspace: The only folder they may change, except for the protected paths in it.
+        sandbox: What else they may see, and their limits.
         bash: The path of bash.
         kept: Bytes kept of each of stdout and stderr.
-        permits: Whether an address may be connected to, of those that an allowed domain leads to.
+        permits: Whether an address that an allowed domain resolves to may be connected to.
 
     Raises:
         ConfigError: There is no bubblewrap.
@@ -70,12 +68,12 @@ class Confined:
 
         Args:
             command: As for ``bash -c``.
-            environment: Its variables, beside those of `view` and of the proxy.
+            environment: Its variables, in addition to those of `view` and of the proxy.
 
         Raises:
-            ConfigError: The workspace would show more than a project, or is also reached by a link.
-            ToolFailed: Another one has been running for too long, it cannot be started, or what it made at a protected
-                path cannot be moved away.
+            ConfigError: The workspace would show more than a project, or can also be reached through a link.
+            ToolFailed: Another command has been running for too long, this one cannot be started, or what it made at a
+                protected path cannot be moved away.
         """
         view.refuse_workspace(self._root)
         view.refuse_aliases(self._root, self._sandbox)
@@ -91,8 +89,8 @@ class Confined:
     ) -> ShellResult:
         async with self._gate() as gate:
             run = _Run(self._sandbox, Watch(self._kept, self._sandbox.output))
-            # Until its first process is known there is nothing by which all could be ended, so that a start is finished
-            # even when it is cancelled; and the end shielded, so that a second cancellation leaves nothing either.
+            # Until the first process is known, there is no way to end all of them, so the start always completes, even
+            # if it is cancelled; the end is shielded, so that a second cancellation leaves nothing behind either.
             start = asyncio.ensure_future(self._start(run, command, environment, mounts, gate))
             try:
                 await asyncio.shield(start)
@@ -105,7 +103,7 @@ class Confined:
 
     async def _after(self, start: asyncio.Future[None], run: _Run, seen: Seen) -> list[str]:
         await asyncio.wait([start])
-        start.exception()  # where the run was cancelled nobody else asks for it
+        start.exception()  # if the run was cancelled, nobody else retrieves it
         await run.end()
         return await asyncio.to_thread(self._guard.restore, seen)
 
@@ -148,31 +146,32 @@ class Confined:
                     start_new_session=True,
                     pass_fds=passed,
                 )
-            except OSError as error:  # it is too long
+            except OSError as error:  # the command is too long
                 raise ToolFailed(f"the command cannot be started: {error.strerror}") from error
             except ValueError as error:
                 raise ToolFailed("the command contains characters that no command can have") from error
         await run.begun()
 
     def _joining(self, group: Group | None) -> list[str]:
-        """What goes before bubblewrap to have it in the cgroup from its first moment."""
+        """Return the words before bubblewrap that put it in the cgroup from the start."""
         if group is None:
             return []
         joins = [f"echo 0 > {shlex.quote(str(folder / group.join))} || exit 125" for folder in group.folders]
         return [self._bash, "--noprofile", "--norc", "-c", "\n".join([*joins, 'exec "$@"']), "join"]
 
     def _limits(self, group: Group | None) -> str:
-        """What bash does inside before it becomes the command.
+        """Return what bash runs inside before it becomes the command.
 
-        Processes are counted for each user in a user namespace, which is why that limit is set here; the kernel counts
-        none for the machine's root. Where there is no cgroup, the memory of each process is limited: what it has
-        written to, and four times as much of what it has merely asked for.
+        The process limit is set here because the kernel counts processes per user in a user namespace; it counts none
+        for the machine's root. If there is no cgroup, the memory of each process is limited: its data to the limit,
+        and its address space to four times as much.
         """
         sandbox = self._sandbox
         lines = [
             # The other end closes when Pointsman ends, and what is then still starting shall not begin.
+            # The other end of stdin closes when Pointsman ends; a command that is still starting then must not run.
             "if read -t 0; then exit 125; fi",
-            # Past the first of these it is told why, past the second it is killed.
+            # The soft limit sends SIGXCPU, which says why; the hard limit kills.
             f"ulimit -S -t {sandbox.cpu} && ulimit -H -t {sandbox.cpu + 1} || exit 125",
             f"ulimit -c 0 -f {max(1, sandbox.file_size // _KIB)} -u {sandbox.processes} || exit 125",
         ]
@@ -185,7 +184,7 @@ class Confined:
 
 @dataclass
 class _Run:
-    """One command, from its start to the end of the last of its processes."""
+    """One command, from its start to the end of its last process."""
 
     sandbox: Sandbox
     watch: Watch
@@ -198,7 +197,7 @@ class _Run:
     _said: bytearray = field(default_factory=bytearray)
 
     async def begun(self) -> None:
-        """Wait until the first process inside is known, by which all can be ended, or bubblewrap has given up."""
+        """Wait until the first process inside is known, through which all can be ended, or bubblewrap has given up."""
         loop = asyncio.get_running_loop()
         known = asyncio.Event()
 
@@ -217,12 +216,12 @@ class _Run:
         await known.wait()
 
     async def ended(self, root: Path) -> None:
-        """Wait until the command has ended by itself, or has used up what it may."""
+        """Wait until the command has ended by itself, or has reached a limit."""
         free = _free(root)
         self.ending = await self.watch.ended(self.sandbox.timeout, full=lambda: free - _free(root) > self.sandbox.disk)
 
     async def end(self) -> None:
-        """End every process, and wait until the kernel has let go of the last."""
+        """End every process, and wait until the kernel has released the last one."""
         loop = asyncio.get_running_loop()
         if self.transport is not None:
             if self.first is not None:
@@ -246,13 +245,13 @@ class _Run:
             await asyncio.to_thread(self.group.remove)
 
     def result(self, notes: Sequence[str]) -> ShellResult:
-        """What came of it.
+        """Return the result of the command.
 
         Args:
-            notes: What else there is to say.
+            notes: Further notes for the result.
 
         Raises:
-            ToolFailed: It was never begun.
+            ToolFailed: The command was never started.
         """
         stdout, stderr = self.watch.output[1].text(), self.watch.output[2].text()
         code = self._told("exit-code")
@@ -267,7 +266,7 @@ class _Run:
         )
 
     def _reached(self, code: int | None, stderr: str) -> list[str]:
-        """The limits that ended it, or one of its processes, as far as the kernel tells."""
+        """Return notes on the limits that ended it, or one of its processes, as far as the kernel reports them."""
         sandbox = self.sandbox
         if self.ending is Ending.DISK:
             return [f"ended: it filled the disk by more than {sandbox.disk:,} bytes (sandbox.disk in risk.yaml)"]
@@ -288,7 +287,7 @@ class _Run:
 
     @property
     def _limited(self) -> bool:
-        """Whether each process has a limit of memory of its own, as there is no cgroup of them all."""
+        """Whether each process has its own memory limit, because no cgroup limits them together."""
         return self.group is None or "memory" not in self.group.limits
 
     def _handle(self) -> int | None:
@@ -305,7 +304,7 @@ class _Run:
 
 
 _HELD: set[int] = set()
-"""The workspaces in which commands of this process run, or wait; a child that is forked meanwhile lets go of them."""
+"""Open workspace folders that commands of this process have locked or wait for; a forked child closes them."""
 
 
 def _let_go() -> None:
@@ -322,10 +321,10 @@ _turns: Counter[str] = Counter()
 
 
 async def _next_turn(folder: int, root: Path, patience: float) -> None:
-    """Lock a folder as soon as those before have let go of it.
+    """Lock a folder as soon as earlier commands have released it.
 
     Raises:
-        ToolFailed: One has held it for longer than this.
+        ToolFailed: The same command has held it for longer than ``patience`` seconds.
     """
     turn = _turns[str(root)], _holder(folder)
     while not await _soon(folder, patience):
@@ -349,16 +348,16 @@ async def _soon(folder: int, seconds: float) -> bool:
 
 @asynccontextmanager
 async def _alone(root: Path, longest: float) -> AsyncIterator[None]:
-    """One command at a time in a workspace: another could move a folder away before what is in it is mounted.
+    """Run one command at a time in a workspace: another could move a folder away before its contents are mounted.
 
-    Whoever comes waits for as long as there is one after the other, which is no part of its own time.
+    A command waits as long as earlier ones run one after the other; the wait does not count towards its own time.
 
     Args:
         root: The workspace.
         longest: Seconds that one command may take.
 
     Raises:
-        ToolFailed: The same one has not ended long after it should have.
+        ToolFailed: The same command is still running long after it should have ended.
     """
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     _HELD.add(folder)
@@ -368,14 +367,14 @@ async def _alone(root: Path, longest: float) -> AsyncIterator[None]:
         _turns[str(root)] += 1
         yield
     finally:
-        with suppress(OSError):  # of a file system that has no locks
-            fcntl.flock(folder, fcntl.LOCK_UN)  # closing alone would leave it to whoever has inherited it
+        with suppress(OSError):  # from a file system without locks
+            fcntl.flock(folder, fcntl.LOCK_UN)  # closing alone would leave the lock with whoever inherited it
         _HELD.discard(folder)
         os.close(folder)
 
 
 def _holder(folder: int) -> str:
-    """Which process has locked a folder, as far as the kernel tells (proc_locks(5))."""
+    """Return which process has locked a folder, as far as the kernel reports it (proc_locks(5))."""
     status = os.fstat(folder)
     place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     with suppress(OSError, ValueError):
@@ -392,12 +391,12 @@ def _locked(folder: int) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        return True  # of a file system that has no locks
+        return True  # a file system without locks
     return True
 
 
 async def _gone(process: int) -> None:
-    """Kill a process by its descriptor and wait until it has ended; of a namespace's first process, with all others."""
+    """Kill a process by its pidfd and wait until it has ended; with a namespace's first process, all others end."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     with suppress(ProcessLookupError):

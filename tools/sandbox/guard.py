@@ -1,7 +1,7 @@
-"""What a command must leave alone in the workspace: mounted read-only where it is there, taken away where it was not.
+"""What a command must not change in the workspace: mounted read-only if it exists, moved away if it is new.
 
-A mount needs something to lie on, and making that would leave it in the user's folder. So a protected path that does
-not exist can come into being while a command runs, and is moved out of the way before the command's end is told.
+A mount needs a mount point, and creating one would leave it in the user's folder. So a protected path that does not
+exist can be created while a command runs, and is moved out of the way before the command's result is returned.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from .mounting import Mount, limit
 __all__ = ["Guard"]
 
 _REMOVED = ".pointsman-removed-"
-"""How the folders are called to which is moved what came to lie at a protected path during a command."""
+"""Prefix of the folders to which things are moved that a command created at a protected path."""
 _MANY = 1_000
-_STATE = ".pointsman"  # not only kept from being written: it holds other runs
+_STATE = ".pointsman"  # hidden, not only read-only: it holds other runs
 
 
 class Guard:
-    """Keeps the protected paths of a workspace as they are through a command.
+    """Keeps the protected paths of a workspace unchanged through a command.
 
     Args:
-        workspace: Which paths are protected, and where.
+        workspace: Says which paths are protected, and where.
     """
 
     def __init__(self, workspace: Workspace) -> None:
@@ -41,22 +41,22 @@ class Guard:
         self._ours: set[Inode] = set()
 
     def look(self) -> Seen:
-        """Find what is protected and there."""
+        """Find the protected paths that exist."""
         return self._scan.look()
 
     def running(self) -> AbstractContextManager[None]:
-        """While a command runs, what is protected stays as it was: what it makes has no say in that."""
+        """Keep the set of protected paths as it was while a command runs: what the command makes does not change it."""
         return self._scan.keeping()
 
     def mounts(self, seen: Seen) -> list[Mount]:
-        """What to mount, so that what was seen cannot be changed inside a workspace mounted at its own path.
+        """Return the mounts that keep what was seen from being changed inside a workspace mounted at its own path.
 
         Args:
-            seen: By `look`.
+            seen: The result of `look`.
         """
         kept = {*self._real(seen), *(str(self._root / path) for path in seen.closed)}
         shared = {str(self._root / path) for path in seen.shared}
-        # Where they are too many, with all that lies beside them.
+        # If there are too many, mount the folders that contain them, with everything else in those.
         kept |= shared if len(shared) < _MANY or len(kept | shared) < limit() else set(map(os.path.dirname, shared))
         fixed = [path for path in self._protected.fixed if str(self._root / path) in kept]
         above = {
@@ -64,7 +64,7 @@ class Guard:
             for path in (*fixed, *self._protected.moving)
             for end in range(1, len(Path(path).parts))
         }
-        # What is mounted cannot be renamed, so that nothing else can be put where one of these is looked for.
+        # A mount point cannot be renamed, so nothing else can be put where one of these is looked for.
         held = [Mount("hold", place) for place in above - kept if os.path.isdir(place) and not os.path.islink(place)]
         for place in kept:
             is_state = os.path.basename(place) == _STATE and os.path.isdir(place)
@@ -72,7 +72,7 @@ class Guard:
         return sorted(held, key=lambda mount: (mount.how != "hold", len(mount.place)))
 
     def restore(self, before: Seen) -> list[str]:
-        """Move away what has come to lie at a protected path, set links back, and say so, in a line for each.
+        """Move away what has appeared at a protected path, restore links, and return one line for each.
 
         Args:
             before: What `look` found before the command; all of its processes must have ended.
@@ -85,12 +85,12 @@ class Guard:
 
     @contextmanager
     def _writable(self, mode: int) -> Iterator[None]:
-        """The workspace as one that this user may change, where a command has made it another."""
+        """Make the workspace's folder writable for this user, if a command has changed its mode."""
         own = stat.S_IMODE(os.stat(self._root).st_mode)
         if own & stat.S_IRWXU == stat.S_IRWXU:
             yield
             return
-        with suppress(PermissionError):  # whose it is not: then no command can have changed anything in it
+        with suppress(PermissionError):  # not this user's folder: then no command can have changed anything in it
             os.chmod(self._root, own | stat.S_IRWXU)
         try:
             yield
@@ -106,7 +106,7 @@ class Guard:
             for path, thing in after.things.items()
             if thing.inode not in self._ours and _is_new(thing, before.things.get(path), known)
         }
-        # A folder that has become a repository holds other things, too: without its HEAD it is none.
+        # A folder that has become a repository holds other things, too: without its HEAD it is not a repository.
         made = {
             path: f"{path}/{head}" if path else head
             for path, head in after.repositories.items()
@@ -120,7 +120,7 @@ class Guard:
             if thing.target is not None and after.things.get(path, thing._replace(target=None)).target != thing.target
         ]
         for path in changed:
-            # Without the folder that held it nobody follows it either.
+            # If the folder that held the link is gone, nobody follows it either.
             with suppress(OSError), self._opened(path) as (folder, name):
                 os.symlink(str(before.things[path].target), name, dir_fd=folder)
         if left:
@@ -140,20 +140,20 @@ class Guard:
         ]
 
     def _real(self, seen: Seen) -> Iterator[str]:
-        """Where to mount: a link cannot be mounted upon, but what it leads to."""
+        """Yield where to mount: not on a link, which is impossible, but on its target."""
         for path, thing in seen.things.items():
             place = str(self._root / path)
             if thing.target is None:
                 yield place
                 continue
             if self._protected.naming(path.split("/")) is None:
-                continue  # only on the way to something protected
+                continue  # only an ancestor of something protected
             place = os.path.realpath(place)
             if self._root in Path(place).parents and os.path.exists(place):
                 yield place
 
     def _remove(self, paths: Collection[str]) -> tuple[dict[str, str], list[str]]:
-        """Move these away, and say where each lies now, and in a line for each which could not be moved."""
+        """Move these away; return the new path of each, and a line for each that could not be moved."""
         moved: dict[str, str] = {}
         left: list[str] = []
         away = self._away() if paths else None
@@ -171,19 +171,19 @@ class Guard:
         return moved, left
 
     def _away(self) -> tuple[str, int] | None:
-        """A new folder to move things to, or None where none can be made."""
+        """Return a new folder to move things to, or None if none can be made."""
         try:
-            # A name of its own, so that no link can lie in wait for it.
+            # A unique name, so that no link can already exist under it.
             made = tempfile.mkdtemp(prefix=_REMOVED, dir=self._root)
             folder = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError:  # no space is left for it, or no inode
+        except OSError:  # no space or no inode is left
             return None
         self._ours.add(inode_of(os.fstat(folder)))
         return os.path.basename(made), folder
 
     @contextmanager
     def _opened(self, path: str) -> Iterator[tuple[int, str]]:
-        """The folder in which a path lies, reached through no link, and its name there."""
+        """Yield the folder that contains a path, opened without following links, and the path's name in it."""
         *above, name = path.split("/")
         top = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -197,11 +197,11 @@ class Guard:
 
 
 def _moved(path: str, folder: int, name: str, away: tuple[str, int] | None) -> str:
-    """Move a thing away, or where that cannot be, give it another name where it lies; return its path now.
+    """Move a thing away, or, if that fails, rename it in its folder; return its new path.
 
     Args:
         path: Its path.
-        folder: The folder in which it lies.
+        folder: The folder that contains it.
         name: Its name there.
         away: The folder to move it to, by name and descriptor.
     """
@@ -226,15 +226,15 @@ def _renamed(folder: int, name: str, new: str, to: int) -> None:
 
 
 def _is_new(thing: Thing, was: Thing | None, known: Collection[Thing]) -> bool:
-    """Whether a command has made this, and not only moved it with the folder in which it lies.
+    """Whether a command has made this, rather than only moved it with the folder that contains it.
 
     Args:
-        thing: What lies at a path now.
-        was: What lay there before.
-        known: All that lay at a protected path before.
+        thing: What is at the path now.
+        was: What was there before.
+        known: Everything that was at a protected path before.
     """
     if thing.target is None:
         return thing not in known
-    # A link that has been moved alone, or whose end has been made, leads to something else.
+    # A link that was moved alone, or whose target was created, leads to something else.
     is_same = was is not None and (was.inode, was.target) == (thing.inode, thing.target)
     return not is_same and (thing.end is None or thing not in known)

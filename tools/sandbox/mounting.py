@@ -1,4 +1,4 @@
-"""Mounts over the workspace: words for bubblewrap while they are few, made by `premount` where they are many."""
+"""Mounts over the workspace: arguments of bubblewrap if they are few, made by `premount` if they are many."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..base import ToolFailed
 __all__ = ["Mount", "as_words", "beforehand", "limit", "refuse_too_many"]
 
 _FEW: Final = 100
-"""Up to here bubblewrap, whose time grows with the square, is as quick as starting a program before it."""
+"""Up to this many, bubblewrap, whose time grows with the square, is as fast as starting a program before it."""
 _BY_BUBBLEWRAP: Final = 2_900
 """Of the 9,000 words that bubblewrap takes (``MAX_ARGS`` in ``bubblewrap.c``), by descriptor too; a mount is three."""
 _SECONDS: Final = 10.0
@@ -28,8 +28,8 @@ class Mount(NamedTuple):
     """One mount over the workspace.
 
     Attributes:
-        how: ``hold`` keeps a folder from being renamed, ``keep`` makes it or a file read-only with all in it, ``hide``
-            puts an empty folder there.
+        how: ``hold`` keeps a folder from being renamed, ``keep`` makes a file or a folder with its contents read-only,
+            ``hide`` puts an empty folder there.
         place: Its path.
     """
 
@@ -39,7 +39,7 @@ class Mount(NamedTuple):
 
 @functools.cache
 def _may_premount() -> bool:
-    """Whether `premount` works: AppArmor can allow namespaces to bubblewrap alone."""
+    """Whether `premount` works: AppArmor may allow namespaces to bubblewrap only."""
     empty = os.memfd_create("mounts")
     try:
         done = subprocess.run(  # noqa: S603 - the words are ours
@@ -58,7 +58,7 @@ def _may_premount() -> bool:
 
 
 def as_words(mounts: Sequence[Mount]) -> list[str]:
-    """The mounts as arguments of bubblewrap; none where they are made beforehand."""
+    """Return the mounts as arguments of bubblewrap; none if they are made beforehand."""
     words: list[str] = []
     for how, place in mounts if not _are_many(mounts) else ():
         if how == "hide":
@@ -69,13 +69,13 @@ def as_words(mounts: Sequence[Mount]) -> list[str]:
 
 
 def beforehand(mounts: Sequence[Mount]) -> tuple[list[str], list[int]]:
-    """What goes before bubblewrap to have many mounts made, nothing where they are few.
+    """Return the words before bubblewrap that make many mounts; nothing if there are few.
 
     Args:
         mounts: The mounts.
 
     Returns:
-        Its words, and the descriptors that it is handed, which the caller closes.
+        The words, and the descriptors to pass on, which the caller closes.
     """
     if not _are_many(mounts):
         return [], []
@@ -87,18 +87,18 @@ def beforehand(mounts: Sequence[Mount]) -> tuple[list[str], list[int]]:
 
 
 def limit() -> int:
-    """How many mounts can be made over the workspace."""
+    """Return how many mounts can be made over the workspace."""
     if not _may_premount():
         return _BY_BUBBLEWRAP
     most = 100_000  # the kernel's default; Documentation/admin-guide/sysctl/fs.rst
     with suppress(OSError, ValueError):
         most = int(Path("/proc/sys/fs/mount-max").read_text())
-    # Each is made in one namespace and taken along into another.
+    # Each mount is made in one namespace and copied into another.
     return (most - _OWN) // 2
 
 
 def refuse_too_many(mounts: Sequence[Mount]) -> None:
-    """Raise ToolFailed where so many cannot be made, so that something would be left open."""
+    """Raise ToolFailed if there are too many mounts to make, which would leave something unprotected."""
     if len(mounts) <= _FEW or len(mounts) <= limit():
         return
     why = "raise fs.mount-max" if _may_premount() else "let Python make user namespaces, as bwrap may"

@@ -1,4 +1,4 @@
-"""The one way out of a sandbox: a proxy that knows HTTP and HTTPS, a few domains, and public addresses alone."""
+"""The only way out of a sandbox: an HTTP and HTTPS proxy that allows a few domains, and only public addresses."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _HEAD = 32 * 1024  # bytes of a request's head
 _WAIT = 30.0  # seconds for a head, and for a connection
 _CONNECTIONS = 128
 _CHUNK = 64 * 1024
-_PORTS = (80, 443)  # of an allowed domain that names none
+_PORTS = (80, 443)  # of an allowed domain without a port
 _HOST: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*|[0-9a-f:.]+")
 _METHOD: Final = re.compile(rb"[A-Z-]{1,20}")
 _FIELD: Final = re.compile(rb"[\w!#$%&'*+.^`|~-]+:[^\r\n\0]*")
-"""A field of a head (RFC 9112, section 5): a server may take one of another form for a second Host."""
-_DROPPED = (b"proxy-", b"connection:", b"keep-alive:", b"host:")  # what is between client and proxy, and what we write
+"""A header field (RFC 9112, section 5): a server may take one of another form for a second Host."""
+_DROPPED = (b"proxy-", b"connection:", b"keep-alive:", b"host:")  # hop-by-hop fields, and those written anew here
 
 Addresses = Sequence[tuple[str, int]]
 Resolve = Callable[[str, int], Awaitable[Addresses]]
@@ -43,10 +43,10 @@ Permits = Callable[[str], bool]
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address may be connected to from inside: one of the public internet.
+    """Whether an IP address may be connected to from inside: it must be a public internet address.
 
     Args:
-        address: The address, as `socket.getaddrinfo` gives it.
+        address: The address, as `socket.getaddrinfo` returns it.
     """
     return refusal(address) is None
 
@@ -56,7 +56,7 @@ class Proxy:
 
     Args:
         domains: As in `Sandbox`.
-        resolve: Finds the addresses of a name; the system's resolver when absent.
+        resolve: Finds the addresses of a name; defaults to the system's resolver.
         permits: Whether an address may be connected to.
     """
 
@@ -73,10 +73,10 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.refused: dict[str, str] = {}
-        """What was not let through: host -> why."""
+        """What was refused: host -> why."""
 
     async def serve(self, listener: socket.socket) -> None:
-        """Begin to serve.
+        """Start serving.
 
         Args:
             listener: The listening socket, which is closed with this.
@@ -100,7 +100,7 @@ class Proxy:
         try:
             await self._serve(reader, writer)
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError, asyncio.CancelledError):
-            pass  # it is over, and a command that ends takes its connections with it
+            pass  # the connection is over; a command that ends takes its connections with it
         finally:
             self._tasks.discard(task)
             writer.close()
@@ -143,10 +143,10 @@ class Proxy:
             out.close()
 
     async def _reached(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect to an address of the host that has been looked at, and to no other.
+        """Connect to one of the host's addresses that were checked, and to no other.
 
         Raises:
-            PermissionError: The host is not allowed, or leads to an address that is not public.
+            PermissionError: The host is not allowed, or resolves to an address that is not public.
             OSError: It cannot be reached.
         """
         if not _allowed(host, port, self._domains):
@@ -168,7 +168,7 @@ class Gate:
     """A proxy for one sandbox, from before it starts until after it has ended.
 
     Args:
-        proxy: What serves the socket that is opened inside.
+        proxy: Serves the socket that is opened inside.
     """
 
     def __init__(self, proxy: Proxy) -> None:
@@ -192,19 +192,19 @@ class Gate:
         self.inner.close()
 
     def mounts(self) -> list[str]:
-        """The arguments of bubblewrap by which the sandbox has what opens its end."""
+        """Return the arguments of bubblewrap that mount the script that opens the socket inside."""
         return ["--ro-bind", str(Path(__file__).with_name("listen.py").resolve()), _SCRIPT]
 
     def words(self) -> list[str]:
-        """What goes before the command inside."""
+        """Return the words before the command inside."""
         return [sys.executable, "-I", "-S", _SCRIPT, str(self.inner.fileno()), str(_PORT)]
 
     def refused(self) -> list[str]:
-        """What was not let through, one line for each host."""
+        """Return what was refused, one line for each host."""
         return [f"network: {why}" for why in self._proxy.refused.values()]
 
     def _handed(self) -> None:
-        """Take the socket that was opened inside, once: what else comes this way is nothing we know."""
+        """Receive the socket that was opened inside, once; anything else sent this way is ignored."""
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._outer)
         with suppress(OSError):
@@ -216,7 +216,7 @@ class Gate:
 
 
 def _asked(method: bytes, target: bytes) -> tuple[str, int, bytes | None] | None:
-    """Host, port, and for plain HTTP the path, of a request; None where it is not one for a proxy."""
+    """Return host, port, and for plain HTTP the path, of a request; None if it is not a proxy request."""
     try:
         text = target.decode("ascii")
         parts = urlsplit(f"//{text}" if method == b"CONNECT" else text)

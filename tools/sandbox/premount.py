@@ -1,10 +1,10 @@
-"""Makes paths of a workspace read-only in a mount namespace of its own, and becomes bubblewrap there.
+"""Makes paths of a workspace read-only in its own mount namespace, and becomes bubblewrap there.
 
-Bubblewrap looks through all mounts anew for each that it makes, and takes no more than 9,000 words. So where there are
-many, they are made here beforehand, and bubblewrap takes them along with the workspace.
+Bubblewrap scans all mounts again for each one it makes, and takes no more than 9,000 words. So if there are many
+mounts, they are made here beforehand, and bubblewrap takes them over with the workspace.
 
-Run as ``python premount.py DESCRIPTOR BWRAP WORDS...``; from the descriptor it reads the mounts, each a word and a path
-that end in a NUL byte.
+Run as ``python premount.py DESCRIPTOR BWRAP WORDS...``; it reads the mounts from the descriptor, each a word and a path
+that end with a NUL byte.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main(descriptor: str, *words: str) -> None:
 
 
 def _separate() -> None:
-    """Mounts that nobody else sees, under the same user without any right outside."""
+    """Enter a private mount namespace, as the same user without any rights outside."""
     user, group = os.getuid(), os.getgid()
     _check(_LIBC.unshare(_NEW_USER | _NEW_MOUNTS))
     for name, line in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):

@@ -21,7 +21,7 @@ __all__ = ["probe"]
 
 _SECONDS = 30.0
 _INSTALL = "install bubblewrap (Debian, Ubuntu: apt-get install bubblewrap; Fedora: dnf install bubblewrap)"
-# Refused or absent inside, by the view of the machine, the filter, and the namespace of the network, in this order.
+# Refused or absent inside, by the view of the machine, the system call filter and the network namespace, in that order.
 _TRY = (
     "[ ! -w /usr ] && [ ! -e /sys/kernel ] && ! unshare --user true 2>/dev/null && "
     "mapfile -t lines < /proc/net/dev && [ ${#lines[@]} = 3 ]"
@@ -30,7 +30,7 @@ _TRY = (
 
 @functools.cache
 def probe() -> SandboxState:
-    """Confine one command and say how that went; once in a process."""
+    """Confine one command and return how that went; cached for the process."""
     if sys.platform != "linux":
         return _elsewhere()
     if platform.machine() not in MACHINES:
@@ -49,7 +49,7 @@ _A_MACHINE = "run Pointsman on x86-64 or AArch64"
 
 
 def _tried(found: str) -> str:
-    """Why a command cannot be confined; empty where it was."""
+    """Return why a command cannot be confined; empty if it was."""
     bash = program_named("bash")
     if bash is None:
         return "there is no bash on the PATH"
@@ -84,12 +84,12 @@ def _tried(found: str) -> str:
 
 
 def _limits(found: str) -> tuple[str, str]:
-    """How it confines, and what would make it hold better."""
+    """Return how it confines, and what would improve that."""
     group = grouped(2**30, 64)
     whole = frozenset[str]() if group is None else group.limits
     if group is not None:
         group.remove()
-    counted = "processes" in whole or os.geteuid() != 0  # of root's the kernel keeps no count
+    counted = "processes" in whole or os.geteuid() != 0  # the kernel does not limit root's processes
     limits = [
         "memory of all its processes" if "memory" in whole else "memory of each process",
         *(["processes"] if counted else []),

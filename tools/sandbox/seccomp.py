@@ -1,7 +1,7 @@
-"""A filter of system calls, as a program of the kernel's classic BPF: what no command needs, and an escape would.
+"""A system call filter as a classic BPF program: it refuses what no command needs and an escape would.
 
 Numbers are those of Linux 6.1's ``asm/unistd_64.h`` (x86-64) and ``asm-generic/unistd.h`` (AArch64); the layout of
-what a filter reads is ``struct seccomp_data`` of ``linux/seccomp.h``.
+the filter's input is ``struct seccomp_data`` of ``linux/seccomp.h``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 __all__ = ["MACHINES", "program"]
 
 _REFUSED: Final[Mapping[str, tuple[int | None, int | None]]] = {
-    # into other processes
+    # access to other processes
     "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "kcmp": (312, 272),
     "pidfd_getfd": (438, 438), "process_madvise": (440, 440),
     # keys of the kernel, which are not in any namespace
@@ -26,7 +26,7 @@ _REFUSED: Final[Mapping[str, tuple[int | None, int | None]]] = {
     "open_tree": (428, 428), "open_tree_attr": (467, 467), "fsopen": (430, 430), "fsconfig": (431, 431),
     "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442), "unshare": (272, 97),
     "setns": (308, 268), "open_by_handle_at": (304, 265),
-    # large parts of the kernel that few programs use; io_uring would also go round this filter
+    # large parts of the kernel that few programs use; io_uring would also bypass this filter
     "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "io_uring_setup": (425, 425),
     "io_uring_enter": (426, 426), "io_uring_register": (427, 427), "fanotify_init": (300, 262), "mbind": (237, 235),
     "migrate_pages": (256, 238), "move_pages": (279, 239), "lookup_dcookie": (212, 18), "modify_ldt": (154, None),
@@ -39,7 +39,7 @@ _REFUSED: Final[Mapping[str, tuple[int | None, int | None]]] = {
     "sethostname": (170, 161), "setdomainname": (171, 162),
 }  # fmt: skip
 _UNKNOWN: Final[Mapping[str, tuple[int | None, int | None]]] = {
-    # Their arguments lie in memory, where no filter sees them; programs fall back to clone and openat.
+    # Their arguments are in memory, where no filter sees them; programs fall back to clone and openat.
     "clone3": (435, 435), "openat2": (437, 437),
 }  # fmt: skip
 _LOOKED_AT: Final[Mapping[str, tuple[int | None, int | None]]] = {
@@ -63,7 +63,7 @@ _NEW_NAMESPACES = 0x7E020000  # every CLONE_NEW* that clone takes; linux/sched.h
 _TERMINAL_INPUT = (0x5412, 0x541C)  # TIOCSTI, TIOCLINUX; asm-generic/ioctls.h
 _AF_INET, _AF_INET6 = 2, 10
 _SOCK_STREAM, _SOCK_SEQPACKET, _SOCK_TYPE = 1, 5, 0xF
-_SET_ID = 0o6000  # a program that others would run with this user's rights
+_SET_ID = 0o6000  # such a program would run with this user's rights when others run it
 _MAKES_FILE = 0x400040  # O_CREAT, __O_TMPFILE; asm-generic/fcntl.h
 
 _Instruction = tuple[int, int, int, int]  # code, if true skip, if false skip, operand
@@ -71,13 +71,13 @@ _Instruction = tuple[int, int, int, int]  # code, if true skip, if false skip, o
 
 @functools.cache
 def program(machine: str = platform.machine()) -> bytes:
-    """The filter as bubblewrap's ``--seccomp`` reads it.
+    """Return the filter in the form that bubblewrap's ``--seccomp`` reads.
 
     Args:
         machine: A key of `MACHINES`.
 
     Raises:
-        KeyError: Another machine, whose numbers are not known here.
+        KeyError: Any other machine, whose numbers are not known here.
     """
     found = list(_instructions(MACHINES[machine], list(MACHINES).index(machine)))
     return b"".join(struct.pack("=HBBI", *one) for one in found)
@@ -112,7 +112,7 @@ _REFUSE, _PASS = _errno(errno.EPERM), (_RETURN, 0, 0, _ALLOW)
 
 
 def _argument(index: int) -> _Instruction:
-    """Load the lower half of an argument; the kernel takes each that is looked at here for 32 bits wide."""
+    """Load the lower half of an argument; the kernel treats every argument checked here as 32 bits wide."""
     return _LOAD, 0, 0, 16 + 8 * index
 
 
@@ -139,7 +139,7 @@ _BLOCKS: Final[Mapping[str, list[_Instruction]]] = {
     "ioctl": _other_than(1, _TERMINAL_INPUT),
     # No other family: not unix (whose sockets are reachable by path), vsock (the host of a virtual machine), netlink...
     "socket": _one_of(0, 0xFFFFFFFF, (_AF_INET, _AF_INET6)),
-    # A pair of datagram sockets could still send to any other by its path.
+    # A datagram socket of a pair could still send to any other socket by its path.
     "socketpair": _one_of(1, _SOCK_TYPE, (_SOCK_STREAM, _SOCK_SEQPACKET)),
     "chmod": _without(1, _SET_ID),
     "fchmod": _without(1, _SET_ID),

@@ -25,25 +25,25 @@ __all__ = [
     "workspace",
 ]
 
-_HOME = "/tmp/home"  # noqa: S108 - of a command's own file system, which ends with it
+_HOME = "/tmp/home"  # noqa: S108 - in the command's own file system, which ends with it
 VARIABLES = {
     "HOME": _HOME,
-    # What Python compiles is protected in a workspace: it would run in the place of the source.
+    # Python's compiled files are protected in a workspace, because they would run in place of the source.
     "PYTHONDONTWRITEBYTECODE": "1",
 }
-"""Variables that name what is inside alone."""
+"""Variables that refer only to what is inside."""
 
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/etc")
 """Folders every program needs. No other is there: not the homes, ``/run``, ``/var``, ``/srv``, ``/sys``, ``/mnt``."""
 _READ_ONLY = ("--remount-ro", "/proc", "--remount-ro", "/dev", "--remount-ro", "/")
-"""In /proc the machine's root may set what holds for the whole machine, even without any privilege."""
+"""In /proc the machine's root could change settings of the whole machine, even without any capability."""
 _READABLE_BY_ALL = 0o004
 _TMPFS = 256 * 1024**2  # bytes; it counts as memory
 
 
 @functools.cache
 def options(program: str) -> frozenset[str]:
-    """The options that this bubblewrap has.
+    """Return the options that this bubblewrap supports.
 
     Args:
         program: Its path.
@@ -56,21 +56,21 @@ def options(program: str) -> frozenset[str]:
 
 
 def namespaces(program: str) -> list[str]:
-    """Namespaces of its own, without privileges and without a way to make further ones.
+    """Return the arguments for its own namespaces, without privileges and without a way to make further ones.
 
-    Whoever starts it gives it a session of its own, so that there is no terminal to type into.
+    The caller starts it in its own session, so that there is no terminal to type into.
 
     Args:
         program: The path of bubblewrap.
     """
     words = ["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-net", "--unshare-uts"]
     words += ["--unshare-cgroup-try", "--cap-drop", "ALL", "--die-with-parent", "--hostname", "sandbox"]
-    # Before 0.8 the filter of system calls alone forbids further user namespaces.
+    # Before 0.8 only the system call filter forbids further user namespaces.
     return [*words, *(["--disable-userns"] if "--disable-userns" in options(program) else [])]
 
 
 def system(program: str, sandbox: Sandbox) -> list[str]:
-    """The system read-only, without what only some users of it may read; nothing else.
+    """Return the arguments for the system read-only, without what only some of its users may read, and nothing else.
 
     Args:
         program: The path of bubblewrap.
@@ -94,7 +94,7 @@ def system(program: str, sandbox: Sandbox) -> list[str]:
 
 
 def workspace(root: Path, writable: Iterable[Path] = ()) -> list[str]:
-    """The workspace at its own path, and nothing more that can be written in the root and in /dev.
+    """Return the arguments for the workspace at its own path, with the root and /dev otherwise read-only.
 
     Args:
         root: The workspace.
@@ -103,16 +103,16 @@ def workspace(root: Path, writable: Iterable[Path] = ()) -> list[str]:
     words: list[str] = []
     for folder in reversed(root.parents):
         if any(place in folder.parents for place in writable):
-            # What is mounted cannot be renamed, and the workspace with it.
+            # A mount point cannot be renamed, nor can the workspace in it.
             words += ["--bind", str(folder), str(folder)]
-    # Last, as bubblewrap compares all mounts below a folder with each other.
+    # Last, because bubblewrap compares all mounts below a folder with each other.
     return [*words, "--dir", str(root), *_READ_ONLY, "--bind", str(root), str(root), "--chdir", str(root)]
 
 
 def refuse_workspace(root: Path) -> None:
-    """Raise ConfigError where the workspace would show more than a project: a home, the system, other users."""
+    """Raise ConfigError if the workspace would show more than a project: a home, the system, other users."""
     homes = {os.path.expanduser("~")}
-    with suppress(KeyError):  # a container may give a number to a user that it has no name for
+    with suppress(KeyError):  # in a container, the user's number may have no name
         homes.add(pwd.getpwuid(os.getuid()).pw_dir)
     for place in (*homes, *_SYSTEM, "/home", "/proc", "/dev", "/run", "/tmp", "/var"):  # noqa: S108
         if Path(os.path.realpath(place)).is_relative_to(root):
@@ -120,7 +120,7 @@ def refuse_workspace(root: Path) -> None:
 
 
 def refuse_aliases(root: Path, sandbox: Sandbox) -> None:
-    """Raise ConfigError where a folder beside the workspace leads into it by a link, round what is protected there."""
+    """Raise ConfigError if another allowed folder leads into the workspace by a link, bypassing its protection."""
     for place in (*sandbox.readable, *sandbox.writable):
         real = Path(os.path.realpath(place))
         if real != Path(os.path.abspath(place)) and (root.is_relative_to(real) or real.is_relative_to(root)):
@@ -136,7 +136,7 @@ def _temporary(program: str, place: str) -> list[str]:
 
 @functools.cache
 def _programs() -> tuple[str, ...]:
-    """Where this Python and the programs on the path lie outside the system's folders."""
+    """Return the folders of this Python and of the programs on the PATH that are outside the system's folders."""
     places: list[str] = []
     homes = (_home_of(folder) for folder in os.get_exec_path() if os.path.isabs(folder))
     for place in sorted({sys.base_prefix, sys.prefix, *homes}, key=len):
@@ -147,9 +147,9 @@ def _programs() -> tuple[str, ...]:
 
 
 def _home_of(folder: str) -> str:
-    """What the programs of a folder need beside them: a version's folder, or that of a manager of versions.
+    """Return the folder that the programs of a folder need: that of a version, or of a version manager.
 
-    A hidden folder with ``bin`` in it is another thing: ``~/.local`` and ``~/.cargo`` hold keys, too.
+    A hidden folder with ``bin`` in it is different: ``~/.local`` and ``~/.cargo`` hold keys, too.
     """
     place = os.path.normpath(folder)
     above, name = os.path.split(place)
@@ -158,7 +158,7 @@ def _home_of(folder: str) -> str:
 
 
 def _is_wide(place: str) -> bool:
-    """Whether a folder holds more than programs: the root, a home, or what holds one."""
+    """Whether a folder holds more than programs: the root, a home, or a parent of one."""
     try:
         refuse_workspace(Path(os.path.realpath(place)))
     except ConfigError:
@@ -168,7 +168,7 @@ def _is_wide(place: str) -> bool:
 
 @functools.cache
 def _private(folder: str) -> tuple[tuple[str, bool], ...]:
-    """What not every user may read, and whether it is a folder: as root, and in some groups, a command could."""
+    """Return what not every user may read, and whether it is a folder: as root, and in some groups, a command could."""
     return tuple(_found_private(folder))
 
 

@@ -1,1 +1,1 @@
-"""Taint: where the values of a call come from, and whether they may decide what it does."""
+"""Taint: where the values of a call come from, and whether they may decide what the call does."""

@@ -1,4 +1,4 @@
-"""Numbers in texts, compared by what they are worth: 2000, 2,000.00 and 2k are one, 20 and 2000 are two."""
+"""Numbers in texts, compared by value: 2000, 2,000.00 and 2k are the same; 20 and 2000 are different."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _PHONE: Final = re.compile(
     r"(?<![\w.+-])(?:\+(?=(?:[ ()-]{0,2}\d){8})\d{1,3}[ -]?(?:\(\d{1,5}\)[ -]?)?\d{1,5}(?:[ -]\d{2,8}){1,4}"
     r"|(?:\(\d{3}\) ?|\d{3}[.-])\d{3}[.-]\d{4})(?![\w-]|\.\w)"
 )
-"""A telephone number in groups: with the country before it, or as in North America."""
+"""A telephone number in groups: with a country code, or in the North American form."""
 _FORM: Final = re.compile(
     r"[-+]?(?:[a-z]{3}|[^\w\s.,'+-])?\s?(?P<sign>[-+]?)(?P<digits>\d+(?:[.,'’]\d+)*)(?P<power>e[+-]?\d{1,2})?"
     r"(?P<times>[km]?)\s?(?:[a-z]{3}|[^\w\s.,'+-])?"
 )
-"""A number with what may stand around it: a sign, a currency, a percent sign, a factor."""
+"""A number with what may surround it: a sign, a currency, a percent sign, a factor."""
 _ANYWHERE: Final = re.compile(r"\d+(?:[.,'’]\d+)*(?:e[+-]?\d{1,2})?(?:[km]\b)?")
 _TIMES: Final = {"k": 1_000, "m": 1_000_000}
 _NAMES: Final = """
@@ -38,9 +38,9 @@ _EDGES: Final = "()[]{}<>\"'“”‘’„«»`*;:!?=|~"
 
 
 def number(value: str) -> frozenset[Decimal]:
-    """What a value is worth that is a number and nothing else; two where its one separator can be read in two ways."""
+    """Return the values of a text that is only a number; two values if its one separator can be read in two ways."""
     found = _FORM.fullmatch(_plain(value))
-    if found is None or re.match(r"0\d", found["digits"]):  # what begins with a nought is a code
+    if found is None or re.match(r"0\d", found["digits"]):  # a leading zero makes it a code
         return frozenset()
     negative = "-" in (found["sign"] or "") or _plain(value).startswith("-")
     return frozenset(
@@ -49,13 +49,13 @@ def number(value: str) -> frozenset[Decimal]:
 
 
 def currencies(text: str) -> frozenset[str]:
-    """The currencies that a text names, by word, code or sign, each by its code."""
+    """Return the codes of the currencies that a text names by word, code or sign."""
     words = re.findall(r"[a-z]+\$?|[^\w\s]", unicodedata.normalize("NFKC", text).casefold())
     return frozenset(_MONEY[word] for word in words if word in _MONEY)
 
 
 def stated(text: str) -> frozenset[Decimal]:
-    """The numbers that somebody states: those that stand by themselves, and not in a date, a time or a code."""
+    """Return the numbers that a text states: those that stand alone, and not inside a date, a time or a code."""
     made: set[Decimal] = set()
     for chunk in re.split(r"[\s=]+", _plain(text)):
         word = chunk.strip(_EDGES).rstrip(".,").strip(_EDGES)
@@ -66,12 +66,12 @@ def stated(text: str) -> frozenset[Decimal]:
 
 
 def whole_phones(text: str) -> str:
-    """A text with each telephone number in one piece."""
+    """Return a text with the separators inside each telephone number removed."""
     return _PHONE.sub(lambda found: re.sub(r"[ ().-]", "", found[0]), text)
 
 
 def numbers(text: str) -> frozenset[Decimal]:
-    """All numbers that can be read in a text, wherever they stand in it, without their signs."""
+    """Return all numbers that can be read anywhere in a text, without their signs."""
     return frozenset(worth for found in _ANYWHERE.findall(_plain(text)) for worth in number(found))
 
 
@@ -82,12 +82,12 @@ def _plain(text: str) -> str:
 def _read(digits: str, power: str, times: str) -> Iterator[Decimal]:
     for form in _decimal(re.sub(r"['’]", "", digits)):
         worth = Decimal(form + power)
-        # A product would be rounded, and two long numbers be one.
+        # A decimal product could be rounded, which would make two long numbers equal.
         yield worth * _TIMES[times] if times else worth
 
 
 def _decimal(digits: str) -> Iterator[str]:
-    """Digits with a point for their decimals, whatever separates their thousands."""
+    """Yield the digits with a decimal point and without thousands separators, in each way they can be read."""
     signs = re.findall(r"[.,]", digits)
     if len(set(signs)) == 2:
         last = max(digits.rfind("."), digits.rfind(","))

@@ -1,4 +1,4 @@
-"""Whether a call may be made without asking: by where its target and what it sends out come from."""
+"""Whether a call may be made without asking, judged by where its target and the data it sends out come from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .view import View, view_of
 __all__ = ["QUOTE", "Code", "Judged", "Reason", "ToolFacts", "Verdict", "judge"]
 
 QUOTE: Final = 5
-"""Words in a row that are taken for a quotation: shorter runs turn up in any two texts."""
+"""Words in a row that count as a quotation: shorter runs occur in any two texts."""
 _RISKS: Final[Mapping[Effect, Risk]] = {
     Effect.READ: Risk.LOW,
     Effect.WRITE: Risk.MEDIUM,
@@ -31,16 +31,16 @@ _RISKS: Final[Mapping[Effect, Risk]] = {
 _SENDER: Final = frozenset(
     {"sender", "from", "from_", "author", "reply_to", "replyto", "by", "posted_by", "user", "username"}
 )
-"""Fields that whoever wrote a message fills with himself."""
+"""Fields that the author of a message fills with their own name or address."""
 _ADDRESSED: Final = re.compile(r"\s*(?:[^@<>/\\]*[<\s])?([\w.+-]+@[\w-]+(?:\.[\w-]+)+)>?\s*")
-"""An address for mail, with a name before it or without."""
+"""An e-mail address, with or without a name before it."""
 _WIDENS: Final = re.compile(r"\w\*|\*[\w.]")
 _EVERYTHING: Final = re.compile(r"[~./*?\\]+")
-"""Signs that name a folder, or all that is in it."""
+"""Signs that name a folder, or everything in it."""
 _SMALL: Final = 10
-"""Numbers below turn up in any text: what is counted, a page, a priority."""
+"""Smaller numbers occur in any text: a count, a page, a priority."""
 _ENCODED: Final = 2
-"""Encodings inside each other that what is sent out is looked for in."""
+"""How many nested encodings are decoded in data that is sent out."""
 _PRIVATE: Final = re.compile(
     r"passw|secret|token|api_?key|credential|\bpin\b|ssn|social_security|passport|card|iban|account_?n|bank|tax_?id|id_?number"
     r"|licen[cs]e|salary|medical|diagnos|birth",
@@ -49,7 +49,7 @@ _PRIVATE: Final = re.compile(
 
 
 class Verdict(StrEnum):
-    """What is to become of a call."""
+    """What to do with a call."""
 
     ALLOW = "allow"
     ASK = "ask"
@@ -60,24 +60,24 @@ class Code(StrEnum):
     """Why a call is not simply made."""
 
     TARGET = "target"
-    """What it acts on comes from text that nobody vouches for."""
+    """Its target comes from text that nobody vouches for."""
     SENDER = "sender"
-    """What it acts on is named by whoever wrote a message, and not by the user."""
+    """Its target is named by the author of a message, not by the user."""
     UNKNOWN_TARGET = "unknown_target"
-    """What it acts on was named nowhere."""
+    """Its target was named nowhere."""
     CONTENT = "content"
-    """What it sends out holds text, or a link or address, that nobody vouches for."""
+    """It sends out text, or a link or address, that nobody vouches for."""
     PRIVATE = "private"
-    """It sends out what is private, with such text in view."""
+    """It sends out private data while such text is in view."""
     UNASKED = "unasked"
-    """The user asked for nothing of the kind, and such text is in view."""
+    """The user asked for nothing of the kind, and such text asks for it."""
     UNDECLARED = "undeclared"
     """The tool declares no effect."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One thing that speaks against a call; ``value`` is the argument's value it is about, where there is one."""
+    """One reason against a call; ``value`` is the argument's value it is about, if there is one."""
 
     code: Code
     text: str
@@ -86,7 +86,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What the gate says of a call."""
+    """The gate's decision on a call."""
 
     verdict: Verdict
     risk: Risk
@@ -95,14 +95,14 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class ToolFacts:
-    """What is declared of a tool.
+    """What is declared about a tool.
 
     Attributes:
         name: Its name.
-        effect: The worst it does; None where it declares none, which counts as ``destructive``.
-        target_args: The arguments that name what it acts on; all of them where none is named.
+        effect: Its worst effect; None if it declares none, which counts as ``destructive``.
+        target_args: The arguments that name what it acts on; if none is named, all of them are examined.
         only_reads: It changes nothing anywhere, although its effect is ``external``.
-        description: What it tells models.
+        description: Its description for models.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -119,18 +119,18 @@ def judge(
     name: str,
     arguments: Mapping[str, Any],
 ) -> Judged:
-    """Say whether a call may be made without asking a person.
+    """Decide whether a call may be made without asking a person.
 
-    Nothing that stands in a tool's result can vouch for a call in words; what stands in the structure of a result can
-    vouch for a target (an address of the contacts, a participant, a former payee), unless whoever wrote a message
-    fills it with himself.
+    The text of a tool's result can never vouch for a call; the structure of a result can vouch for a target (an
+    address in the contacts, a participant, a former payee), unless the author of a message fills in that field with
+    their own name or address.
 
     Args:
         user: The user's words.
         transcript: The messages so far, as `view_of` takes them.
-        tools: What is declared of the tools there are, by name.
+        tools: What is declared about the available tools, by name.
         name: The tool that would be called.
-        arguments: As the model gave them.
+        arguments: The arguments as the model gave them.
     """
     tool = tools.get(name) or ToolFacts(name)
     effect = tool.effect or Effect.DESTRUCTIVE
@@ -146,22 +146,22 @@ def judge(
 
 
 class _Case:
-    """One call under judgement."""
+    """One call being judged."""
 
     def __init__(self, view: View, tool: ToolFacts, effect: Effect) -> None:
         self._view = view
         self._tool = tool
         self._effect = effect
         self._leaves = effect is Effect.EXTERNAL and not tool.only_reads
-        # Of a tool that writes and declares no target, most arguments are what it writes.
+        # If a tool that writes declares no target, most of its arguments are the data it writes.
         self._acts = self._leaves or effect is Effect.DESTRUCTIVE or (effect is Effect.WRITE and bool(tool.target_args))
 
     def steals(self, reasons: Sequence[Reason]) -> bool:
-        """Whether something private would go where text from outside says."""
+        """Whether something private would go to a target that text from outside names."""
         return {Code.PRIVATE, Code.TARGET} <= {reason.code for reason in reasons}
 
     def reasons(self, arguments: Mapping[str, Any]) -> Iterator[Reason]:
-        """What speaks against the call."""
+        """Yield the reasons against the call."""
         if self._tool.effect is None:
             yield Reason(Code.UNDECLARED, f"{self._tool.name} declares no effect, so it counts as destructive")
         named = self._tool.target_args
@@ -206,13 +206,13 @@ class _Case:
             yield Reason(Code.UNKNOWN_TARGET, f"{value} was named neither by the user nor in any result", value)
 
     def _widened(self, value: str) -> bool:
-        """Whether it is a pattern or a sum that nobody wrote, with the user's words: ``notes*``, ``100*10``."""
+        """Whether it is a pattern or product that nobody wrote, made of the user's words: ``notes*``, ``100*10``."""
         return _WIDENS.search(value) is not None and not any(
             value in text.text for text in (*self._view.user, *self._view.vouched)
         )
 
     def _sign(self, value: str) -> Iterator[Reason]:
-        """What holds no word, such as ``/``, ``*`` or ``..``, is the user's where it stands by itself."""
+        """Judge a value without words, such as ``/``, ``*`` or ``..``: it is the user's if they wrote it by itself."""
         view = self._view
         if any(text.stands(value) for text in (*view.user, *view.vouched)):
             return
@@ -229,7 +229,7 @@ class _Case:
         return self._view.states(worth) if worth else self._view.by_user(run)
 
     def _number(self, value: str, worth: Collection[Decimal], code: Code) -> Iterator[Reason]:
-        """A number is the user's by what it is worth: one that only begins like theirs is another."""
+        """Judge a number by its value: one that only begins like the user's number is a different one."""
         view, size = self._view, {abs(one) for one in worth}
         if view.states(worth):
             if view.from_outside and view.in_other_money(currencies(value)):
@@ -280,7 +280,7 @@ class _Case:
 
 
 def _values(given: Any) -> Iterator[str]:
-    """Every value in an argument, as text."""
+    """Yield every value in an argument, as text."""
     if isinstance(given, Mapping):
         for key, value in given.items():
             if isinstance(key, str) and not re.fullmatch(r"[\w-]{0,40}", key):
@@ -294,8 +294,8 @@ def _values(given: Any) -> Iterator[str]:
 
 
 def _parts(value: str) -> list[str]:
-    """What a value names: each address of a list such as ``Ann <ann@work.org>, bob@work.org``; or all of it, and what
-    stands in it as well."""
+    """Return what a value names: each address of a list such as ``Ann <ann@work.org>, bob@work.org``; otherwise the
+    whole value and each identifier in it."""
     addressed = [_ADDRESSED.fullmatch(part) for part in re.split(r"[,;]", value) if part.strip()]
     if addressed and all(addressed):
         return [found[1] for found in addressed if found is not None]

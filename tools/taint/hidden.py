@@ -1,4 +1,4 @@
-"""What a text holds that is not to leave: passwords and the like that prose states, also where a call encodes them."""
+"""Secrets in a text that must not leave: passwords and the like stated in prose, also if a call encodes them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SET: Final = re.compile(
     r"[ \t]{0,8}[=:][ \t]{0,8}[\"']?(?P<value>[^\s\"']{6,200})",
     re.IGNORECASE,
 )
-"""How files of settings do."""
+"""How configuration files set one."""
 _ARMOURED: Final = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+(?P<value>\S{16,})")
 _DISARMED: Final = (
     (re.compile(r"\bhxxp(?=s?\b)", re.IGNORECASE), "http"),
@@ -40,26 +40,26 @@ _KEYS: Final = re.compile(
     r"\b(?:sk-[\w-]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|xox[abprs]-[\w-]{10,}|AKIA[0-9A-Z]{12,}|AIza[\w-]{30,}"
     r"|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*|glpat-[\w-]{16,})"
 )
-"""Keys that tell by their form what they are."""
+"""Keys recognizable by their form."""
 _BASE: Final = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2}[ :]?){8,}")
 _LARGEST: Final = 200_000
 _MOST: Final = 500
-"""Secrets of each form that are taken out of one text."""
+"""Secrets of each form that are taken from one text."""
 
 
 def secrets_in(text: str) -> frozenset[str]:
-    """The passwords, codes and keys that a text states in words or that tell by their form."""
+    """Return the passwords, codes and keys that a text states in words or that are recognizable by their form."""
     plain = unicodedata.normalize("NFKC", text[:_LARGEST])
     found = (one["value"] for form in (_STATED, _SET, _ARMOURED) for one in islice(form.finditer(plain), _MOST))
     stated = (one.rstrip(".,;:!?)*_") for one in found)
-    # "The password is required" states none.
+    # "The password is required" states no password.
     told = frozenset(one for one in stated if len(one) > 3 and re.search(r"[\d\W_]", one[:-1]))
     return told | frozenset(one[0] for one in islice(_KEYS.finditer(plain), _MOST))
 
 
 def holds(text: str, secrets: Iterable[str]) -> Iterator[str]:
-    """The secrets that a text has in it, also backwards, with blanks in between, or rotated by 13 letters."""
+    """Yield the secrets that a text contains, also backwards, with blanks in between, or in rot13."""
     plain = re.sub(r"\s", "", unicodedata.normalize("NFKC", text))
     for secret in secrets:
         bare = re.sub(r"\s", "", secret)
@@ -68,14 +68,14 @@ def holds(text: str, secrets: Iterable[str]) -> Iterator[str]:
 
 
 def armed(text: str) -> str:
-    """A text with addresses as they are used where it writes them apart (``hxxps://evil[.]com``)."""
+    """Return a text with its defanged addresses (``hxxps://evil[.]com``) restored to their usable form."""
     for form, plain in _DISARMED:
         text = form.sub(plain, text)
     return text
 
 
 def decoded(text: str) -> Iterator[str]:
-    """The texts that stand in another in base64, in hexadecimal, percent-encoded or as HTML writes characters."""
+    """Yield the texts that are encoded in another: in base64, hexadecimal, percent-encoding or HTML entities."""
     text = text[:_LARGEST]
     if re.search(r"%[0-9a-fA-F]{2}", text):
         yield unquote(text)

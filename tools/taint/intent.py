@@ -1,4 +1,4 @@
-"""Whether somebody's words ask for what a tool does, by the verbs of both."""
+"""Whether a text asks for what a tool does, judged by the verbs of both."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _OTHER_ACTS: Final = (
     " attach copy enter submit hand supply surrender authorize authorise download"
 )
 _ASKED_OF_PEOPLE: Final = frozenset(_OTHER_ACTS.split())
-"""What a text may have others do, whatever tool that takes."""
+"""What a text may ask people to do, whichever tool that takes."""
 _SENTENCE: Final = re.compile(r"(?<=[.!?;:])\s+|\n+")
 _ADDRESSED: Final = re.compile(
     r"\b(?:please|kindly|you|your|must|should|shall|have to|need to|needs to|make sure|ensure|do not|don't|never|"
@@ -44,7 +44,7 @@ _PROHIBITED: Final = re.compile(
     r".*?(?=[,;!?\n]|\.\s|\bbut\b|\.?$)",
     re.IGNORECASE,
 )
-"""What somebody says is not to be done, to the end of the clause."""
+"""What a text says must not be done, up to the end of the clause."""
 _ENDINGS: Final = re.compile(r"(?:ing|ed|es|s|e)$")
 
 
@@ -57,7 +57,7 @@ def _stem(word: str) -> str:
 
 _LEFT_TO_OTHERS: Final = "handle fix resolve sort complete process deal manage proceed continue take"
 _DELEGATES: Final = frozenset(map(_stem, _LEFT_TO_OTHERS.split()))
-"""Verbs of somebody who leaves it to another what is to be done."""
+"""Verbs that leave it to the reader what to do."""
 _STEMS: Final = tuple(frozenset(_stem(word) for word in words) for words in _CLASSES)
 
 
@@ -65,9 +65,9 @@ def asked_for(words: Collection[str], name: str, description: str = "") -> bool:
     """Whether words ask for what a tool of this name does.
 
     Args:
-        words: Somebody's, as `tokens` gives them.
+        words: The words of a text, as `tokens` returns them.
         name: The tool's name.
-        description: Where neither the name nor the words hold a verb that is known, the first sentence tells.
+        description: If the name has no known verb, the first one in the first sentence of this decides.
     """
     said = {_stem(word) for word in words}
     parts = [_stem(part.casefold()) for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
@@ -75,7 +75,7 @@ def asked_for(words: Collection[str], name: str, description: str = "") -> bool:
     if not verbs:
         told = re.findall(r"[a-z]+", description.casefold().partition(".")[0])
         verbs = [stem for word in told if any((stem := _stem(word)) in stems for stems in _STEMS)][:1] or parts
-    # The first verb of a name says what is done, the rest to what.
+    # The first verb of a name is the action, the rest are its objects.
     alike = {verbs[0]}.union(*(stems for stems in _STEMS if verbs[0] in stems)) if verbs else set(parts)
     if not said.isdisjoint(alike):
         return True
@@ -84,12 +84,12 @@ def asked_for(words: Collection[str], name: str, description: str = "") -> bool:
 
 
 def without_prohibitions(text: str) -> str:
-    """A user's words without those that say what is not to be done: whom they name is not named for it."""
+    """Return a user's words without their prohibitions, so that a name in a prohibition does not count as named."""
     return _PROHIBITED.sub(" ", text)
 
 
 def orders_in(text: str) -> list[str]:
-    """The sentences of a text that tell somebody to do something: they begin with a verb, or address a reader."""
+    """Return the sentences that tell somebody to do something: they begin with a verb, or address a reader."""
     found = []
     for sentence in _SENTENCE.split(text):
         words = re.findall(r"[a-z']+", sentence.casefold())
@@ -102,5 +102,5 @@ def orders_in(text: str) -> list[str]:
 
 
 def _is_act(word: str) -> bool:
-    # A verb in its plain form only: what is told of is not asked for.
+    # Only verbs in their base form: other forms report an action and do not ask for it.
     return word in _ALL_ACTS or word in _ASKED_OF_PEOPLE

@@ -1,4 +1,4 @@
-"""A call to be judged, as it is written down: what the user said, what was in view, the tools, the call."""
+"""A recorded call to judge: what the user said, what was in view, the tools, the call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["ToolCallRecord"]
 
 @with_config(ConfigDict(extra="allow"))
 class _Message(TypedDict, total=False):
-    """A message as it is, of which so much is relied on."""
+    """A message as it was recorded; only these keys are relied on."""
 
     tool_calls: tuple[Mapping[str, Any], ...] | None
 
@@ -31,7 +31,7 @@ class _Call(BaseModel):
     @field_validator("arguments", mode="before")
     @classmethod
     def _written(cls, given: Any) -> Any:
-        """Arguments as OpenAI writes them, which is a text of JSON."""
+        """Parse arguments in OpenAI's form, which is JSON text."""
         return (json.loads(given) if given.strip() else {}) if isinstance(given, str) else given
 
 
@@ -39,10 +39,10 @@ class ToolCallRecord(BaseModel):
     """One line of ``pointsman risk tool-call --json``.
 
     Attributes:
-        id: Given back with the answer.
+        id: Returned with the answer.
         user: The user's words.
         transcript: Messages so far in OpenAI's form; a tool's result may be marked ``"trust": "user"`` or ``"tool"``.
-        tools: Those there are; one that declares no effect counts as ``destructive``.
+        tools: The available tools; one that declares no effect counts as ``destructive``.
         call: The call.
     """
 
@@ -57,7 +57,7 @@ class ToolCallRecord(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _meant(cls, given: Any) -> Any:
-        """Refuse a key that is nearly one of these: left out, it would make a call look more harmless than it is."""
+        """Refuse a key that nearly matches a field: dropping it would make a call look less harmful than it is."""
         for key in given if isinstance(given, Mapping) else ():
             near = get_close_matches(str(key), cls.model_fields, n=1, cutoff=0.75)
             if near and near[0] != key:
@@ -65,6 +65,6 @@ class ToolCallRecord(BaseModel):
         return given
 
     def judged(self) -> Judged:
-        """What the gate says of the call."""
+        """Return the gate's decision on the call."""
         facts = {tool.name: tool for tool in self.tools}
         return judge(self.user, self.transcript, facts, self.call.name, self.call.arguments)

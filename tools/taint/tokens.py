@@ -15,12 +15,12 @@ __all__ = ["Text", "host_of", "identifiers", "tokens", "without_names"]
 
 _MOST_WORDS: Final = 8
 
-# An address, a number with its decimals and a code stay one word each: half an address is nobody's.
-# What a path begins with belongs to it: the same words lead elsewhere without it.
+# An address, a number with its decimals and a code each stay one word: half an address belongs to nobody.
+# The start of a path belongs to it: without it, the same words lead elsewhere.
 _PATTERN: Final = (
     r"(?<![\w*./~-])(?:[\w.~/-]*(?:/[\w.-]*[*\[{]|\*(?=[.]\w))|\*{1,2}(?=[./]\w))(?:[^\s'\"<>()`,;]*[\w*\]}/])?"
 )
-"""A pattern of paths: the folder it begins with is another target."""
+"""A path pattern, including the folder it begins with: without that folder it is another target."""
 _WORD: Final = re.compile(
     rf"{_PATTERN}|"
     r"(?:(?<![\w/.:~-])(?:~/|/|(?:\.\./)+))?\w(?:[\w@.+:/%~&=?#-]*[\w/])?(?:(?<=/)\.\.(?![\w.]))?"
@@ -36,12 +36,12 @@ _IDENTIFIER: Final = re.compile(
     re.IGNORECASE,
 )
 _ADDRESS: Final = re.compile(r"^(?:https?://)?(?:www\.)?(?=.)|^mailto:(?=.)", re.IGNORECASE)
-"""How one place on the net is written in several ways."""
+"""Prefixes that may be left out of a web or mail address."""
 _INVISIBLE: Final = re.compile(r"[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]")
 
 
 _SPACED: Final = re.compile(r"\b[A-Z]{2}\d{2}(?: [A-Z0-9]{4}){2,7}(?: [A-Z0-9]{1,3})?\b|\b\d{4}(?: \d{4}){2,4}\b")
-"""An account or a card as people write it, in groups."""
+"""An account or card number written in groups."""
 
 
 def _plain(text: str) -> str:
@@ -50,9 +50,9 @@ def _plain(text: str) -> str:
 
 
 def tokens(text: str) -> tuple[str, ...]:
-    """The words of a text: compatibility forms made one, invisible characters left out, case folded.
+    """Return the words of a text: Unicode compatibility forms merged, invisible characters removed, case folded.
 
-    The case of a path stays, also of one behind a host: another case may be another page or file.
+    The case of a path is kept, also after a host: a different case may be another page or file.
     """
     return tuple(map(_token, _WORD.findall(whole_phones(_plain(text)))))
 
@@ -65,7 +65,7 @@ def _token(word: str) -> str:
 
 
 def host_of(identifier: str) -> str:
-    """The host of a link, without what is put before it to look like one; empty where it is none."""
+    """Return the host of a link, without a user part that imitates one; empty if the text is no link."""
     found = re.match(
         r"(?:[a-z][a-z0-9+.-]*:)?//([^/?#\\]*)|((?:[a-z0-9-]+\.)+[a-z]{2,})(?=[/?#:]|$)", identifier, re.IGNORECASE
     )
@@ -75,7 +75,7 @@ def host_of(identifier: str) -> str:
 
 
 def identifiers(text: str) -> Iterator[str]:
-    """What in a text names somebody or something to reach: an address, a link, an account, a phone number."""
+    """Yield what in a text names somebody or something to reach: an address, a link, an account, a phone number."""
     for found in _IDENTIFIER.finditer(_plain(text)):
         yield found.group().rstrip(".,;:!?)")
 
@@ -88,7 +88,7 @@ _FILE: Final = re.compile(r"(?!.*(?:@|://))(?=\S+ .*\S)(?:.*\.\w{1,5}|[^ ]*/.*|.
 
 
 def without_names(text: str) -> tuple[str, list[str]]:
-    """A text without the names of files that hold blanks, and these: a part of such a name is another file's."""
+    """Return a text without the file names that contain blanks, and those names: a part of one is another file."""
     found: list[str] = []
 
     def taken(match: re.Match[str]) -> str:
@@ -122,7 +122,7 @@ class Text:
 
     @cached_property
     def linked(self) -> frozenset[str]:
-        """The hosts of what in it is a link by its own form, whatever domain that ends in."""
+        """The hosts of what is recognizable as a link by its form, under any top-level domain it ends with."""
         return frozenset(filter(None, map(host_of, identifiers(self.text))))
 
     @cached_property
@@ -131,19 +131,19 @@ class Text:
         return numbers(self.text)
 
     def has(self, run: Sequence[str]) -> bool:
-        """Whether these words stand in it, one after the other."""
+        """Whether it contains these words in a row."""
         if not run:
             return False
         size = len(run)
         return any(self.words[at : at + size] == tuple(run) for at in self._places.get(run[0], ()))
 
     def stands(self, sign: str) -> bool:
-        """Whether a sign that holds no word stands in it by itself, at most in quotes or before a comma."""
+        """Whether it contains a sign without words that stands alone, at most in quotes or before a comma."""
         around = r"['\"`“”‘’(),;:!]*"
         return re.search(rf"(?<!\S){around}{re.escape(sign)}{around}\.?(?!\S)", _plain(self.text)) is not None
 
     def longest(self, run: Sequence[str]) -> int:
-        """The most words of ``run`` that stand in it one after the other."""
+        """Return the length of the longest part of ``run`` that it contains in a row, in words."""
         best = 0
         for start in range(len(run)):
             if len(run) - start <= best:

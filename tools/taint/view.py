@@ -1,4 +1,4 @@
-"""`View`: what a model had in view when it proposed a call, told apart by who wrote it."""
+"""`View`: what a model had in view when it proposed a call, sorted by who wrote it."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from .tokens import Text, host_of, identifiers, tokens, without_names
 __all__ = ["View", "view_of"]
 
 _LONGEST: Final = 120
-"""Characters of a value that is still one: a name, an address, a title. What is longer is a text."""
+"""Characters of the longest value: a name, an address, a title. A longer one is a text."""
 _MOST_WORDS: Final = 8
 _FEWEST_WORDS: Final = 3
-"""Words that can already say what somebody is to do."""
+"""The fewest words that can say what somebody should do."""
 _DEEPEST: Final = 12
 _MOST_VALUES: Final = 50_000
-"""Values of a result that are looked at one by one: an alias of YAML can make billions of a few lines."""
+"""Values of a result that are examined one by one: YAML aliases can turn a few lines into billions of values."""
 _PROSE: Final = re.compile(
     r"(?:\w*_)?(?:body|subject|text|content|contents|message|description|notes?|comments?|summary|snippet|title|caption"
     r"|abstract|excerpt|remarks?|memo|details|reviews?|feedback|bio|about|html|markdown|instructions?|transcript|quote)"
 )
-"""Fields that hold what somebody wrote freely, however short it is."""
+"""Fields that hold free text, however short it is."""
 _FILES: Final = re.compile(
     r"(?:read|open|load|cat|print)_?(?:\w*_)?(?:file|document|attachment|page|pdf|text)|shell|bash|terminal|command",
     re.IGNORECASE,
 )
-"""Tools that hand on what stands in a file: whoever wrote that laid it out as well."""
+"""Tools that return the contents of a file: whoever wrote the file also chose its structure."""
 _LARGEST: Final = 2_000_000
-"""Characters of a result that are read for its structure."""
+"""Characters of the longest result that is parsed for its structure."""
 
 
 @dataclass
@@ -48,13 +48,13 @@ class View:
     """What was in view.
 
     Attributes:
-        user: What the user said, but for what is not to be done, and what was marked as theirs.
-        named: Words of each file's name with blanks in it, as the user wrote it in quotes; no part of it was named.
+        user: User, system and developer messages, without prohibitions, and results marked as the user's.
+        named: Words of each file name with blanks that the user wrote in quotes; no part of it counts as named.
         vouched: Results that were marked as a tool's own, which hold no words from outside.
-        texts: Prose out of results that nobody vouches for.
+        texts: Prose from results that nobody vouches for.
         orders: Sentences of that prose that tell somebody to do something.
-        fields: Words of each value that stands by itself in the structure of such results -> the fields it stands in;
-            of a list's item, that of the list; empty where there is none.
+        fields: Words of each value that stands alone in the structure of such results -> the fields that contain it;
+            for an item of a list, the list's field; empty if there is none.
     """
 
     user: list[Text] = field(default_factory=list)
@@ -66,7 +66,7 @@ class View:
 
     @property
     def from_outside(self) -> bool:
-        """Whether there was any result that nobody vouches for, if only of one word."""
+        """Whether there was any result that nobody vouches for, even of one word."""
         return bool(self.texts or self.fields)
 
     def by_user(self, run: Sequence[str]) -> bool:
@@ -74,31 +74,31 @@ class View:
         return tuple(run) in self.named or any(text.has(run) for text in self.user)
 
     def by_tool(self, run: Sequence[str]) -> bool:
-        """Whether a result that is vouched for has these words."""
+        """Whether a vouched result contains these words."""
         return any(text.has(run) for text in self.vouched)
 
     def by_anybody(self, run: Sequence[str]) -> bool:
-        """Whether prose that nobody vouches for has these words."""
+        """Whether prose that nobody vouches for contains these words."""
         return any(text.has(run) for text in self.texts)
 
     def ordered(self, run: Sequence[str]) -> bool:
-        """Whether a sentence of such prose that tells somebody to do something has these words."""
+        """Whether a sentence of such prose that tells somebody to do something contains these words."""
         return any(order.has(run) for order in self.orders)
 
     def quoted(self, run: Sequence[str]) -> int:
-        """The most words of ``run`` that stand in a row in such a sentence."""
+        """Return the length in words of the longest part of ``run`` that such a sentence contains in a row."""
         return max((order.longest(run) for order in self.orders), default=0)
 
     def states(self, worth: Collection[Decimal]) -> bool:
-        """Whether the user, or a result that is vouched for, states one of these numbers."""
+        """Whether the user, or a vouched result, states one of these numbers."""
         return any(not stated(text.text).isdisjoint(worth) for text in (*self.user, *self.vouched))
 
     def lists(self, worth: Collection[Decimal]) -> bool:
-        """Whether one of these numbers stands by itself in the structure of a result of the user's own."""
+        """Whether one of these numbers stands alone in the structure of a result from the user's own data."""
         return any(len(run) == 1 and not number(run[0]).isdisjoint(worth) for run in self.fields)
 
     def in_other_money(self, money: Collection[str]) -> bool:
-        """Whether the user, or a result that is vouched for, names currencies, and none of these."""
+        """Whether the user, or a vouched result, names currencies, and none of these."""
         named = {one for text in (*self.user, *self.vouched) for one in currencies(text.text)}
         return bool(money and named) and named.isdisjoint(money)
 
@@ -112,7 +112,7 @@ class View:
         return self._only_there(host_of(identifier), [one for text in self.texts for one in text.hosts])
 
     def shortened(self, run: Sequence[str]) -> list[str]:
-        """The words that name the host of a link of such prose without what makes it one: ``evil.shop/x``."""
+        """Return the words that name the host of a link in such prose without the link's scheme: ``evil.shop/x``."""
         linked = [one for text in self.texts for one in text.linked]
         return [word for word in run if self._only_there(host_of(word), linked)]
 
@@ -122,33 +122,33 @@ class View:
         return any(host == one or host.endswith(f".{one}") for one in hosts)
 
     def prose(self, text: str) -> None:
-        """Take in prose that nobody vouches for."""
+        """Add prose that nobody vouches for."""
         if (used := armed(text)) != text:
             self.texts.append(Text(used))
         read, plain = Text(text), Text(text.replace("*", " "))
-        # An asterisk may be a pattern's or an emphasis.
+        # An asterisk may be part of a pattern or mark emphasis.
         for form in (read,) if plain.words == read.words else (read, plain):
             self.texts.append(form)
             self.orders += map(Text, orders_in(form.text))
 
     def said(self, text: str) -> None:
-        """Take in what the user said."""
+        """Add what the user said."""
         rest, names = without_names(without_prohibitions(text))
         self.user.append(Text(rest))
         self.named.update(map(tokens, names))
 
 
 def view_of(user: str, transcript: Sequence[Mapping[str, Any]], effects: Mapping[str, Effect]) -> View:
-    """Sort what stands in a conversation by who wrote it.
+    """Sort the contents of a conversation by who wrote them.
 
-    What an assistant says is nobody's: it has all that came before from the others. The structure of a result counts
-    where the tool reads on this side, from what is the user's own; what comes from outside is prose in any form, and so
-    are a file's contents, a field that holds free text, and what stands by itself.
+    An assistant's messages count for nobody: everything in them came from the others. The structure of a result
+    counts if the tool reads on this side, from the user's own data; what comes from outside is prose in any form, and
+    so are a file's contents, a field that holds free text, and a result that is a single value.
 
     Args:
         user: The user's words.
         transcript: Messages in OpenAI's form so far; a tool's result may be marked ``"trust": "user"`` or ``"tool"``.
-        effects: Tool -> effect, of those that declare one.
+        effects: Tool -> effect, for tools that declare one.
     """
     view = View()
     view.said(user)
@@ -172,7 +172,7 @@ def view_of(user: str, transcript: Sequence[Mapping[str, Any]], effects: Mapping
 
 
 def _called(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Id -> tool of each call that a message makes."""
+    """Yield the id and the tool of each call that a message makes."""
     for call in message.get("tool_calls") or ():
         function = call.get("function")
         name = function.get("name") if isinstance(function, Mapping) else function or call.get("name")
@@ -180,7 +180,7 @@ def _called(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _text_of(content: Any) -> str:
-    """All words of a message's content, whatever its parts are called."""
+    """Return all words of a message's content, whatever its parts are called."""
     if isinstance(content, str):
         return content
     if isinstance(content, Mapping):
@@ -207,12 +207,12 @@ def _read(text: str, view: View, *, own: bool) -> None:
         for one in found:
             _sort(one, view)
         return
-    # Who wrote what stands by itself, nothing tells.
+    # Nothing tells who wrote a result that is a single value.
     view.prose(text)
 
 
 def _structure(text: str) -> Any:
-    """The data that a result writes, as JSON, as YAML or as Python does; the text itself where it is prose."""
+    """Parse a result as JSON, YAML or a Python literal; return the text itself if it is prose."""
     start = text.lstrip()[:1]
     if len(text) > _LARGEST or not start:
         return text
@@ -225,7 +225,7 @@ def _structure(text: str) -> Any:
     if start == "-" or ":" in text.split("\n", 1)[0]:
         try:
             data = yaml.load(text, _Words)  # noqa: S506 - derived from the safe loader
-            # Anybody writes lines such as "amount: 500".
+            # Prose may contain lines such as "amount: 500".
             flat = isinstance(data, Mapping) and not any(isinstance(value, Mapping | list) for value in data.values())
             return text if flat else data
         except (yaml.YAMLError, RecursionError, ValueError):
@@ -234,23 +234,23 @@ def _structure(text: str) -> Any:
 
 
 class _Words(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Reads YAML with every scalar as the text it was written as: a date or ``on`` is what a call would repeat."""
+    """Loads YAML with every scalar as its original text: a call would repeat a date or ``on`` as written."""
 
     yaml_implicit_resolvers: Mapping[str, Any] = {}
 
 
 class _TooMany(Exception):
-    """There are more values than are looked at."""
+    """There are more values than the limit."""
 
 
 def _leaves(data: Any, name: str, depth: int, left: Iterator[int]) -> Iterator[tuple[str, str]]:
-    """The values of data with the field of each; what lies deeper than `_DEEPEST` is prose.
+    """Yield each value of the data with its field; anything deeper than `_DEEPEST` is prose.
 
     Args:
         data: The data.
-        name: The field in which it stands.
-        depth: How deep.
-        left: One for each value that may still be looked at, empty lists too.
+        name: The field that contains it.
+        depth: Its depth.
+        left: Yields once for each value that may still be examined, including empty lists.
     """
     if next(left, None) is None:
         raise _TooMany
@@ -278,7 +278,7 @@ def _sort(found: tuple[str, str], view: View) -> None:
         return
     words = tokens(text)
     if len(words) >= _FEWEST_WORDS or any(tokens(found) != words for found in identifiers(text)):
-        # It may be all that a message says.
+        # It may be the whole of a message.
         view.prose(text)
     if words:
         view.fields.setdefault(words, []).append(name.casefold())

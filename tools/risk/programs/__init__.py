@@ -1,1 +1,1 @@
-"""What programs do with their arguments: one module a kind of program, each with a table of its handlers."""
+"""What programs do with their arguments: one module per kind of program, each with a table of handlers."""

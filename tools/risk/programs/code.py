@@ -1,4 +1,4 @@
-"""Programs written in another language inside a command: which run other programs, write, delete or reach out."""
+"""Programs in other languages inside a command: which run other programs, write, delete or connect to a network."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["INTERPRETERS"]
 
 @dataclass(frozen=True, slots=True)
 class _Language:
-    """How a language's interpreter is called, and the words by which it acts.
+    """How a language's interpreter is called, and the patterns of what its programs do.
 
     Attributes:
         code: Options whose value is a program.
-        takes: Other options that have a value.
-        runs: A call whose text is run by a shell, up to its first argument.
-        hides: What runs text that is not known here.
-        network: What opens connections.
-        writes: What writes or deletes files.
+        takes: Other options that take a value.
+        runs: A call that runs its text in a shell, up to its first argument.
+        hides: Runs text that cannot be known here.
+        network: Opens connections.
+        writes: Writes or deletes files.
     """
 
     code: str
@@ -109,7 +109,7 @@ _LITERAL = re.compile(
 )
 _STRINGS = re.compile(r"\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'")
 _MAY_RUN = re.compile(r"run|cmd|command|process|system|shell|exec|spawn|popen", re.IGNORECASE)
-"""What calls of languages are named by that start a program, of which there are too many to list."""
+"""Words in the names of calls that start a program, because there are too many such calls to list."""
 _PATHS = re.compile(r"\"([~./][\w./~*-]+)\"|'([~./][\w./~*-]+)'")
 _BASE64 = re.compile(r"[\"']([A-Za-z0-9+/]{12,}={0,2})[\"']")
 
@@ -167,7 +167,7 @@ def _file_or_input(call: Call, options: Options, language: _Language) -> None:
 
 
 def _foreign(call: Call, language: _Language, program: str) -> None:
-    """Note what a program in some language does, by the words in it."""
+    """Record the rules for what a program in some language does, judged by its words."""
     if REMOTE in program:
         call.find("remote-code")
         return
@@ -206,7 +206,7 @@ def _foreign(call: Call, language: _Language, program: str) -> None:
 
 
 def _given(call: Call, language: _Language, program: str, masked: str) -> None:
-    """Judge strings that begin with a program's name, where something may run them that is not listed."""
+    """Judge strings that begin with a program's name, if an unlisted call may run them."""
     if language is _LANGUAGES["other"] and _MAY_RUN.search(masked):
         for one, other in _STRINGS.findall(program):
             if begins_a_command(one or other):
@@ -222,11 +222,11 @@ def _decoded(call: Call, coded: str) -> None:
 
 
 def _ran(call: Call, program: str, place: int) -> None:
-    """The text or the words that are run, where they stand in the program."""
+    """Judge the text or the words that a call in the program runs."""
     found = _LITERAL.match(program, place)
     text = next((one for one in found.groups() if one is not None), "") if found else ""
     if not found or not text.strip():
-        # A word such as "open" or "exec" that runs nothing has nothing to run behind it.
+        # A word such as "open" or "exec" that runs nothing is not followed by something to run.
         if re.match(r"\s*[\w$@]", program[place:]):
             call.find("unknown-code", call.name)
         return
@@ -372,14 +372,14 @@ def _awk_program(call: Call, program: str) -> None:
 
 
 def _without_groups(masked: str) -> str:
-    """A program without what stands in brackets: a ``>`` there compares."""
+    """Remove what is inside parentheses from a program: a ``>`` there is a comparison."""
     while (inner := re.sub(r"\([^()]*\)", " ", masked)) != masked:
         masked = inner
     return masked
 
 
 def _awk_target(call: Call, expression: str, masked: str, strings: list[str]) -> str:
-    """The file that ``print > expression`` writes; a field of what is read is data."""
+    """Return the file that ``print > expression`` writes; a field of the input is data."""
     made = ""
     for found in re.finditer(r"§(\d+)§|ENVIRON\[§(\d+)§\]|(\$)\s*\w+|([A-Za-z_]\w*)(?:\[[^]]*\])?", expression):
         if found[1]:

@@ -1,4 +1,4 @@
-"""Containers, and what of this machine they get to see."""
+"""Containers, and what they can access on this machine."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ changes-outside   push
 workspace-code    build up
 writes            start restart stop pause unpause load import tag commit save export wait attach
 """)
-"""Command -> the rule that holds for it."""
+"""Command -> its rule."""
 
 
 _REMOTE_CONTEXT = re.compile(r"(?:https?|git|ssh|oci)://|git@|(?:github|gitlab)\.com/|.*" + REMOTE)
@@ -74,7 +74,7 @@ def _docker(call: Call) -> None:
 
 
 def _context_outside(call: Call, command: str, rest: list[str]) -> str:
-    """Where what is built comes from, if from outside; empty where it lies on this machine."""
+    """Return the build context or file if it comes from outside; empty if it is on this machine."""
     takes = (
         "-t -f -o --tag --file --build-arg --build-context --target --label --platform --cache-from --cache-to "
         "--output --progress --secret --ssh --network --add-host --iidfile --metadata-file --builder --set"
@@ -121,7 +121,7 @@ def _docker_run(call: Call, command: str, rest: list[str]) -> None:
     entry = options.value("--entrypoint")
     words = [*([entry] if entry else []), *options.operands[1:]]
     is_shell = bool(words) and words[0].rpartition("/")[2] in SHELLS
-    # A shell without a text is one inside, as anyone opens it.
+    # A shell without a text is just an interactive shell inside the container.
     if not (is_shell and all(word.startswith("-") and "c" not in word for word in words[1:])):
         call.run(words)
 

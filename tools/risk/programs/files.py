@@ -39,7 +39,7 @@ def _truncate(call: Call, options: Options) -> str:
 
 
 def _copy(call: Call) -> str:
-    """cp, mv, install, ln: what is read, what is written, and what lies there afterwards."""
+    """cp, mv, install, ln: record what is read and written, and remember what the target then holds."""
     takes = "-t -S --target-directory --suffix -m -o -g --mode --owner --group"
     options = options_of(call.args, takes)
     operands = list(options.operands)
@@ -83,7 +83,7 @@ def _moved(call: Call, source: str, target: str) -> None:
         call.deletes(source)
         call.reads(source)
     elif place_of(call.path(target)) is Place.TEMPORARY is not place or call.path(source) == ".git":
-        call.deletes(source)  # what lies in a sandbox's /tmp ends with it
+        call.deletes(source)  # files in a sandbox's /tmp are lost when it ends
     else:
         call.reads(source)
         call.find("writes", source)
@@ -137,7 +137,7 @@ def _chown(call: Call, options: Options) -> str:
 
 
 def _rule_of(call: Call, path: str, *, whole: bool) -> str:
-    """The rule that holds where the owner or the mode of a path is changed, with all in it where ``whole``."""
+    """Return the rule for changing the owner or the mode of a path, recursively if ``whole``."""
     place = place_of(call.path(path))
     if place in (Place.ROOT, Place.HOME):
         return "wipes" if whole else "system-write"
@@ -172,7 +172,7 @@ def _sed(call: Call, options: Options) -> str:
 
 
 def _sed_script(call: Call, script: str) -> None:
-    """Look for the commands of sed that run, read or write; what cannot be followed counts as text."""
+    """Judge the sed commands that run, read or write; what cannot be parsed counts as text."""
     place = 0
     while place < len(script):
         letter = script[place]
@@ -283,7 +283,7 @@ def _sevenzip(call: Call) -> None:
 
 
 def _unpacked(call: Call, archive: str) -> None:
-    """Note that code from outside lies in the workspace, where the archive came from there."""
+    """Record that the workspace holds code from outside, if the archive came from there."""
     held = call.stdin if archive in ("", "-") else call.scope.files.get(call.path(archive))
     call.scope.brought |= REMOTE in (held or "")
 
@@ -306,7 +306,7 @@ _UNPACK_TAKES = {
 
 
 def _unpacks(call: Call) -> None:
-    """Other programs that unpack an archive: into the folder they name, or where they are called."""
+    """Other programs that unpack an archive: into the folder they name, or into the current folder."""
     args = call.args
     options = options_of(args, _UNPACK_TAKES.get(call.name, ""), single=call.name == "unsquashfs")
     operands = list(options.operands)
@@ -346,7 +346,7 @@ def _patch(call: Call) -> None:
 
 
 def _writes_out(call: Call, options: Options) -> str:
-    """split and the like: options that run, and files that are written."""
+    """split and similar programs: judge the options that run a command, and record the files written."""
     call.runs_by(f"{call.name} --filter", *options.each("--filter"))
     call.reads(*options.operands[:1])
     call.find("writes")
@@ -381,7 +381,7 @@ def _editor(call: Call) -> None:
 _LISP = re.compile(
     r"\((?:delete-|rename-|copy-|write-|append-to-file|make-(?:symbolic|process|network)|load|require|eval|call-|start-|url-)"
 )
-"""What in Emacs's language changes files, or runs or fetches something."""
+"""Emacs Lisp functions that change files, or run or fetch something."""
 
 
 def _edited(call: Call, text: str) -> None:
@@ -403,7 +403,7 @@ def _edited(call: Call, text: str) -> None:
 
 
 def _pager(call: Call) -> str:
-    # A command of the pager's own hands the rest to a shell.
+    # In the pager's ``+`` commands, what follows ``!`` is passed to a shell.
     call.runs_by(call.name, *(arg.partition("!")[2] for arg in call.args if arg.startswith("+") and "!" in arg))
     call.reads(*(arg for arg in call.args if arg[:1] not in ("-", "+")))
     return DATA if call.stdin is None else call.passed_on()

@@ -37,7 +37,7 @@ _GIT_RUNS_KEYS = re.compile(
 
 
 _GIT_KEYS = re.compile(r"user\.signingkey|http\.(?:.+\.)?(?:proxy)?ssl\w+|sendemail\.\S+|gpg\.ssh\.\S+", re.IGNORECASE)
-"""Settings whose value is the file of a key that git signs or connects with, and keeps to itself."""
+"""Settings whose value is a key file that git uses to sign or connect, and does not disclose."""
 
 
 _GIT_WHERE = re.compile(
@@ -84,7 +84,7 @@ def _git(call: Call) -> str:
 
 _GIT_MESSAGES = names("commit notes tag merge commit-tree ci")
 _GIT_MESSAGE = re.compile(r"-\w*[Ft]|--(?:file|template)")
-"""Options that say which file is the message."""
+"""Options that name the file of the message."""
 _GIT_WRITES_TO = {
     "archive": ("-o", "--output"),
     "bundle": ("create",),
@@ -95,12 +95,12 @@ _GIT_WRITES_TO = {
     "read-tree": ("--index-output",),
     "worktree": ("add",),
 }
-"""Options and words after which a file or folder stands that is written, other than ``--output``."""
+"""Options and words that precede a file or folder that is written; ``--output`` for all others."""
 _GIT_PROGRAMS = names("--upload-pack --receive-pack --exec --open-files-in-pager --extcmd")
 
 
 def _git_options(call: Call, command: str, rest: list[str]) -> None:
-    """Options and addresses that run a program, whatever the command of git is."""
+    """Judge options and addresses that run a program in any git command."""
     for place, arg in enumerate(rest):
         name, equals, value = arg.partition("=")
         value = value if equals else "".join(rest[place + 1 : place + 2])
@@ -119,7 +119,7 @@ def _git_options(call: Call, command: str, rest: list[str]) -> None:
 
 
 def _reads_keys(call: Call, command: str, rest: list[str]) -> None:
-    """Files of keys that it would keep or show: those outside the workspace, and what is given for a message."""
+    """Record key files that git would store or show: those outside the workspace, and those given as a message."""
     for place, arg in enumerate(rest):
         message = command in _GIT_MESSAGES and rest[place - 1 : place] and _GIT_MESSAGE.fullmatch(rest[place - 1])
         given = (re.match(r"-\w*F(?=.)|--\w[\w-]*=", arg) and re.sub(r"-\w*F|--\w[\w-]*=", "", arg, count=1)) or arg
@@ -136,7 +136,7 @@ def _set_key(call: Call, key: str, value: str) -> None:
     if _GIT_WHERE.match(key):
         call.scope.redirected = True
     if holds_secrets(call.path(value)) and not _GIT_KEYS.match(key):
-        # Such as of a template or a list, whose lines git keeps, or shows where they are none.
+        # For example a template or a list, whose lines git stores, or shows if they are invalid.
         call.find("credentials", value)
     if not _GIT_RUNS_KEYS.match(key):
         return
@@ -172,7 +172,7 @@ def _push(call: Call) -> None:
 
 
 def _repositories(args: list[str]) -> list[str]:
-    """The repository that is named first, and in options."""
+    """Return the first repository among the operands, and those in options."""
     options = options_of(
         args, "--repo -o --push-option --receive-pack --exec --prefix -P --upload-pack --depth -j --jobs"
     )
@@ -180,7 +180,7 @@ def _repositories(args: list[str]) -> list[str]:
 
 
 def _elsewhere(repositories: list[str]) -> bool:
-    """Whether one of these is an address, and not the name of a remote or a folder."""
+    """Whether one of these is an address, rather than the name of a remote or a folder."""
     return any("://" in one or re.match(r"[^/]*:", one) or not known(one) for one in repositories)
 
 
@@ -192,7 +192,7 @@ def _subtree(call: Call) -> None:
 
 
 def _brings(call: Call) -> None:
-    """fetch and pull: from the remotes that there were, the user's own; from others, what nobody has read."""
+    """fetch and pull: existing remotes are the user's own; other repositories bring code that nobody has read."""
     call.find("leaves")
     call.find("writes")
     call.scope.brought |= call.scope.redirected or _elsewhere(_repositories(call.args))
@@ -239,7 +239,7 @@ def _submodule(call: Call) -> None:
 
 _ONLY_READS = names("--list -l --get --get-all --get-regexp get list --show-origin")
 _PERSONAL = re.compile(r"(?:user|color|init\.defaultbranch|pull|push|advice|core\.(?:autocrlf|quotepath))")
-"""Settings that anybody sets for all of their repositories."""
+"""Settings that people commonly set for all their repositories."""
 
 
 def _config(call: Call) -> None:
@@ -326,7 +326,7 @@ _COMMANDS: Handlers = handlers(
         "grep": _grep,
     }
 )
-"""Command of git -> what it does with its own arguments."""
+"""Git command -> the handler of its arguments."""
 
 
 _HG_RUNS = re.compile(r"(?:alias|hooks|extensions|ui\.ssh|ui\.editor|ui\.merge)\S*=|^--debugger")

@@ -32,7 +32,7 @@ _WGET_TAKES = (
 
 
 def fetched(call: Call, urls: list[str]) -> None:
-    """Note what asking for these addresses means."""
+    """Record the rules for requesting these addresses."""
     for url in urls:
         host = _host(url)
         if not host.strip(HOLES).isascii():
@@ -59,7 +59,7 @@ def _is_local(url: str) -> bool:
 
 
 _CURL_WRITES = "--trace --trace-ascii -D --dump-header -c --cookie-jar --libcurl --stderr --etag-save --hsts --alt-svc"
-"""Options with a file that is written beside what is fetched."""
+"""Options with a file that is written in addition to the download."""
 
 
 def _curl(call: Call, options: Options) -> str:
@@ -102,7 +102,7 @@ def _curl(call: Call, options: Options) -> str:
 
 
 def _saved(call: Call, output: str | None, urls: list[str], named: bool, folder: str | None) -> str:
-    """Remember where what was fetched is kept; returns what is printed."""
+    """Remember which files the download is saved to; return what is printed."""
     targets = [output] if output and output != "-" else []
     if named:
         targets += [_host_file(url) for url in urls]
@@ -117,7 +117,7 @@ def _saved(call: Call, output: str | None, urls: list[str], named: bool, folder:
 
 
 def _unnamed(call: Call, urls: list[str], lists: bool) -> None:
-    """Note that what is fetched may lie under any name."""
+    """Record that a download may be saved under any name."""
     if lists or any(not known(_host_file(url)) or re.search(r"[\[{]", url) for url in urls):
         call.scope.brought = True
 
@@ -156,7 +156,7 @@ def _wget(call: Call, options: Options) -> str:
 
 
 def _fetch(call: Call) -> str:
-    """Other clients: httpie, aria2c, lynx, git-independent downloads."""
+    """Other clients: httpie, aria2c, lynx, downloads without git."""
     takes = "-o -O -d --output --out --dir -a --auth -s -x --user-agent -P"
     options = options_of(call.args, takes)
     words = [word for word in options.operands if word.upper() not in ("GET", "HEAD", "OPTIONS")]
@@ -264,7 +264,7 @@ def _rsync(call: Call) -> str:
 
 
 def _looks_up(call: Call) -> str:
-    """Name lookups and probes: what they are asked may carry data out."""
+    """Name lookups and probes: the query itself may send data out."""
     if any(DATA in arg for arg in call.args):
         call.find("sends", "in the name that is asked for")
     for place, arg in enumerate(call.args):
@@ -289,7 +289,7 @@ def _sqlite(call: Call) -> None:
         _sqlite_command(call, text.strip())
         if re.search(r"^(?:load|(?:force\s+)?install)\s+\S", text.strip(), re.IGNORECASE):
             call.find("option-runs", call.name)
-        # What an SQL text names in quotes, duckdb reads as a file.
+        # duckdb reads a name in quotes in the SQL text as a file.
         call.found += [("credentials", one) for one in re.findall(r"'([^']+)'", text) if holds_secrets(call.path(one))]
         call.writes(*re.findall(r"\battach\s+(?:database\s+)?'([^']+)'", text, re.IGNORECASE))
         if re.search(r"load_extension|writefile\s*\(|\bedit\s*\(", text, re.IGNORECASE):
@@ -305,7 +305,7 @@ def _sqlite(call: Call) -> None:
 
 
 def _sqlite_command(call: Call, text: str) -> None:
-    """A command of the shell itself (sqlite.org/cli.html); it takes names that are written in part."""
+    """Judge a dot-command of the sqlite3 shell (sqlite.org/cli.html), whose name may be abbreviated."""
     found = re.match(r"\.(\w+)\s+(.*)", text)
     if not found:
         return

@@ -1,4 +1,4 @@
-"""Options by which a program that else only reads or prints writes files, and those by which one runs another."""
+"""Options by which a program that otherwise only reads or prints writes files or runs another program."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["runs_by_options", "writes_as_well"]
 
 
 def _table(rows: str) -> dict[str, str]:
-    """Program -> its options, of rows that hold programs, and the options that all of them have."""
+    """Parse rows of programs and the options they share; return program -> its options."""
     made: dict[str, str] = {}
     for row in rows.strip().splitlines():
         words = row.split()
@@ -57,7 +57,7 @@ mypy --install-types
 pyright --createstub
 golint -w
 """)
-"""Options by which the files that are named, or those of the folder, are changed."""
+"""Options that change the given files, or those of the folder."""
 _LOOKING = _table("""
 black isort autoflake pyupgrade --check --diff --check-only --show-config
 tsc --noEmit -noEmit
@@ -66,7 +66,7 @@ cscope -d
 ispell -l -a
 pdftotext --help
 """)
-"""Programs that change files unless one of these options has them look only."""
+"""Programs that change files unless one of these options makes them read-only."""
 _RUNS = _table("""
 yt-dlp youtube-dl --exec --exec-before-download --netrc-cmd
 latex pdflatex xelatex lualatex tex pdftex luatex xetex latexmk -shell-escape --shell-escape
@@ -74,7 +74,7 @@ latex pdflatex xelatex lualatex tex pdftex luatex xetex -enable-write18 --enable
 gs -dNOSAFER -dDELAYSAFER
 cpio --rsh-command
 """)
-"""Options whose value is a command, or that let what is read run some."""
+"""Options whose value is a command, or that let the input run commands."""
 _RUNS_FILES = _table("""
 yt-dlp youtube-dl --downloader --external-downloader --plugin-dirs
 aria2c --on-download-complete --on-download-error --on-download-start --on-download-stop --on-download-pause
@@ -95,16 +95,16 @@ gulp grunt --gulpfile --gruntfile --require
 javac -processorpath --processor-path
 ld -plugin
 """)
-"""Options whose value is a file that is run or loaded, or that names such files."""
+"""Options whose value is a file that is run or loaded, or that lists such files."""
 _AGENTS = re.compile(r"-(?:J-)?(?:javaagent|agentpath|agentlib|Xbootclasspath/\w):([^=]+)")
-"""What is loaded into Java before a program is."""
+"""An agent that Java loads before the program."""
 
 
 _SINGLE = re.compile(r"(?:^| )-\w\w")
 
 
 def runs_by_options(call: Call) -> None:
-    """Note programs that stand in options, where the program's own name tells that they are run."""
+    """Judge the programs given as option values to a program known to run them."""
     files = _RUNS_FILES.get(call.name, "")
     loaded = list(options_of(call.args, files, single=_SINGLE.search(files) is not None).each(files))
     if call.name in ("java", "javac", "kotlin", "scala"):
@@ -116,7 +116,7 @@ def runs_by_options(call: Call) -> None:
             call.run(["python3", "-c", code])
     if (takes := _RUNS.get(call.name)) is None:
         return
-    # Long options with one dash have no value here: they let what is read run programs.
+    # Long options with one dash take no value here: they let the input run programs.
     alone = _SINGLE.search(takes) is not None
     options = options_of(call.args, "" if alone else takes, single=alone)
     for value in options.each(takes):
@@ -126,7 +126,7 @@ def runs_by_options(call: Call) -> None:
 
 
 def writes_as_well(call: Call) -> None:
-    """Note what is written by a program that else only reads or prints."""
+    """Record what is written by a program that otherwise only reads or prints."""
     takes, changes = _OUTPUTS.get(call.name, ""), _IN_PLACE.get(call.name, "")
     options = options_of(call.args, takes, single=call.name in ("exiftool", "tsc"))
     written = [value for value in options.each(takes) if value not in ("", "-", "/dev/stdout")]
@@ -138,7 +138,7 @@ def writes_as_well(call: Call) -> None:
 
 
 def _changes(call: Call, options: Options) -> bool:
-    """Whether it changes files without being told to by an option that is listed."""
+    """Whether it changes files without a listed option that says so."""
     words = options.operands
     if call.name in _LOOKING:
         return _LOOKING[call.name] not in options and not (call.name == "pdftotext" and words[1:2] == ["-"])

@@ -1,4 +1,4 @@
-"""Package managers and builds of the programming languages."""
+"""Package managers and build tools of the programming languages."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ _UV_INSTALLS = names(
 
 
 def _uv_run(call: Call) -> str:
-    """Runs a command, a script or a module (-m) with what it is told to install before."""
+    """Run a command, a script or a module (-m), after installing the packages it names."""
     options = options_of(
         call.args[call.args.index("run") + 1 :],
         "--with --with-editable --with-requirements --index --index-url -i --default-index --extra-index-url -f -w -e"
@@ -118,7 +118,7 @@ leaves            login adduser star unstar org view info search outdated audit 
 writes            uninstall remove rm un prune dedupe cache init pack version set unlink pkg config
 prints            ls list help root bin prefix why explain get workspaces
 """)
-"""Command -> the rule that holds for it."""
+"""Command -> its rule."""
 _NPM_INSTALLS = names("install i add a in link update up upgrade")
 
 
@@ -188,7 +188,7 @@ installs-listed   install fetch restore update mod vendor download generate-lock
 writes            remove clean uninstall rm
 prints            tree metadata version help env list doc show locate-project pkgid outdated why
 """)
-"""The same of tools that build; others run code of the workspace."""
+"""The same for build tools; any other command runs code of the workspace."""
 
 
 def _cargo(call: Call) -> str:

@@ -1,4 +1,4 @@
-"""What Python code that stands in a command would do, read from its syntax tree."""
+"""What Python code inside a command would do, read from its syntax tree."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .servers import reachable
 
 __all__ = ["python_code"]
 
-_LONGEST = 20_000  # characters; a longer text is not code that anyone types in a command
+_LONGEST = 20_000  # characters; nobody types a longer program in a command
 
 _SHELL_TEXT = names(
     "os.system os.popen subprocess.getoutput subprocess.getstatusoutput commands.getoutput "
@@ -68,13 +68,13 @@ _SERVERS = names(
     "HTTPServer ThreadingHTTPServer TCPServer ThreadingTCPServer UDPServer SimpleXMLRPCServer WSGIServer make_server "
     "create_server start_server"
 )
-"""Classes and functions that listen, at an address that is their first argument."""
+"""Classes and functions that listen at the address in their first argument."""
 _TELLING = {"system": "os.system", "popen": "os.popen", "Popen": "subprocess.Popen", "rmtree": "shutil.rmtree"}
-"""Names that tell what they do whatever they are called on."""
+"""Names whose meaning is clear whatever object they are called on."""
 _INSIDE = names("__globals__ __subclasses__ __builtins__ __dict__")
-"""Attributes that lead to all there is."""
+"""Attributes that give access to everything."""
 _POWERFUL = names("os subprocess builtins __builtins__ pty shutil")
-"""Modules of which every attribute may run or delete something."""
+"""Modules whose every attribute may run or delete something."""
 _DANGEROUS = re.compile(
     r"os\.(?:system|popen|exec\w*|spawn\w*|remove|unlink|kill|dup2|setuid)|subprocess|pty\.spawn|socket|shutil\.(?:rmtree|move)"
     r"|exec\s*\(|eval\s*\(|__import__|urlopen|requests\.|marshal|ctypes|b64decode|popen"
@@ -82,7 +82,7 @@ _DANGEROUS = re.compile(
 
 
 def python_code(call: Call, text: str) -> str:
-    """Note what a Python program does.
+    """Record what a Python program does.
 
     Args:
         call: The command that runs it.
@@ -107,7 +107,7 @@ def python_code(call: Call, text: str) -> str:
             warnings.simplefilter("ignore")
             tree = ast.parse(plain.strip("\n"))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        # Python 2, or quotes that the shell took away.
+        # Python 2, or quotes that the shell removed.
         call.find("unknown-code" if _DANGEROUS.search(plain) else "code", "Python")
         return UNKNOWN
     program = _Program(call, tree)
@@ -116,7 +116,7 @@ def python_code(call: Call, text: str) -> str:
 
 
 class _Values:
-    """What the names of a program stand for, and the texts its expressions give."""
+    """The meanings of a program's names, and the texts its expressions evaluate to."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -160,7 +160,7 @@ class _Values:
         return ".".join(parts[::-1])
 
     def _text(self, node: ast.AST | None) -> str | None:
-        """The text an expression gives, where that stands in the program."""
+        """Return the text an expression evaluates to, or None if the program does not contain it."""
         if isinstance(node, ast.Constant):
             if isinstance(node.value, bytes):
                 return node.value.decode("latin-1")
@@ -201,7 +201,7 @@ class _Values:
         return self._from_method(node, node.func) if isinstance(node.func, ast.Attribute) else None
 
     def _coded(self, name: str, text: str) -> str:
-        """What base64 or hexadecimal make of a text."""
+        """Return a text encoded to or decoded from base64 or hexadecimal."""
         encoded = self._call.scope.encoded
         if name.endswith("b64encode"):
             coded = base64.b64encode(text.encode("utf-8", "replace")).decode() if known(text) else UNKNOWN
@@ -218,7 +218,7 @@ class _Values:
         return plain
 
     def _from_method(self, node: ast.Call, function: ast.Attribute) -> str | None:
-        """What the methods of texts and paths give."""
+        """Return what methods of strings and paths return."""
         inner = self._text(function.value)
         if inner is not None and function.attr in ("decode", "encode", "strip", "expanduser", "resolve", "absolute"):
             return inner
@@ -233,7 +233,7 @@ class _Values:
 
 
 class _Program(_Values):
-    """One program: what the calls in it do."""
+    """One program, and what its calls do."""
 
     def __init__(self, call: Call, tree: ast.Module) -> None:
         super().__init__(call)
@@ -279,7 +279,7 @@ class _Program(_Values):
             self._method(node, node.func)
 
     def _touches(self, node: ast.Call, name: str) -> bool:
-        """Calls that read, write or delete files; whether this is one."""
+        """Record a call that reads, writes or deletes files; return whether it is one."""
         call = self._call
         if name in _DELETES or name in _TREES:
             call.deletes(*self._paths(node, 1), whole=name in _TREES)
@@ -298,7 +298,7 @@ class _Program(_Values):
         return True
 
     def _reaches(self, node: ast.Call, name: str) -> bool:
-        """Calls that reach other machines and other processes; whether this is one."""
+        """Record a call that reaches other machines or other processes; return whether it is one."""
         call = self._call
         if name in _SENDS or name.startswith("socket.socket"):
             call.find("sends", name)
@@ -321,11 +321,11 @@ class _Program(_Values):
         return True
 
     def _address(self, node: ast.expr) -> str | None:
-        """The address in a pair of address and port, or an address alone."""
+        """Return the address in a pair of address and port, or an address alone."""
         return self._text(node.elts[0] if isinstance(node, ast.Tuple) and node.elts else node)
 
     def _method(self, node: ast.Call, function: ast.Attribute) -> None:
-        """Methods of ``pathlib.Path``, of archives and of connections."""
+        """Record what methods of ``pathlib.Path``, of archives and of connections do."""
         if function.attr in ("extractall", "extract"):
             self._call.writes(*self._paths(node, 1))
         changes = function.attr == "request" and self._paths(node, 1) not in (["GET"], ["HEAD"])
@@ -383,6 +383,6 @@ class _Program(_Values):
             call.find("unknown-code", name)
 
     def _gets_little(self, name: str, node: ast.Call) -> bool:
-        """Whether a call only gets an attribute that it names, of nothing powerful."""
+        """Whether a call only gets an attribute by a literal name, and not of a powerful module."""
         named = name == "getattr" and len(node.args) > 1 and isinstance(node.args[1], ast.Constant)
         return named and self._dotted(node.args[0]) not in _POWERFUL

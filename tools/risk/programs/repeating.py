@@ -1,4 +1,4 @@
-"""Programs that run a command for each of many things, again and again, or elsewhere."""
+"""Programs that run a command for each of many items, repeatedly, or elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .servers import reachable
 
 __all__ = ["REPEATING"]
 
-_ITEMS = 40  # items of a list that xargs and the like get, and that are read
+_ITEMS = 40  # items of an input list that are read for xargs and similar programs
 
 
 def _items(stdin: str | None) -> list[str]:
@@ -118,7 +118,7 @@ def _find(call: Call) -> str:
 
 
 def _fd(call: Call) -> str:
-    """fd runs what stands behind -x or -X for what it finds."""
+    """fd runs what follows -x or -X for each file it finds."""
     for place, arg in enumerate(call.args):
         if arg in ("-x", "--exec", "-X", "--exec-batch"):
             words = call.args[place + 1 :]
@@ -178,7 +178,7 @@ def _watch(call: Call, options: Options) -> str:
 
 
 def _entr(call: Call) -> str:
-    """Runs a command when files change: entr, watchexec, nodemon, chokidar, inotify wrappers."""
+    """Run a command when files change: entr, watchexec, nodemon, chokidar, inotify wrappers."""
     options = options_of(
         call.args, "-w -e -f -i -s -d --exec --watch --ext --signal --stop-signal --filter", first=True
     )
@@ -221,7 +221,7 @@ _SHOWS = re.compile(
 
 
 def _multiplexer(call: Call) -> str:
-    """screen, tmux and the like: what stands behind their options and names is a command."""
+    """screen, tmux and similar: what follows their options and names is a command."""
     args = call.args
     if not args or _SHOWS.fullmatch(args[0]):
         return UNKNOWN
@@ -242,7 +242,7 @@ def _multiplexer(call: Call) -> str:
 
 
 def _terminal(call: Call) -> str:
-    """screen, tmux and terminals: the words behind their option are a command."""
+    """screen, tmux and terminals: the words after their option are a command."""
     args = call.args
     if call.name in _MULTIPLEXERS:
         return _multiplexer(call)

@@ -1,4 +1,4 @@
-"""Programs that run what they are given: shells, wrappers, and whatever takes a command among its arguments."""
+"""Programs that run what they are given: shells, wrappers, and any that take a command among their arguments."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["RUNNING", "run_file", "run_text", "sets_up"]
 
 
 def run_file(call: Call, given: str, parameters: list[str]) -> str:
-    """Judge running a file, whose text may have been written by an earlier command.
+    """Judge running a file, whose text an earlier command may have written.
 
     Args:
-        call: Who runs it.
-        given: The file, as it stands in the command.
-        parameters: What it gets.
+        call: The command that runs it.
+        given: The file, as written in the command.
+        parameters: Its arguments.
     """
     path = call.path(given)
     text = call.scope.files.get(path)
@@ -42,12 +42,12 @@ def run_file(call: Call, given: str, parameters: list[str]) -> str:
 
 
 def run_text(call: Call, text: str, parameters: list[str]) -> str:
-    """Judge a text that a command hands to a shell, or to what its first line names.
+    """Judge a text that a command passes to a shell, or to the interpreter its first line names.
 
     Args:
-        call: Who runs it.
+        call: The command that runs it.
         text: The text; unknown parts are holes.
-        parameters: What it gets.
+        parameters: Its arguments.
     """
     if REMOTE in text:
         call.find("remote-code")
@@ -251,7 +251,7 @@ def _flock(call: Call, options: Options) -> str:
 
 
 def _command(call: Call) -> str:
-    """``command``, ``builtin``, ``exec``, ``!`` and other words in front of a command."""
+    """``command``, ``builtin``, ``exec``, ``!`` and other words before a command."""
     options = options_of(call.args, "-a" if call.name == "exec" else "", first=True)
     if call.name == "command" and "-v -V" in options:
         return "".join(f"/usr/bin/{word}\n" for word in options.operands)
@@ -348,7 +348,7 @@ _SETTING_UP = names(
 
 
 def sets_up(call: Call) -> str | None:
-    """Judge a program that prints what ``eval`` sets up, or runs a command with it; None where it does neither."""
+    """Judge a program that prints shell setup for ``eval``, or runs a command with it; None if it does neither."""
     words = call.args
     if call.name == "ssh-agent":
         words = options_of(words, "-a -t -E -P", first=True).operands

@@ -1,4 +1,4 @@
-"""Programs that wait for others to connect: what they serve is open to whoever reaches the address they listen at."""
+"""Programs that wait for connections: what they serve is open to anyone who can reach their address."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ _OPTIONS = names(
     "--host --hostname --bind --bind-address --bind_address --bind-addr --ip --address --addr --listen --listen-address"
     " --interface --web.listen-address --server.address --ServerApp.ip --NotebookApp.ip --http -b -H -a -l -i"
 )
-"""Options of servers whose value is where they listen; some are something else with other programs."""
+"""Options of servers whose value is the address to listen at; in other programs some mean something else."""
 _ALL = names("--bind_all --bind-all --expose-all --public")
 APPLICATIONS = names(
     "uvicorn gunicorn hypercorn daphne waitress-serve flask jupyter jupyter-lab jupyter-notebook vite next nuxt ng"
     " astro webpack webpack-dev-server expo streamlit puma rackup rails hugo mkdocs jekyll zola mdbook tensorboard"
     " code-server"
 )
-"""Programs that serve the workspace's own application, to this machine alone unless they are told otherwise."""
+"""Programs that serve the workspace's own application, by default only to this machine."""
 _MODULES = names("http.server SimpleHTTPServer CGIHTTPServer uploadserver smtpd aiosmtpd pyftpdlib twisted waitress")
 _LOCAL_MODULES = names("pydoc flask uvicorn hypercorn daphne gunicorn django notebook jupyter")
 
 
 def reachable(address: str) -> bool:
-    """Whether others can connect to what listens at an address; so too where it is known only when it runs."""
+    """Whether other machines can connect to a server at this address; an address known only at run time counts."""
     return _LOOPBACK.match(address) is None
 
 
 def _addresses(args: Sequence[str]) -> list[str]:
-    """Where a server is told to listen; an option without a value means everywhere."""
+    """Return the addresses a server is told to listen at; an option without a value means every address."""
     found = []
     for place, arg in enumerate(args):
         name, equals, value = arg.partition("=")
         following = args[place + 1] if place + 1 < len(args) else ""
         if name in _ALL:
-            found.append("0.0.0.0")  # noqa: S104 - told apart, never listened at
+            found.append("0.0.0.0")  # noqa: S104 - compared, never listened at
         elif name in _OPTIONS and (equals or name.startswith("--") or re.search(r"[.:*]|^localhost$", following)):
             found.append(value if equals else "" if following.startswith("-") else following)
         elif re.fullmatch(r"(?:[\w.*-]+|\[[0-9a-f:]*\]):\d{1,5}", arg):
             found.append(arg)
-    # A port alone says nothing of the address.
+    # A port alone says nothing about the address.
     return [one for one in found if not re.fullmatch(r"\d{1,5}", one)]
 
 
@@ -57,12 +57,12 @@ def everywhere(args: Sequence[str]) -> bool:
 
 
 def serves(call: Call, args: Sequence[str], *, everybody: bool) -> None:
-    """Note what it means to listen.
+    """Record the rules for listening.
 
     Args:
-        call: Who does.
-        args: Its arguments, which may tell where.
-        everybody: Whether it listens at every address unless it is told otherwise.
+        call: The server's call.
+        args: Its arguments, which may name addresses.
+        everybody: Whether it listens at every address by default.
     """
     addresses = _addresses(args)
     if any(map(reachable, addresses)) or (everybody and not addresses):
@@ -70,7 +70,7 @@ def serves(call: Call, args: Sequence[str], *, everybody: bool) -> None:
 
 
 def module_serves(call: Call, module: str, args: Sequence[str]) -> bool:
-    """Judge a module of Python that listens; whether it is one."""
+    """Judge a Python module that listens; return whether it is one."""
     if module not in _MODULES and module not in _LOCAL_MODULES:
         return False
     if module == "http.server" and any(
@@ -82,13 +82,13 @@ def module_serves(call: Call, module: str, args: Sequence[str]) -> bool:
 
 
 def _files(call: Call) -> None:
-    """Hands out the files of a folder to whoever asks."""
+    """Serve the files of a folder to anyone who asks."""
     call.find("workspace-code")
     serves(call, call.args, everybody=True)
 
 
 def _when_told(call: Call) -> None:
-    """Listens only with some of its words."""
+    """Listen only if certain words are given."""
     if not _TOLD[call.name].isdisjoint(call.args):
         serves(call, call.args, everybody=True)
     call.find("unknown-program")

@@ -1,4 +1,4 @@
-"""Arguments that name where foreign code, or what decides over it, comes from: templates, recipes, hosts."""
+"""Arguments that name where foreign code, or what controls it, comes from: templates, recipes, hosts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ELSEWHERE = re.compile(
     r"|(?:gh|gl|bb|github|gitlab|bitbucket|sourcehut|tarball|flake|npm|jsr):[\w@]|[\w.-]+@[\w.-]+:[\w/~]"
     r"|(?:\w+::)?(?:github|gitlab|bitbucket|codeberg|ghcr)\.(?:com|org|io)/"
 )
-"""An address, or what templates and flakes shorten it to."""
+"""An address, or a short form of one as used by templates and flakes."""
 
 _CODE = """
 docker podman nerdctl | compose,stack | -f --file -c --compose-file
@@ -63,8 +63,8 @@ bundle bundler | | --gemfile
 composer | create-project | --repository --repository-url
 dotnet | new | WORDS --install -i --add-source --nuget-source
 """
-"""Programs | words that are among their operands, or one of several between commas | where what they obey stands:
-options, names before ``=``, or any operand."""
+"""Programs | required words among their operands, alternatives separated by commas | where the source they obey is
+named: options, names before ``=``, or any operand."""
 
 _HOSTS = """
 adb sdb hdc | connect,pair,tconn | WORDS
@@ -86,7 +86,7 @@ talosctl | | -e --endpoints -n --nodes
 temporal tctl | | --address
 rabbitmqadmin | | -H --host
 """
-"""The same for hosts that are handed what the user may do, or do as they like with what is sent: devices, daemons."""
+"""The same for hosts that receive the user's rights or control what is sent to them: devices, daemons."""
 
 
 _FILES = """
@@ -113,7 +113,7 @@ docker podman nerdctl | compose | -f --file
 docker-compose podman-compose | | -f --file
 pytest py.test rspec bats mocha phpunit | | WORDS -c
 """
-"""Where programs are told the file that says what they run, which lies in the workspace as a rule."""
+"""Where programs are given the file that says what they run, which is usually in the workspace."""
 
 _FOLDERS = """
 make gmake ninja samu scons go meson bazel | | -C --directory
@@ -125,7 +125,7 @@ terraform tofu | apply,plan,destroy | -chdir
 docker podman nerdctl | compose | --project-directory
 docker-compose podman-compose | | --project-directory
 """
-"""The same for the folder that holds it."""
+"""The same for the folder that contains it."""
 
 
 _Row = tuple[tuple[frozenset[str], ...], frozenset[str]]
@@ -146,7 +146,7 @@ _INSTALLED = re.compile(r"/(?:usr|opt|lib)/")
 
 
 def is_elsewhere(text: str) -> bool:
-    """Whether a text is an address on another machine; so too where it was just fetched from one."""
+    """Whether a text is an address on another machine, or was just fetched from one."""
     found = _ELSEWHERE.match(text)
     if found is None:
         return REMOTE in text
@@ -154,10 +154,10 @@ def is_elsewhere(text: str) -> bool:
 
 
 def comes_from(call: Call) -> None:
-    """Note what a command obeys that lies on another machine, and which machine it lets in or acts on."""
+    """Record remote sources that a command obeys, and hosts that it lets in or acts on."""
     name, args = call.name, call.args
     if name in ("python", "python3", "pypy") and args[:1]:
-        # Its file, or a module as which a program of Python runs too.
+        # The file, or the module, of a Python program that can also be run by its own name.
         module = args[0] == "-m"
         name = "".join(args[1:2]).replace("_", "-") if module else args[0].rpartition("/")[2]
         args = args[2:] if module else args[1:]
@@ -181,7 +181,7 @@ _DEVICES = names("adb sdb hdc")
 
 
 def _is_host(text: str) -> bool:
-    """Whether something is the address of another machine: a name with dots or a port, or a URL."""
+    """Whether a text is the address of another machine: a name with dots or a port, or a URL."""
     if _ELSEWHERE.match(text):
         return is_elsewhere(text)
     return re.match(r"\[?[\w-]+(?:[.:][\w-]+)+", text) is not None and reachable(text)

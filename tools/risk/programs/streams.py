@@ -1,4 +1,4 @@
-"""Programs that print or change what is piped through: what comes out decides what a shell behind them runs."""
+"""Programs that print or transform what is piped through: their output decides what a shell after them runs."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _formatted(form: str, values: list[str]) -> str:
 
 
 def _input(call: Call, operands: list[str]) -> str:
-    """What a filter reads: the files it names, or what is piped in."""
+    """Return what a filter reads: the files it names, or what is piped in."""
     if operands and operands != ["-"]:
         call.reads(*operands)
         texts = [(call.stdin or "") if one == "-" else call.scope.files.get(call.path(one), DATA) for one in operands]
@@ -130,7 +130,7 @@ def _b64(call: Call) -> str:
 def _tried(decode: object, text: str) -> bytes | None:
     data = "".join(text.split())
     try:
-        return decode(data + "=" * (-len(data) % 4))  # type: ignore[operator, no-any-return]  # one of two of base64
+        return decode(data + "=" * (-len(data) % 4))  # type: ignore[operator, no-any-return]  # either decoder of base64
     except (binascii.Error, ValueError):
         return None
 
@@ -224,7 +224,7 @@ def _characters(given: str) -> str | None:
 
 
 def _filter(call: Call) -> str:
-    """Keeps some of the lines."""
+    """Programs that keep some of the lines."""
     takes = "-n -c -k -t -T -S -o --lines --bytes --output --key --field-separator --compress-program --files0-from"
     options = options_of(call.args, takes if call.name in ("sort", "head", "tail") else "-f -s -w")
     if call.name == "sort":
@@ -284,7 +284,7 @@ def _tee(call: Call, options: Options) -> str:
 
 
 def _changes(call: Call) -> str:
-    """Changes each line in ways that are not followed."""
+    """Programs that change each line in ways that are not tracked."""
     takes = (
         "-A -j -N -S -t -w" if call.name == "od" else "-d -f -c -b -w -s -n -i -t -o --delimiter --fields --characters"
     )
@@ -294,7 +294,7 @@ def _changes(call: Call) -> str:
 
 
 def _packs(call: Call) -> str:
-    """gzip and the like: replace the files they name, or change what is piped through."""
+    """gzip and similar: replace the files they name, or transform what is piped through."""
     options = options_of(call.args, "-S --suffix -T -o --threads")
     to_output = "-c --stdout --to-stdout -t -l --test --list" in options
     reads = to_output or call.name in ("zcat", "bzcat", "xzcat", "zstdcat", "lz4cat", "gzcat")
@@ -318,12 +318,12 @@ def _seq(call: Call) -> str:
 
 
 def _which(call: Call) -> str:
-    """Prints where programs lie; a name stands for its path."""
+    """Print where programs are; each name gets a path in /usr/bin."""
     return "".join(f"/usr/bin/{arg}\n" for arg in call.args if not arg.startswith("-"))
 
 
 def _names(call: Call) -> str:
-    """basename, dirname, realpath and readlink, as far as text goes."""
+    """basename, dirname, realpath and readlink, as far as the text alone allows."""
     paths = [arg for arg in call.args if not arg.startswith("-")]
     if not paths:
         return UNKNOWN
@@ -333,7 +333,7 @@ def _names(call: Call) -> str:
         )
     if call.name == "basename":
         name = paths[0].rstrip("/").rpartition("/")[2]
-        name = name if known(name) else f"./{merged(name)}"  # it has no folder in it
+        name = name if known(name) else f"./{merged(name)}"  # a base name has no folder
         return name.removesuffix(paths[1] if len(paths) > 1 else "") + "\n"
     return "".join(f"{path}\n" for path in paths)
 

@@ -1,4 +1,4 @@
-"""What programs do in general, as data: one line a kind."""
+"""What programs do in general, as data: one line per kind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ USUAL_FOLDERS = names(
     "node_modules vendor venv .venv env app lib cmd util utils docs contrib packages backend frontend web server "
     "client"
 )
-"""Folders of a workspace in which programs of its own usually lie."""
+"""Folders of a workspace that usually contain its own programs."""
 
 
 SETS_UP = names(
@@ -21,11 +21,11 @@ SETS_UP = names(
     "lesspipe conda mamba micromamba brew opam luarocks minikube docker-machine oh-my-posh atuin thefuck scmpuff "
     "fasd navi resize asdf"
 )
-"""Programs that can print what ``eval`` is to set up in the shell."""
+"""Programs that can print shell setup for ``eval``."""
 
 
 def coded(rows: str) -> dict[str, str]:
-    """Name -> code, of rows that begin with a code; where a name stands twice, the first row holds."""
+    """Return name -> code from rows that begin with a code; if a name occurs twice, the first row wins."""
     made: dict[str, str] = {}
     for row in reversed(rows.strip().splitlines()):
         code, *names = row.split()
@@ -57,8 +57,8 @@ reaches          CONSUL_HTTP_ADDR ETCDCTL_ENDPOINTS
 hides            HISTFILE HISTSIZE HISTFILESIZE HISTIGNORE HISTCONTROL SAVEHIST
 """
 LOADS = coded(_LOADS)
-"""Variable -> the rule that holds when it is set, or how its value is read: ``runs``, ``prompt`` and ``builds`` as a
-command, ``compiles`` and ``makes`` as the options of one, ``makefiles`` as files, ``reaches`` as an address."""
+"""Variable -> the rule for setting it, or how its value is read: ``runs``, ``prompt`` and ``builds`` as a command,
+``compiles`` and ``makes`` as the options of one, ``makefiles`` as files, ``reaches`` as an address."""
 
 _PROGRAMS = """
 prints           : true false test [ [[ ]] exit return break continue shift jobs fg bg disown sleep yes clear
@@ -148,7 +148,7 @@ exhausts         stress stress-ng
 
 
 PROGRAMS = coded(_PROGRAMS)
-"""Program -> the rule that holds whatever its arguments are; ``reads`` and ``writes`` look at the paths among them."""
+"""Program -> its rule, whatever its arguments are; ``reads`` and ``writes`` also check the paths among them."""
 
 Verdicts = dict[str, str]
 
@@ -314,4 +314,4 @@ def _subcommands(rows: str) -> dict[str, Verdicts]:
 
 
 SUBCOMMANDS = _subcommands(_SUBCOMMANDS)
-"""Program -> the word or option of its arguments that decides -> the rule that holds; ``*`` for any other."""
+"""Program -> the argument, a word or an option, that decides -> its rule; ``*`` for any other."""

@@ -1,4 +1,4 @@
-"""Programs that run the command behind their own options, as data."""
+"""Programs that run the command after their own options, as data."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ __all__ = ["WRAPPERS", "Wrapper"]
 
 @dataclass(frozen=True, slots=True)
 class Wrapper:
-    """A program that runs the command behind its own options.
+    """A program that runs the command after its own options.
 
     Attributes:
-        takes: Its options that have a value.
-        skips: Operands of its own before the command.
+        takes: Its options that take a value.
+        skips: Number of its own operands before the command.
         text: Options whose value is a shell text.
         files: Options whose value is a file it writes.
-        code: A rule that holds besides.
-        assigns: Variables may stand before the command.
-        joins: The words are put together and read by a shell.
+        code: A rule that also applies.
+        assigns: Variable assignments may precede the command.
+        joins: The words are joined and read by a shell.
         single: Its long options begin with a single dash.
     """
 
