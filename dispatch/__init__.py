@@ -1,4 +1,4 @@
-"""Dispatch: carry a routing decision out."""
+"""Dispatch: carry out a routing decision."""
 
 from __future__ import annotations
 

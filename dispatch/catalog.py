@@ -1,4 +1,4 @@
-"""Make the catalogue: settings, model profiles and prices merged into one card a model."""
+"""Build the catalogue: one card per model, merged from settings, model profiles and prices."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def policy_of(settings: Settings, cards: tuple[ModelCard, ...]) -> Policy:
     """Compile the settings' policy over a catalogue.
 
     Args:
-        settings: Rules, and the judge of complexity they name.
+        settings: The rules, and the complexity scorer they name.
         cards: The catalogue.
 
     Raises:
@@ -94,15 +94,15 @@ def policy_of(settings: Settings, cards: tuple[ModelCard, ...]) -> Policy:
 
 
 def problems(settings: Settings, policy: Policy, now: RoutingContext | None = None) -> list[Problem]:
-    """Find what cannot be meant in a policy, as `lint` does.
+    """Find likely mistakes in a policy, as `lint` does.
 
-    A built-in rule that a rule of the user's own goes before is as it should be, and is left out. A scorer that is not
-    used is told, and so is a rule of the user's own that asks for a complexity nobody judges.
+    Built-in rules are not reported, since a user's rule may intentionally override them. Also reported: a scorer that
+    is configured but not used, and a user's rule that tests complexity although no scorer judges it.
 
     Args:
         settings: Where each rule was written.
-        policy: Compiled from them.
-        now: What is unavailable does not count as an alternative.
+        policy: The policy compiled from them.
+        now: The current state; unavailable models do not count as alternatives.
     """
     own = {name.removeprefix(_RULES) for name in settings.origins if name.startswith(_RULES)}
     built_in = {f"rule {rule.id}" for rule in policy.routing.rules if rule.id not in own}
@@ -119,14 +119,14 @@ def problems(settings: Settings, policy: Policy, now: RoutingContext | None = No
 
 
 _RETIRED: Final = frozenset({"heuristic", "learned", "nearest", "prompts"})
-"""Scorers of version 0.1: a policy that names one is still read, and decided by the rules."""
+"""Scorers of version 0.1: a policy that names one still loads, but only its rules decide."""
 
 
 def _scorer(settings: Settings) -> tuple[Scorer | None, str]:
-    """The judge of complexity that the policy names, for the tasks it has proved itself at.
+    """Return the policy's complexity scorer, limited to the tasks for which it has a proof.
 
     Returns:
-        None where only declared facts decide, and why a scorer that is named is not used.
+        The scorer, or None if only declared facts decide; and why a named scorer is not used, empty if it is.
     """
     chosen = settings.routing.scorer
     if chosen.partition(":")[0] in _RETIRED:
@@ -153,28 +153,28 @@ def _scorer(settings: Settings) -> tuple[Scorer | None, str]:
 
 
 def proof_file(settings: Settings) -> Path:
-    """Where the proof of the scorer lies that the policy names."""
+    """Return the path of the proof file for the policy's scorer."""
     from ..routing.policy.proof import proof_path
 
     return proof_path(settings.project / settings.routing.scorer)
 
 
 def classifier_id(classifier: ClassifierPolicy) -> str:
-    """Names the small model that judges, and the words it may use, in the proof of what it has shown."""
+    """Return a hash of the classifier's model and its allowed levels, by which a proof file identifies it."""
     return sha256(json.dumps([classifier.model, dict(LEVELS)]).encode()).hexdigest()
 
 
 def vectors() -> Embed:
-    """The embedder of this machine, texts -> unit vectors."""
+    """Return the on-device embedder, texts -> unit vectors."""
     from ..backends.ondevice.embedder import WordLlamaEmbeddings
 
     return WordLlamaEmbeddings().vectors
 
 
 def unavailable(settings: Settings) -> Mapping[str, Because]:
-    """Say which providers cannot be used from here, and why, in words that tell what to do.
+    """Return the providers that cannot be used from here, each with a reason that tells the user what to do.
 
-    A local server is looked for on its port; a hosted provider needs its key, or is simulated where offline.
+    A local server must listen on its port; a hosted provider needs its key, unless it is simulated offline.
     """
     reasons: dict[str, Because] = {}
     for name, provider in settings.providers.items():

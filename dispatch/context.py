@@ -24,7 +24,7 @@ class RunsOn(Protocol):
 
     @property
     def closed(self) -> bool:
-        """Whether it is not to be used any more."""
+        """Whether it has been closed and must not be used any more."""
 
     @property
     def dispatcher(self) -> Any:
@@ -33,17 +33,17 @@ class RunsOn(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RunContext:
-    """One run, with what bounds it.
+    """One run, with its limits.
 
     Attributes:
         id: Id of the run; empty outside any.
-        user: Who it is for, in the ledger and the budgets.
+        user: Whom the run is for; recorded in the ledger and used by budgets.
         tags: Free labels.
         caps: Scope and cap in picodollars of this run and of every run around it.
-        user_class: For per-class limits.
+        user_class: Selects per-class limits.
         observe: Called with the ledger row of each model call as it ends.
-        kept: It can be taken up again.
-        journal: What it keeps for that case; None where it cannot be taken up.
+        kept: Whether the run can be resumed.
+        journal: What the run keeps so that it can be resumed; None if it cannot be.
         tokens: How many tokens this run and every run around it may use; None without a cap.
         runtime: What it runs on, and so does whatever is not told otherwise inside it.
     """
@@ -62,13 +62,13 @@ class RunContext:
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """One step of a run, with the facts its planner declared; each can only raise the risk.
+    """One step of a run, with the facts its planner declared; each fact can only raise the risk.
 
     Attributes:
         unavailable: Model or provider -> why this step must not use it.
-        evidence: What has happened that speaks for a higher tier, such as a verifier's doubt.
-        chain: Names of the agents and workflows around, each run inside the one before.
-        ahead: Picodollars that each step of high risk still to come may cost, to be left in the run's budget.
+        evidence: Events that call for a higher tier, such as a verifier's doubt.
+        chain: Names of the enclosing agents and workflows, outermost first.
+        ahead: Picodollars that each future high-risk step may cost, to be left in the run's budget.
     """
 
     run: RunContext = RunContext()
@@ -84,7 +84,7 @@ class StepContext:
 
     @property
     def can_go_on(self) -> bool:
-        """Whether it is a step of a run that can be taken up again."""
+        """Whether this is a step of a run that can be resumed."""
         return bool(self.step and self.run.id and self.run.kept)
 
 
@@ -93,7 +93,7 @@ _STEP: ContextVar[StepContext] = ContextVar("pointsman_step", default=_NONE)
 
 
 current: Final = _STEP.get
-"""Gives the step the running code belongs to."""
+"""Returns the step that the running code belongs to."""
 
 
 def runtime_of_run() -> RunsOn | None:
@@ -104,7 +104,7 @@ def runtime_of_run() -> RunsOn | None:
 
 @contextmanager
 def entered(base: StepContext | None = None, /, **changes: object) -> Iterator[StepContext]:
-    """Make ``base``, or the current step, with ``changes``, the current one inside the block."""
+    """Set the current step inside the block to ``base`` (default: the current step) with ``changes`` applied."""
     inner = replace(base or current(), **changes)  # type: ignore[arg-type]  # names are StepContext's own
     token = _STEP.set(inner)
     try:

@@ -1,4 +1,4 @@
-"""`Decider`: decides which models may answer a request, from the policy and from what is true at this moment."""
+"""`Decider`: decides which models may answer a request, from the policy and the current state."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ __all__ = ["Decider", "Routed"]
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """A request, and what was decided for it.
+    """A request and the decision made for it.
 
     Attributes:
         ask: The request.
         step: The step it belongs to.
-        policy: In force when it was decided, and so until it is answered.
+        policy: The policy in force at the decision; it applies until the request is answered.
         decision: Which models may answer, best first.
-        scopes: What its calls count against, each with its cap in picodollars.
-        said: Model -> what it is told of the request's options.
-        place: Where in its conversation the request stands.
-        limits: What bounds it.
-        deadline: When its answer has to be there, in the event loop's seconds.
-        keeps_prompt: Whether its vendor should keep the prompt for the next request.
+        scopes: Budget scopes its calls count against, each with its cap in picodollars.
+        said: Model -> the request's options as that model's client takes them.
+        place: The request's position in its conversation.
+        limits: The limits that apply.
+        deadline: When the answer is due, in the event loop's seconds.
+        keeps_prompt: Whether the vendor should cache the prompt for the next request.
     """
 
     ask: ModelRequest
@@ -64,14 +64,14 @@ class Routed:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Decider:
-    """Decides for one request after the other.
+    """Decides which models may answer each request.
 
     Attributes:
-        classifier: Judges how hard a step is, where the decision depends on that.
-        history: How models have done at tasks.
-        prompt_caches: Which model carries a conversation.
+        classifier: Judges how hard a step is, if the decision depends on it.
+        history: How models have performed at tasks.
+        prompt_caches: Which model has a conversation in its prompt cache.
         availability: What cannot be used now.
-        budgets: Gives the caps; they are opened where a rule asks for what they leave.
+        budgets: Returns the budgets; called only if a rule or a reserve needs what they leave.
     """
 
     classifier: Classifier
@@ -81,13 +81,13 @@ class Decider:
     budgets: Callable[[], Budgets]
 
     async def routed(self, ask: ModelRequest, step: StepContext, policy: Policy, said: Mapping[str, Said]) -> Routed:
-        """Decide.
+        """Decide which models may answer a request.
 
         Args:
             ask: The request.
             step: The step it belongs to.
             policy: The policy in force.
-            said: Model -> what it would be told of the request's options.
+            said: Model -> the request's options as that model's client would take them.
         """
         limits = policy.limits.get(step.run.user_class, policy.routing.limits)
         deadline = asyncio.get_running_loop().time() + min(limits.deadline, ask.declared.deadline or limits.deadline)
@@ -97,7 +97,7 @@ class Decider:
         features = extract(request) if policy.reads is None else policy.features(request)
 
         def context() -> RoutingContext:
-            """What is true right now."""
+            """Return the current state."""
             asked, unavailable = policy.asks, self.availability.reasons(step.unavailable)
             unfit = {name: Because(RejectionCode.CONVERSATION, one.unfit) for name, one in said.items() if one.unfit}
             return RoutingContext(
@@ -114,7 +114,7 @@ class Decider:
         if policy.routing.scorer == "classifier":
             judged = await self.classifier.judged(features, ask, policy, now)
             if judged is not features:
-                # Whoever was asked took their time.
+                # The classifier's call took time, so the state may have changed.
                 features, now = judged, context()
         decision, keeps_prompt = decide(features, policy, now), worth_caching(features)
         if said:
@@ -122,7 +122,7 @@ class Decider:
         return Routed(ask, step, policy, decision, scopes, said, place, limits, deadline, keeps_prompt)
 
     def budget_left(self, scopes: Mapping[str, int | None]) -> float | None:
-        """Share of the tightest cap that is neither spent nor reserved."""
+        """Return the share of the tightest cap that is neither spent nor reserved; None without caps."""
         capped = {scope: cap for scope, cap in scopes.items() if cap}
         if not capped:
             return None
@@ -130,8 +130,8 @@ class Decider:
         return max(0.0, min(1 - sum(budgets.totals(scope)) / cap for scope, cap in capped.items()))
 
     def _reserve(self, step: StepContext) -> BudgetReserve | None:
-        """What the run's own caps leave, where steps of high risk are still to come."""
-        # Asking costs a look into the file, so nobody asks without need.
+        """Return what the run's own caps leave for the high-risk steps still to come; None without caps."""
+        # Reading totals reads the budget file, so callers do it only when needed.
         if not step.run.caps:
             return None
         budgets = self.budgets()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Shared", "default_dispatcher", "default_settings", "shared_dispatcher"]
 
 _TAKEN_UP = ("routing", "risk")
-"""Files whose changes a dispatcher takes up by itself."""
+"""Files whose changes a dispatcher applies by itself."""
 
 
 class _Closable(Protocol):
@@ -37,10 +37,10 @@ T = TypeVar("T", bound=_Closable)
 class Shared(Generic[T]):
     """One object for each resolved configuration, kept while it is in use; the newest of each project is always kept.
 
-    A closed object is not handed out again.
+    A closed object is never returned again.
 
     Args:
-        make: Makes it.
+        make: Makes an object from settings.
     """
 
     def __init__(self, make: Callable[[Settings], T]) -> None:
@@ -51,7 +51,7 @@ class Shared(Generic[T]):
         reset_in_children(self)
 
     def of(self, settings: Settings) -> T:
-        """The object of these settings, made now if it is not there."""
+        """Return the object for these settings, making it if necessary."""
         with self._lock.inner:
             for made, ref in self._made:
                 found = ref()
@@ -81,11 +81,11 @@ _resolved: dict[Path, _Resolved] = {}
 
 
 def default_settings() -> Settings:
-    """The settings of the working directory's project in the current environment; the same object until they change.
+    """Return the settings of the working directory's project and environment; the same object until they change.
 
-    They are loaded again when a variable of the environment differs from the last look, or a file of models or agents
-    was written since; both are looked at with each call, which takes some hundredths of a millisecond. Files of routing
-    and risk are taken up by the dispatcher itself.
+    They are reloaded if an environment variable or a file of models or agents has changed since the last call. Each
+    call checks both, which takes some hundredths of a millisecond. The dispatcher itself applies changes to the files
+    of routing and risk.
 
     Raises:
         ConfigError: A file or a variable is wrong.
@@ -119,16 +119,16 @@ _dispatchers: Shared[Dispatcher] = Shared(_dispatcher)
 
 
 def shared_dispatcher(settings: Settings) -> Dispatcher:
-    """The dispatcher shared by all callers that run under these settings without one of their own.
+    """Return the dispatcher shared by all callers that use these settings and have none of their own.
 
     Args:
-        settings: As `default_settings` gives them.
+        settings: As `default_settings` returns them.
     """
     return _dispatchers.of(settings)
 
 
 def default_dispatcher() -> Dispatcher:
-    """The dispatcher of the run it is asked in, else of the working directory's project in the current environment.
+    """Return the current run's dispatcher, or else that of the working directory's project and environment.
 
     Raises:
         ConfigError: A file or a variable is wrong.

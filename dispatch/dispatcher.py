@@ -1,4 +1,4 @@
-"""Carry a routing decision out: ask the candidates in order until one gives a usable answer."""
+"""Carry out a routing decision: ask the candidates in order until one gives a usable answer."""
 
 from __future__ import annotations
 
@@ -62,16 +62,16 @@ _REMEMBERED_CALLS = 2_000
 
 
 class Dispatcher(Closing):
-    """Decides and carries out model calls under one configuration, and keeps what all calls share.
+    """Decides and carries out model calls under one configuration, and holds what all calls share.
 
     Args:
         settings: The configuration.
-        ledger: Where to record; the project's own ledger when absent.
+        ledger: Where to record; default: the project's own ledger.
 
     Attributes:
         health: One breaker for each model at each provider.
-        rate_limiter: What each provider still takes.
-        closed: It was closed and is not to be used.
+        rate_limiter: How much each provider still accepts.
+        closed: Whether it has been closed and must not be used.
     """
 
     def __init__(self, settings: Settings, *, ledger: Ledger | None = None) -> None:
@@ -105,7 +105,7 @@ class Dispatcher(Closing):
 
     @Once
     def responses(self) -> ResponseCache | None:
-        """Answers given before, where the policy keeps them."""
+        """The cache of earlier answers; None if the policy keeps none."""
         policy = self.settings.routing.cache
         if policy.mode == "off":
             return None
@@ -122,7 +122,7 @@ class Dispatcher(Closing):
 
     @Once
     def budgets(self) -> Budgets:
-        """Caps, shared with every process that uses the same ledger."""
+        """The caps, shared with every process that uses the same ledger."""
         return Budgets(self.ledger.path)
 
     @Once
@@ -136,29 +136,29 @@ class Dispatcher(Closing):
         return Guards(health, self.rate_limiter, self.prices, lambda: self.budgets, regions, self.clients.asked)
 
     def _classifier(self) -> Classifier:
-        # Breakers of its own: a model that judges badly may still answer well.
+        # The classifier has its own breakers: a model that judges badly may still answer well.
         guards = self._guards(Health(self.policy.routing.health))
         return Classifier(self.clients, guards, self.availability, self.ledger, self.prices)
 
     def put_in_force(self, settings: Settings, policy: Policy) -> None:
-        """Decide under a new policy from the next call on.
+        """Use a new policy from the next call on.
 
         Args:
-            settings: The settings it stands in.
-            policy: Compiled from them.
+            settings: The settings that contain it.
+            policy: The policy compiled from them.
         """
         self.settings, self.policy = settings, policy
 
     async def chain(
         self, ask: ModelRequest, step: StepContext, replay: Replay | None = None, *, stream: bool = False
     ) -> FallbackChain:
-        """Decide which models may answer a request, and write that down.
+        """Decide which models may answer a request, and record the decision.
 
         Args:
-            ask: What is asked.
-            step: The step that asks.
-            replay: What came of it in an earlier part of the run, to be kept up to date.
-            stream: The answer is streamed.
+            ask: The request.
+            step: The step that makes it.
+            replay: The request's outcome in an earlier part of the run, to be kept up to date.
+            stream: Whether the answer is streamed.
         """
         if self.reload.clock() >= self.reload.next_look:
             await self.reload.look()
@@ -191,7 +191,7 @@ class Dispatcher(Closing):
         )
 
     async def _whole(self, ask: ModelRequest) -> ModelRequest:
-        """The request with the files that its messages refer to."""
+        """Return the request with the files that its messages refer to loaded into them."""
         if not any(map(refers, ask.messages)):
             return ask
         return replace(ask, messages=await asyncio.to_thread(brought, self.settings.state, ask.messages))
@@ -201,18 +201,18 @@ class Dispatcher(Closing):
 
         Args:
             request: The step.
-            only_usable: Leave out what cannot be used from here, such as models without a key.
+            only_usable: Leave out models that cannot be used from here, such as those without a key.
         """
         reasons: Mapping[str, Because] = self.availability.reasons() if only_usable else {}
         now = RoutingContext(unavailable=reasons, experience=self.history.of(request.task))
         return decide(self.policy.features(request), self.policy, now)
 
     def set_aside(self, request: RouteRequest, output: int | None) -> int:
-        """Picodollars to keep for a step that is still to come: what it may cost where it is of high risk, else 0.
+        """Return the picodollars to reserve for a future step: its worst-case cost if it is of high risk, else 0.
 
         Args:
             request: The step, as its agent will declare it.
-            output: Tokens that one of its answers may have; None where nobody says.
+            output: The most tokens one of its answers may have; None if not declared.
         """
         decision = self.decide(request)
         if decision.risk.handled_as < Risk.HIGH or decision.model is None:
@@ -220,7 +220,7 @@ class Dispatcher(Closing):
         return self.prices.worst_case(decision.model, STEP_INPUT, output or DEFAULT_OUTPUT, datetime.now(UTC)) or 0
 
     def close(self) -> None:
-        """Write queued rows and close files; calls under way are charged as cancelled, not awaited."""
+        """Write queued rows and close files; calls in progress are charged as cancelled, not awaited."""
         self.closed = True
         close_all("what it ran on was closed", self.ledger)
         if "budgets" in self.__dict__:
@@ -233,8 +233,8 @@ class Dispatcher(Closing):
         """Get one usable answer.
 
         Args:
-            ask: What is asked.
-            refused: A refusal of the request by one provider, for an unknown reason; a second one ends it.
+            ask: The request.
+            refused: One provider's earlier refusal of the request, for an unknown reason; a second refusal ends it.
 
         Returns:
             The reply, its ``response_metadata["pointsman"]`` saying which model ran, why, and what it cost.
@@ -242,7 +242,7 @@ class Dispatcher(Closing):
         Raises:
             NoCandidate: No model may or can run the step.
             AllFailed: Every candidate failed.
-            BackendError: The request itself is at fault, so no other model would do better.
+            BackendError: The request itself is invalid, so no other model would do better.
             BudgetExceeded: A cap leaves too little.
         """
         step = current()
@@ -257,13 +257,14 @@ class Dispatcher(Closing):
     def stream(self, ask: ModelRequest) -> AsyncGenerator[AIMessageChunk]:
         """Get one answer in chunks.
 
-        Each chunk is handed out when the next one comes, and those of a structured answer when it is complete. Until
-        the first is handed out a failure goes to the next candidate unseen; after that ``ask.on_cut`` decides.
+        Each chunk is yielded when the next one arrives; chunks of a structured answer are yielded when it is complete.
+        If the call fails before the first chunk is yielded, the next candidate is asked; after that ``ask.on_cut``
+        decides.
 
         Raises:
             NoCandidate: No model may or can run the step.
             AllFailed: Every candidate failed.
-            BackendError: The stream broke, or ended without saying that it was complete.
+            BackendError: The stream broke, or ended without a sign that it was complete.
             BudgetExceeded: A cap leaves too little.
         """
         return streamed(

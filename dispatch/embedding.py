@@ -15,13 +15,13 @@ __all__ = ["embedder_of"]
 
 
 def embedder_of(settings: Settings) -> Embedder:
-    """Make the embedder of a project's memory. It asks nobody before its first use.
+    """Make the embedder of a project's memory. It sends no request before its first use.
 
-    Offline a hosted provider's is not simulated, since made-up vectors find nothing: what is kept then, apart from the
-    rest, is found by the default embedder.
+    Offline, a hosted embedder is not simulated, since made-up vectors find nothing. The default embedder is used
+    instead, and its items are kept apart from the others.
 
     Args:
-        settings: Which, and of which provider.
+        settings: Names the embedder and its provider.
 
     Raises:
         ConfigError: The provider may not be used, cannot embed or has no key; or an extra or a file is missing.

@@ -1,4 +1,4 @@
-"""How a step can end without an answer."""
+"""Errors that end a step without an answer."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = ["AllFailed", "Failure", "NoCandidate", "cut_off", "failure_of"]
 
 
 def failure_of(backend: Backend, error: Exception) -> BackendError:
-    """Classify what a client raised; an error that the backend does not know is `FailureKind.UNKNOWN`.
+    """Classify an exception that a client raised; one the backend does not know becomes `FailureKind.UNKNOWN`.
 
     Args:
-        backend: Whose client it was.
-        error: What it raised; of a group the first counts.
+        backend: The client's backend.
+        error: The exception; for a group, its first exception counts.
     """
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
@@ -39,7 +39,7 @@ def failure_of(backend: Backend, error: Exception) -> BackendError:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One model that was asked and gave no usable answer; ``reply`` is what it said, where it said anything."""
+    """One model that was asked and gave no usable answer; ``reply`` is its reply, if there was one."""
 
     model: str
     kind: FailureKind
@@ -48,14 +48,14 @@ class Failure:
 
 
 _SHOWN: Final = 3
-"""Reasons that a message lists."""
+"""How many reasons a message lists."""
 
 
 class NoCandidate(ConfigError):
     """No model of the catalogue may or can run the step; the message says what would change that.
 
     Attributes:
-        decision: Why each model fell.
+        decision: Why each model was rejected.
     """
 
     def __init__(self, decision: Decision, step: StepContext) -> None:
@@ -69,7 +69,7 @@ class NoCandidate(ConfigError):
 
 
 def _cure(decision: Decision) -> str:
-    """What is missing: a key, where one would do, else why most models fell."""
+    """Return what is missing: a key if one would help, otherwise why most models were rejected."""
     ceiling = decision.features.max_tier
     if ceiling is not None and decision.floor.rank > ceiling.rank:
         return (
@@ -86,14 +86,15 @@ def _cure(decision: Decision) -> str:
 
 
 class AllFailed(BackendError):
-    """Every model that may run the step was asked or had to be passed over.
+    """Every model that may run the step failed or had to be skipped.
 
     Args:
-        failures: Those that were asked, in order.
-        skipped: Those that were not, each with its reason: not well, out of headroom, cannot take the conversation.
-        risk: Of the step.
-        setup: Seconds it took to load SDKs and build clients, which no deadline counts.
-        step: The step it ended, which knows its run.
+        failures: The models that were asked, in order.
+        skipped: The models that were not, each with its reason: unhealthy, out of headroom, cannot take the
+            conversation.
+        risk: Risk of the step.
+        setup: Seconds spent loading SDKs and building clients, which count against no deadline.
+        step: The step that failed, with its run.
     """
 
     def __init__(
@@ -119,17 +120,17 @@ class AllFailed(BackendError):
 
     @property
     def last(self) -> str:
-        """Why the last of them gave no answer, in a few words."""
+        """Why the last model gave no answer, in a few words."""
         return self.failures[-1].detail if self.failures else self.skipped[-1][1]
 
 
 def cut_off(failure: Failure, cause: BackendError | None, step: StepContext) -> BackendError:
-    """The error of a stream that is no answer, although its first words have been handed out.
+    """Return the error for a stream that failed after its first words had been yielded.
 
     Args:
-        failure: What came of it.
-        cause: What broke it; None where it ended by itself.
-        step: The step it ended, which knows its run.
+        failure: How the call failed.
+        cause: The error that broke the stream; None if the stream ended by itself.
+        step: The step that failed, with its run.
     """
     told = f"{failure.model} has not answered, although it began to: {failure.kind} ({failure.detail})"
     then = "do not use its words; ask again, or let another model answer anew with on_cut='retract'"
@@ -143,5 +144,5 @@ def cut_off(failure: Failure, cause: BackendError | None, step: StepContext) -> 
 def _of_run(step: StepContext) -> str:
     if not step.run.id:
         return ""
-    # Only what is a step of a run can be gone on with.
+    # Only a step of a kept run can be resumed.
     return f"go on with: pointsman resume {step.run.id}" if step.can_go_on else f"this was run {step.run.id}"

@@ -1,4 +1,4 @@
-"""What each kind of failure tells: of the model's health, of its record at a task, and of money."""
+"""What each kind of failure implies for the model's health, its record at a task, and its cost."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Verdict = Literal["ill", "down", "well", "neutral"]
 
 
 class Told(NamedTuple):
-    """What a failure tells.
+    """What a kind of failure implies.
 
     Attributes:
-        health: ``ill`` counts against the provider. ``down``: no second call would fare better, so one is enough.
-            ``well``: it answered, and what is wrong with the answer is the model's or the asker's doing. ``neutral``
+        health: ``ill`` counts against the provider. ``down``: a second call would fail too, so one failure is enough.
+            ``well``: the provider answered, and the fault in the answer is the model's or the caller's. ``neutral``
             says nothing either way.
-        cure: What somebody can do about it; empty where only the reasons tell.
-        excused: It does not speak against the model for a task: the caller asked what no model could answer, or the
-            account is at fault, where a breaker keeps the model out, and once that is mended it was never ill.
-        passing: It tells of the provider at that hour, not of what the model makes of this very request.
-        refused: The provider said no to a batch, so the batch is not there; whatever else went wrong, it may be.
-        perhaps_billed: The provider may have worked, and billed, although no complete answer came.
+        cure: What the user can do about it; empty if only the reasons can tell.
+        excused: It does not count against the model's record at a task: no model could have answered the request, or
+            the account is at fault; then a breaker excludes the model, and once the account is fixed nothing remains.
+        passing: It reflects the provider's state at that time, not how the model handles this request.
+        refused: The provider rejected a batch, so the batch does not exist; after any other failure it may.
+        perhaps_billed: The provider may have done the work and billed it, although no complete answer arrived.
     """
 
     health: Verdict
@@ -65,4 +65,4 @@ FAILURES: Final[Mapping[FailureKind, Told]] = {
     FailureKind.CANCELLED: Told("neutral", excused=True, perhaps_billed=True),
     FailureKind.LOST: Told("neutral", excused=True),
 }
-"""Of every kind."""
+"""What every kind of failure implies."""

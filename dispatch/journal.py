@@ -1,4 +1,4 @@
-"""`Journal`: what a run keeps of its calls and acts for the case that it is cut off, and what earlier parts kept."""
+"""`Journal`: the calls and acts that a run records so that it can be resumed, and those that earlier parts recorded."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 __all__ = ["ANSWERS", "CALLS", "INPUT", "Journal", "attempt_of", "in_task", "inside_node", "is_kept_by_graph"]
 
 CALLS: Final = "call "
-"""What the names of calls begin with."""
+"""Prefix of the names of calls."""
 ANSWERS: Final = "answer "
-"""What the names of a person's answers begin with."""
+"""Prefix of the names of a person's answers."""
 INPUT: Final = "input"
-"""The name of what a run was given at its start."""
+"""Name of a run's input."""
 
 
 _MOST: Final = 1_000_000
-"""Characters of one text that is kept, at most."""
+"""The most characters a kept text may have."""
 _RUNTIME: Final = "__pregel_runtime"
-"""Where LangGraph says which attempt at its task a node is (`langgraph._internal._constants`)."""
+"""The key under which LangGraph reports a node's attempt number (`langgraph._internal._constants`)."""
 _AGENT: Final = "lc_agent_name"
 _MODEL_NODE: Final = "model"
-"""LangChain's agents: the node in which each call of theirs is made, and its mark in the metadata."""
+"""LangChain's agents: the node that makes each of their calls, and the metadata key that marks it."""
 
 
 _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
@@ -46,22 +46,22 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 class Journal:
     """The calls and acts of one part of a run, by their places.
 
-    A place names what is asked for, the task of the graph that asks, and which of the equal things it is that the task
-    asks for. LangGraph names a task by the checkpoint it starts from, so a task that is done again after a kill, a
-    failure or a person's answer asks for the same things at the same places, and nothing else ever does.
+    A place identifies a request by its content, the graph task that makes it, and a count among equal requests of that
+    task. LangGraph names a task by the checkpoint it starts from, so a task that is run again after a kill, a failure
+    or a person's answer makes the same requests at the same places, and nothing else ever does.
 
     Args:
-        ledger: Keeps it.
+        ledger: Stores the journal.
         run: Id of the run.
-        token: The fencing token of whoever works on the run.
-        names: Name of what was kept before -> the run that did.
+        token: The fencing token of the process that works on the run.
+        names: Name of an item kept before -> the run that kept it.
         acts: The acts that earlier parts began, in order.
 
     Attributes:
-        acts: Place -> the last act there, with its outcome as far as it is known.
-        acted: Whether this part of the run has asked for an act.
-        unknown: Place -> how many acts were begun there without a known outcome.
-        unplaced: Step and digest -> each act without a known outcome of version 0.1, which kept no places.
+        acts: Place -> the last act there, with its outcome as far as known.
+        acted: Whether this part of the run has requested an act.
+        unknown: Place -> how many acts were begun there whose outcome is unknown.
+        unplaced: Step and digest -> each act of unknown outcome from version 0.1, which recorded no places.
     """
 
     def __init__(
@@ -87,16 +87,16 @@ class Journal:
         self._seal: Seal | None = None
 
     def act(self, what: str) -> str | None:
-        """The place of an act that is asked for now; to be asked once each time.
+        """Return the place of an act that is requested now; call this once for each request.
 
-        In each attempt at a node, its agents go on from where they were and it calls its own tools anew, so the acts of
-        each attempt are counted from the first.
+        In each attempt at a node, its agents continue where they were and the node calls its own tools again, so the
+        acts of each attempt are counted from zero.
 
         Args:
-            what: Digest of what is asked for.
+            what: Digest of the act.
 
         Returns:
-            None outside the tasks of a graph, which nobody does again.
+            The place; None outside the tasks of a graph, since such code is never run again.
         """
         task = _task_now()
         if task is None:
@@ -107,26 +107,26 @@ class Journal:
         return _hash(name, what, self._counted(name, f"acts of {attempt}", what))
 
     def call(self, what: str) -> str | None:
-        """The place of a model call, as `act`; another attempt at a node asks its models anew.
+        """Return the place of a model call, as `act` does; another attempt at a node asks its models again.
 
         Args:
-            what: Digest of what is asked.
+            what: Digest of the request.
         """
         task = _task_now()
         return None if task is None else _hash(*task, what, self._counted(*task, what))
 
     def _counted(self, *what: object) -> int:
-        """How often it was asked for before."""
+        """Return how often it was requested before, and count this request."""
         number = self._asked[what]
         self._asked[what] += 1
         return number
 
     def has(self, names: str) -> bool:
-        """Whether anything is kept under names that begin so."""
+        """Return whether anything is kept under a name with this prefix."""
         return any(name.startswith(names) for name in self._names)
 
     async def get(self, name: str) -> str | None:
-        """What was kept under a name; None where nothing was.
+        """Return the text kept under a name; None if there is none.
 
         Raises:
             ConfigError: It cannot be decrypted.
@@ -134,20 +134,20 @@ class Journal:
         return await in_thread(self.read, name) if name in self._names else None
 
     def read(self, name: str) -> str | None:
-        """The same, from synchronous code."""
+        """Do the same as `get`, from synchronous code."""
         row = self._ledger.kept.get(self._names[name], name) if name in self._names else None
         return None if row is None else user_seal().open(row.sealed)
 
     def keep(self, name: str, text: str) -> None:
-        """Keep a text under a name; it is written a moment later, and before anything that is committed after it.
+        """Keep a text under a name; it is written shortly after, and before anything committed later.
 
         Args:
-            name: Its name; what was kept under it before is replaced.
-            text: At most a million characters; a longer one is not kept, unless it is the input.
+            name: Its name; a text already kept under it is replaced.
+            text: At most a million characters; a longer text is not kept, unless it is the input.
         """
         if len(text) > _MOST and name != INPUT:
             return
-        # A ledger that cannot be written is told to whoever is about to do something.
+        # If the ledger cannot be written, the next act reports that.
         with suppress(PointsmanError):
             self._seal = self._seal or user_seal()
             self._ledger.record(KeptRow(self.run, name, self._seal.close(text)))
@@ -155,12 +155,12 @@ class Journal:
             self._fresh.add(_task_now())
 
     def settle(self, act: EffectRow, name: str, result: str | None) -> None:
-        """Keep what a person says of an act of which nobody knew, and return once that is on the disk.
+        """Keep a person's answer about an act of unknown outcome, and return once it is on disk.
 
         Args:
             act: The act, with its outcome.
             name: The name of its result.
-            result: The result; None keeps none.
+            result: The result; None to keep none.
 
         Raises:
             ConfigError: It cannot be written.
@@ -175,7 +175,7 @@ class Journal:
             self.unknown[act.place] -= 1
 
     def doubt(self, act: EffectRow) -> None:
-        """Take note that nobody knows whether an act of this part happened.
+        """Record that it is unknown whether an act of this part happened.
 
         Args:
             act: The act.
@@ -185,30 +185,30 @@ class Journal:
             self.unknown[act.place] += 1
 
     def answered(self, place: str) -> int:
-        """How often a person has answered whether an act was to be done that is settled now.
+        """Return how many times a person has answered about a settled act.
 
         Args:
-            place: Its place.
+            place: The place of the act.
         """
         return self.unknown[place] + (_said(self.acts[place]) in self._names)
 
     async def caught_up(self) -> None:
-        """Return once what this task has kept outlives the end of this process: it is about to go on from there.
+        """Wait until what this task has kept is safe if the process ends; called before the task goes on from there.
 
-        A task that does nothing more after it is kept by the graph as soon as that, so most calls need no such wait.
+        If a task does nothing more afterwards, the graph saves it just as soon, so most calls need no such wait.
         """
         if self._is_behind():
             with suppress(PointsmanError):
                 await asyncio.wrap_future(self._ledger.soon())
 
     def catch_up(self) -> None:
-        """The same, from synchronous code."""
+        """Do the same as `caught_up`, from synchronous code."""
         if self._is_behind():
             with suppress(PointsmanError):
                 self._ledger.soon().result()
 
     def _is_behind(self) -> bool:
-        """Whether this task has kept something since it last caught up."""
+        """Return whether this task has kept something since it last caught up."""
         task = _task_now()
         behind = task in self._fresh
         self._fresh.discard(task)
@@ -216,16 +216,17 @@ class Journal:
 
 
 _NODE: ContextVar[tuple[int, str | None] | None] = ContextVar("pointsman_node", default=None)
-"""Which attempt it is at the outermost task in which an agent runs, as LangGraph does not tell within the agent; and
-what its acts are placed by, where its own tasks have other names when it is asked again."""
+"""The attempt number of the outermost task in which an agent runs, which LangGraph does not report inside the agent;
+and the name by which its acts are placed if its own tasks get other names when it runs again."""
 
 
 @contextmanager
 def inside_node(within: str | None) -> Iterator[None]:
-    """Say that an agent's own graph runs inside the block.
+    """Mark that an agent's own graph runs inside the block.
 
     Args:
-        within: What its acts are placed by where its state is not kept by the graph around; None for its own tasks.
+        within: The name by which its acts are placed if the enclosing graph does not keep its state; None to use its
+            own tasks.
     """
     task = _task_now()
     attempt, around = _NODE.get() or (1 if task is None else task[1], None)
@@ -237,7 +238,7 @@ def inside_node(within: str | None) -> Iterator[None]:
 
 
 def _said(act: EffectRow) -> str:
-    """The name of the mark that a person said of an act that it was done."""
+    """Return the name of the mark that records a person's answer about an act."""
     return f"said {act.id}"
 
 
@@ -246,7 +247,7 @@ def _hash(*parts: object) -> str:
 
 
 def _task_now() -> tuple[str, int] | None:
-    """The name of the graph's task that the running code belongs to, and which attempt at it; None outside any."""
+    """Return the name of the current graph task and its attempt number; None outside any task."""
     configurable = _config().get("configurable") or {}
     name = configurable.get("checkpoint_ns")
     if not name:
@@ -255,22 +256,22 @@ def _task_now() -> tuple[str, int] | None:
 
 
 def attempt_of(configurable: Mapping[str, Any]) -> int:
-    """Which attempt at its task a node is, counted from 1.
+    """Return a node's attempt number, counted from 1.
 
     Args:
-        configurable: What LangGraph hands it.
+        configurable: The node's ``configurable`` mapping from LangGraph.
     """
     known = getattr(configurable.get(_RUNTIME), "execution_info", None)
     return getattr(known, "node_attempt", 1)
 
 
 def in_task() -> bool:
-    """Whether a task of a graph asks, so that its calls and acts have places."""
+    """Return whether the running code belongs to a graph task, so that its calls and acts have places."""
     return _task_now() is not None
 
 
 def is_kept_by_graph() -> bool:
-    """Whether the call is all that its task does, so that the graph keeps the answer as soon as it is there."""
+    """Return whether the call is all that its task does, so that the graph saves the answer right away."""
     config = _config()
     name = (config.get("configurable") or {}).get("checkpoint_ns") or ""
     node = name.rpartition("|")[2].partition(":")[0]

@@ -36,41 +36,41 @@ __all__ = ["RoutedChatModel"]
 
 _OUTPUT_MARK = "ls_structured_output_format"
 _OWN = frozenset({"answer", "effects", "model", "only_reads", "output", "tool_choice", "tools", _OUTPUT_MARK})
-"""What is bound beside call options."""
+"""Names bound besides call options."""
 _DECLARED = ("task", "kind", "tier", "max_tier", "reversible", "latency", "deadline")
-"""What routing is told under the same name."""
+"""Fields passed to routing under the same name."""
 _LANGCHAIN = frozenset({"max_retries", "streaming", "timeout"})
-"""Arguments that every LangChain chat model takes: a time-out is the deadline, the rest is the policy's to say."""
+"""Arguments that every LangChain chat model takes: ``timeout`` sets the deadline, the policy decides the others."""
 
 
 class RoutedChatModel(BaseChatModel):
     """A chat model that routes each call, falls back upwards, checks the reply and records the call.
 
-    It takes the place of any LangChain chat model, in ``create_agent``, in a plain `StateGraph`, or alone.
+    It replaces any LangChain chat model, in ``create_agent``, in a plain `StateGraph`, or alone.
 
     Args:
         task: What the call does (``chat``, ``code``, ``classify``, …), for the routing rules.
-        kind: What the step is for; left out, its reach tells: no tools ``transform`` (``decide`` where it asks for the
-            frontier tier), tools that only read ``gather``, any other tools ``act``.
-        tier: The least tier asked for; risk may raise it.
-        max_tier: The highest tier allowed; where the risk wants a higher one, no model may answer.
+        kind: What the step is for. Default, by its tools: none ``transform`` (``decide`` if it asks for the frontier
+            tier), only tools that read ``gather``, any other tools ``act``.
+        tier: The lowest tier wanted; risk may raise it.
+        max_tier: The highest tier allowed; if the risk demands a higher one, no model may answer.
         prefer: The model to use while it qualifies, as ``provider/name``; ``model=`` at a call overrides it.
-        reversible: Whether what its tools do can be taken back.
-        max_output: Tokens of output to leave room for.
+        reversible: Whether the effects of its tools can be undone.
+        max_output: Output tokens to leave room for.
         latency: How urgent the answer is. ``batch`` work goes to the cheapest model of its tier, ``critical`` work to
             the fastest, with a hedged second request when that one is slow.
         deadline: Seconds an answer may take, retries included; LangChain's ``timeout`` says the same.
-        on_cut: What becomes of a stream that breaks after its first words: ``report`` raises; ``retract`` lets the next
+        on_cut: What happens if a stream breaks after its first words: ``report`` raises; ``retract`` lets the next
             candidate answer from the start, after a chunk that withdraws the earlier ones. Adding chunks with ``+``
             applies it; code that shows chunks one by one must check `pointsman.dispatch.calls.retraction.retracts`.
         examples: Field of a structured answer -> CSV (``text,label``) of labelled examples.
-        answer: Pydantic class that judges a typed answer where only its schema is bound as a tool;
-            ``with_structured_output`` needs no such word.
-        options: Call options for every call, by the names of `CallOptions`; any of them can be an argument of its own.
-        dispatcher: The configuration to run under; the working directory's project when absent.
+        answer: Pydantic class that validates a typed answer if only its schema is bound as a tool;
+            ``with_structured_output`` does not need it.
+        options: Call options for every call, by the names of `CallOptions`; each can also be passed as an argument.
+        dispatcher: The dispatcher to use; default: that of the current run or the working directory's project.
 
     Raises:
-        ConfigError: An argument or option is unknown, or has no such value.
+        ConfigError: An argument or option is unknown, or its value is not allowed.
     """
 
     task: str = "chat"
@@ -91,7 +91,7 @@ class RoutedChatModel(BaseChatModel):
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     if TYPE_CHECKING:
-        # Pydantic takes the names for the values; to a type checker a field has one type.
+        # Pydantic also accepts names for enum values; a type checker sees only a field's own type.
         def __init__(
             self,
             *,
@@ -115,7 +115,7 @@ class RoutedChatModel(BaseChatModel):
     @model_validator(mode="wrap")
     @classmethod
     def _said(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Say what is wrong with an argument in one line."""
+        """Report an invalid argument in one line."""
         try:
             return handler(given)
         except ValidationError as error:
@@ -151,7 +151,7 @@ class RoutedChatModel(BaseChatModel):
         return {"task": self.task, "kind": self.kind, "tier": self.tier, "prefer": self.prefer}
 
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        """What tracers are told; which model really ran stands in the reply."""
+        """Return what tracers are told; the reply's metadata names the model that ran."""
         name = kwargs.get("model") or self.prefer or f"routed/{self.task}"
         params = LangSmithParams(ls_provider="pointsman", ls_model_type="chat", ls_model_name=name)
         if stop:
@@ -171,8 +171,8 @@ class RoutedChatModel(BaseChatModel):
     ) -> Runnable[Any, AIMessage]:
         """Bind tools with their effects.
 
-        A schema given for structured output, and a tool that carries no function, stand for the answer and can do
-        nothing; any other tool without a declared effect counts as destructive: `pointsman.declare` gives it one.
+        A schema for structured output, or a tool without a function, represents the answer and has no effect. Any other
+        tool without a declared effect counts as destructive; `pointsman.declare` declares one.
         """
         is_output = _OUTPUT_MARK in kwargs
         effects = [None if is_output else effect_of(tool) for tool in tools]
@@ -191,20 +191,20 @@ class RoutedChatModel(BaseChatModel):
         return bound
 
     def get_num_tokens(self, text: str) -> int:
-        """Estimate the tokens of a text, rounded up: which tokenizer applies is only decided at the call."""
+        """Estimate the tokens of a text, rounded up: which tokenizer applies is only known at the call."""
         return super().get_num_tokens(text) if self.custom_get_token_ids else math.ceil(estimate_tokens(text))
 
     def bind(self, **kwargs: Any) -> Any:
-        """Bind call options, checked here and not at the call.
+        """Bind call options; they are checked here, not at the call.
 
         Raises:
-            ConfigError: An option is unknown, or has no such value.
+            ConfigError: An option is unknown, or its value is not allowed.
         """
         call_options({name: value for name, value in kwargs.items() if name not in _OWN})
         return super().bind(**kwargs)
 
     def _convert_input(self, model_input: Any) -> PromptValue:
-        """Read the input, pictures without a MIME type too, which LangChain's layer above would refuse."""
+        """Convert the input; also accept images without a MIME type, which LangChain's layer above would reject."""
         prompt = super()._convert_input(model_input)
         messages = prompt.to_messages()
         if all(isinstance(message.content, str) for message in messages):
@@ -293,5 +293,5 @@ class RoutedChatModel(BaseChatModel):
             yield generation
 
 
-# LangChain looks at it at each call.
+# LangChain inspects this signature at each call.
 RoutedChatModel._agenerate.__signature__ = inspect.signature(RoutedChatModel._agenerate)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Offline: the hosted providers are played by a simulator in this process, so that nothing leaves the machine.
+"""Offline mode: a simulator in this process stands in for hosted providers, so that nothing leaves the machine.
 
 This is the one module below the command line that may start the simulator.
 """
@@ -44,7 +44,7 @@ class _Stage:
         self._simulator = None
 
     def base_url(self) -> str:
-        """Where it listens."""
+        """Return the URL it listens at."""
         from ..simulator import Simulator
 
         with self._lock:
@@ -59,7 +59,7 @@ _stage = _Stage()
 
 
 def is_played(settings: Settings, provider: str) -> bool:
-    """Whether a provider is played by the simulator.
+    """Return whether the simulator stands in for a provider.
 
     Args:
         settings: The configuration.
@@ -72,7 +72,7 @@ def is_played(settings: Settings, provider: str) -> bool:
 
 
 def played(settings: Settings) -> Settings:
-    """The settings under which clients are built: the given ones, or those that lead to the simulator where offline.
+    """Return the settings to build clients with: the given ones, or when offline, ones that point to the simulator.
 
     Args:
         settings: The configuration.
@@ -84,7 +84,7 @@ def played(settings: Settings) -> Settings:
 
 
 def endpoints_at(settings: Settings, base: str, names: Collection[str], key: str) -> Settings:
-    """Lead the clients of some providers to a simulator, with no key but a placeholder.
+    """Point the clients of some providers to a simulator, with a placeholder as the key.
 
     Args:
         settings: The configuration.
@@ -114,5 +114,5 @@ def endpoints_at(settings: Settings, base: str, names: Collection[str], key: str
 
 
 def _harmless(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options without those that could lead a client somewhere else."""
+    """Return the options without those that could lead a client somewhere else."""
     return {name: value for name, value in options.items() if not _LEADS_AWAY.search(name)}

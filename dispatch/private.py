@@ -1,4 +1,4 @@
-"""Files that only their owner may read: SQLite's, opened without harm to whoever has them open, and small ones."""
+"""Files that only their owner may read: SQLite files, opened without dropping others' locks, and small files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["open_private", "replace_private"]
 
 
 def open_private(path: Path, **options: Any) -> sqlite3.Connection:
-    """Open a file with SQLite, in WAL mode, making it and its folder where missing, for their owner alone.
+    """Open a file with SQLite in WAL mode; create it and its folder, for their owner alone, if they are missing.
 
-    A file that is there is never opened by other means: closing any descriptor of it would drop the locks that SQLite
+    An existing file is never opened in any other way: closing any descriptor of it would drop the locks that SQLite
     holds on it for the whole process (https://www.sqlite.org/howtocorrupt.html, 2.2).
 
     Args:
@@ -30,11 +30,11 @@ def open_private(path: Path, **options: Any) -> sqlite3.Connection:
         OSError: The folder or the file cannot be made.
         sqlite3.Error: The file cannot be opened.
     """
-    # One at a time: a descriptor closed while another thread opens the new file would drop its locks.
+    # One thread at a time: closing a descriptor while another thread opens the new file would drop its locks.
     with lock_of(path):
         make_private(path)
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            # A file of somebody else's keeps the mode they gave it.
+            # A file that belongs to another user keeps its mode.
             with suppress(PermissionError):
                 path.chmod(0o600)
         connection: sqlite3.Connection = sqlite3.connect(path, **options)
@@ -47,16 +47,16 @@ def open_private(path: Path, **options: Any) -> sqlite3.Connection:
 
 
 def replace_private(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, in its folder, which is made where missing; both for their owner alone.
+    """Write a file atomically, for its owner alone; its folder is created if it is missing.
 
-    Whoever writes it at the same time, in whatever process, writes it whole too, and the last one stays.
+    If several processes write it at the same time, each writes it whole, and the last one wins.
 
     Args:
         path: The file.
-        content: What it is to hold; it is on the disk when this returns.
+        content: The new content; it is on disk when this returns.
 
     Raises:
-        OSError: It cannot be written; what was there before is there still.
+        OSError: It cannot be written; the previous content is unchanged.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")

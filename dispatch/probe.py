@@ -1,4 +1,4 @@
-"""Ask one model for a few words, to see whether it answers; what that shows counts for its health."""
+"""Ask one model for a few words to see whether it answers; the result counts towards its health."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
 __all__ = ["AGENT", "Probed", "probe"]
 
 AGENT: Final = "probe"
-"""Whose calls they are in the ledger."""
+"""The agent that probes are recorded under in the ledger."""
 
 _QUESTION: Final = "Are you there? Answer in one word."
-# The least that every vendor takes as a limit (OpenAI's Responses: 16).
+# The lowest limit that every vendor accepts (OpenAI's Responses: 16).
 _OUTPUT_TOKENS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What became of a probe.
+    """The result of a probe.
 
     Attributes:
         model: The model asked.
-        ok: It answered; a model that thinks may have used up the few tokens for that, which is as good.
-        seconds: To the whole answer, None where nothing was sent.
-        cost: Picodollars, None where unknown.
-        detail: What is wrong, empty where nothing is.
-        left: What is left of the limits that are known of it.
-        setup: Seconds it took to load its SDK and build its client, which the time-out does not count.
+        ok: Whether it answered, or used up the few tokens on thinking, which proves as much.
+        seconds: Seconds to the complete answer; None if nothing was sent.
+        cost: Picodollars; None if unknown.
+        detail: What is wrong; empty if nothing is.
+        left: What is left of its known rate limits.
+        setup: Seconds it took to load its SDK and build its client, which the timeout does not count.
     """
 
     model: str
@@ -62,7 +62,7 @@ async def probe(dispatcher: Dispatcher, card: ModelCard, timeout: float) -> Prob
     Args:
         dispatcher: Whose configuration, ledger, budgets and health.
         card: The model.
-        timeout: Seconds the answer may take, once its client is ready.
+        timeout: Seconds the answer may take once its client is ready.
     """
     dispatcher.health.try_now(dispatcher.guards.key(card))
     rows: list[CallRow] = []

@@ -28,23 +28,23 @@ _LOOK_SECONDS: Final = 1.0
 
 @dataclass(eq=False, repr=False)
 class Reload:
-    """Looks at the policy's files at most once a second, and puts a changed policy in the place of the old one.
+    """Checks the policy's files at most once a second, and replaces the policy when they change.
 
-    A change is taken up when two looks in a row found the files the same, as a file can be half written at one of them;
-    that is a call later, and a second. Environment and flags still win over the files. A new file that is wrong leaves
-    the old policy in force until it changes again.
+    A change is applied once two checks in a row have found the same files, since a file can be half written at one of
+    them; that takes one more call, at least a second later. Environment and flags still override the files. If a new
+    file is invalid, the old policy stays in force until the file changes again.
 
-    Only routing and risk are taken up. Providers, models and agents need new clients, and so do the limits that are
-    built into what all calls share: the response cache, the breakers and the time a client waits.
+    Only routing and risk are reloaded. Providers, models and agents need a restart, and so do the limits built into
+    what all calls share: the response cache, the breakers and the time a client waits.
 
     Attributes:
-        settings: In force now.
-        policy: Compiled from them.
-        cards: The catalogue, which stays.
-        put: Puts new settings and their policy in force; a call under way keeps those it began with.
-        clock: Seconds that never go back.
-        trouble: Why the files as they are now are not in force; None where they are.
-        next_look: When it next looks, by the clock; never where the policy came from no file.
+        settings: The settings now in force.
+        policy: The policy compiled from them.
+        cards: The catalogue, which does not change.
+        put: Puts new settings and their policy in force; a call in progress keeps those it began with.
+        clock: A monotonic clock, in seconds.
+        trouble: Why the current files are not in force; None if they are.
+        next_look: When to check next, by the clock; never if the policy came from no file.
     """
 
     settings: Settings
@@ -67,9 +67,9 @@ class Reload:
         self._busy = threading.Lock()
 
     async def look(self) -> None:
-        """Take up what has changed since the last look; at any other time of the second nothing is done.
+        """Apply changes to the files; do nothing if the last check was less than a second ago.
 
-        Who comes while another loads goes on under the old policy.
+        A call that comes while another one reloads continues under the old policy.
         """
         sources = self._sources
         if sources is None or self.clock() < self.next_look or not self._busy.acquire(blocking=False):
@@ -86,7 +86,7 @@ class Reload:
 
     async def _take_up(self, sources: Sources[Settings]) -> None:
         try:
-            # Reading and checking takes tens of milliseconds, in which all other calls would stand still.
+            # Reading and checking takes tens of milliseconds, which would block all other calls.
             settings, policy, doubts = await in_thread(self._read, sources)
         except (ConfigError, OSError) as error:
             self.trouble = str(error)
@@ -100,7 +100,7 @@ class Reload:
             _log.warning("the changed policy is in force, but %s", doubt)
 
     def _read(self, sources: Sources[Settings]) -> tuple[Settings, Policy, list[str]]:
-        """The settings with the new policy in them, that policy, and what speaks against it although it is valid."""
+        """Return the settings with the new policy, that policy, and warnings about it although it is valid."""
         old, new = self.settings, sources.read()
         changes = {"routing": new.routing, "risk": new.risk, "origins": new.origins, "sources": sources}
         settings = old.model_copy(update=changes)

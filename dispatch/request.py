@@ -25,19 +25,19 @@ _ROLES = {"human": "user", "ai": "assistant", "AIMessageChunk": "assistant"}
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """What is asked of whichever model is chosen.
+    """A request to whichever model is chosen.
 
     Attributes:
         messages: The conversation, oldest first.
-        declared: What routing is told of it; its effects are those of the tools that act, in their order.
+        declared: What routing is told about it; its effects are those of the tools that act, in order.
         tools: Tools in OpenAI format, output schema included.
-        tool_choice: As LangChain's ``bind_tools`` takes it, or in the spelling of any vendor.
-        output: Name of the tool that stands for the answer's schema, None for a free answer.
-        answer: The class that judges such an answer, its validators too; None where its schema does.
+        tool_choice: As LangChain's ``bind_tools`` takes it, or in any vendor's format.
+        output: Name of the tool that represents the answer's schema; None for a free answer.
+        answer: The class that validates such an answer, validators included; None if only its schema is checked.
         examples: Field of the answer -> CSV of labelled examples.
-        on_cut: What becomes of a stream that breaks after its first words: ``report`` raises, ``retract`` withdraws
-            them and lets the next candidate answer instead.
-        options: What else is wanted, by the standard names of `CallOptions`; each vendor is told in its own words.
+        on_cut: What happens if a stream breaks after its first words: ``report`` raises, ``retract`` withdraws them
+            and lets the next candidate answer instead.
+        options: Other options, by the standard names of `CallOptions`; they are translated for each vendor.
     """
 
     messages: Sequence[BaseMessage]
@@ -52,17 +52,17 @@ class ModelRequest:
     options: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def declaring(self, **changes: Any) -> ModelRequest:
-        """The same request with something else declared."""
+        """Return the same request with changes to what is declared."""
         return replace(self, declared=self.declared.model_copy(update=changes))
 
     @property
     def acting_tools(self) -> int:
-        """Tools bound that can do something, the output schema not counted."""
+        """How many of the bound tools can act, not counting the output schema."""
         return len(self.tools) - (self.output is not None)
 
     @property
     def reach(self) -> Mapping[str, Effect]:
-        """Effect by name of each tool bound; the output schema does nothing worse than to read."""
+        """Name -> effect of each bound tool; the output schema counts as one that only reads."""
         names = [str(tool.get("function", tool).get("name")) for tool in self.tools]
         acting = [name for name in names if name != self.output]
         effects = self.declared.effects
@@ -70,7 +70,7 @@ class ModelRequest:
         return known if self.output is None else {**known, self.output: Effect.READ}
 
     def called(self, message: AIMessage) -> Mapping[str, str]:
-        """Effect by name of each tool that a reply calls, as far as it is known; it stays with the reply."""
+        """Return name -> effect of each tool that a reply calls, as far as known; it is stored with the reply."""
         if not message.tool_calls:
             return {}
         reach = self.reach
@@ -78,7 +78,7 @@ class ModelRequest:
 
 
 def route_request(ask: ModelRequest, step: StepContext, request_id: str) -> RouteRequest:
-    """Describe the ask to routing: what is declared of it, its step, and the messages for their size and shape."""
+    """Describe the request to routing: its declared facts, its step, and the messages for their size and shape."""
     told = {
         "id": request_id,
         "messages": tuple(as_dict(message) for message in ask.messages),
@@ -96,7 +96,7 @@ def route_request(ask: ModelRequest, step: StepContext, request_id: str) -> Rout
 
 
 def plain(ask: ModelRequest) -> ModelRequest:
-    """The request with terminal control sequences removed from all tool results."""
+    """Return the request with terminal control sequences removed from all tool results."""
     found = [message for message in ask.messages if message.type == "tool" and _is_suspect(message.content)]
     if not found:
         return ask
@@ -105,12 +105,12 @@ def plain(ask: ModelRequest) -> ModelRequest:
 
 
 def _is_suspect(content: Any) -> bool:
-    # The agents' own tools are clean already, so of long texts only what is found fast is looked for.
+    # The agents' own tools are clean already, so only marks that are quick to find are searched for in texts.
     return not isinstance(content, str) or any(mark in content for mark in "\x1b\x9b\0")
 
 
 def _called(ask: ModelRequest) -> Mapping[str, Effect]:
-    """Effects of the tools called earlier, read from the metadata of the replies that called them."""
+    """Return the effects of the tools called earlier, read from the metadata of the replies that called them."""
     known = dict(ask.reach)
     for message in ask.messages:
         told = message.response_metadata.get("pointsman")
@@ -120,7 +120,7 @@ def _called(ask: ModelRequest) -> Mapping[str, Effect]:
 
 
 def as_dict(message: BaseMessage) -> dict[str, Any]:
-    """Give a message in OpenAI's form, as routing reads it."""
+    """Convert a message to OpenAI's format, which routing reads."""
     role = _ROLES.get(message.type, message.type)
     record: dict[str, Any] = {"role": role, "content": message.content}
     calls = vars(message).get("tool_calls")
@@ -128,7 +128,7 @@ def as_dict(message: BaseMessage) -> dict[str, Any]:
         record["tool_calls"] = calls
     if answered := vars(message).get("tool_call_id"):
         record["tool_call_id"] = answered
-    # Of tools both outcomes are told: a success that is declared is no error, whatever its text begins with.
+    # Tools report both outcomes: a declared success is not an error, whatever its text begins with.
     if message.type == "tool":
         record["status"] = getattr(message, "status", "success")
     return record
@@ -136,6 +136,6 @@ def as_dict(message: BaseMessage) -> dict[str, Any]:
 
 def one_line(text: object, limit: int = 300) -> str:
     """Fold a message into one line of at most ``limit`` characters, without secrets."""
-    # Before it is cut: half a secret would not be known for one.
+    # Redact before cutting: half a secret would not be recognized.
     line = re.sub(r"\s+", " ", redact(str(text))).strip()
     return line if len(line) <= limit else line[: limit - 1] + "…"

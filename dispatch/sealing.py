@@ -1,4 +1,4 @@
-"""What must come back exactly as it was, secrets and all, lies encrypted on the disk, under a key of the user's own."""
+"""Encryption of stored data that must be restored exactly, secrets included, under a key of the user's own."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ __all__ = ["UNSEALED", "Seal", "user_seal"]
 _KEY: Final = "state.key"
 _KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
-"""Drawn at random, which is safe for 2**32 texts under one key (NIST SP 800-38D, 8.3)."""
+"""Nonces are random, which is safe for 2**32 texts under one key (NIST SP 800-38D, 8.3)."""
 _NAME: Final = "aes256gcm"
 
 
 class Seal:
-    """Encrypts by AES-256-GCM; LangGraph's `EncryptedSerializer` takes it as its cipher.
+    """Encrypts with AES-256-GCM; LangGraph's `EncryptedSerializer` takes it as its cipher.
 
-    What it encrypts names the key, by the first 8 hex digits of its SHA-256, so that a lost or exchanged key is told
-    from a damaged file.
+    Its output names the key by the first 8 hex digits of the key's SHA-256, so that a lost or replaced key can be
+    distinguished from a damaged file.
 
     Args:
-        folder: Where the key lies, as 64 hex digits readable by the user alone. It is made at its first use.
+        folder: Folder of the key file: 64 hex digits readable by the user alone. It is created at first use.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,10 +47,10 @@ class Seal:
         self._made: tuple[str, AESGCM] | None = None
 
     def encrypt(self, plaintext: bytes) -> tuple[str, bytes]:
-        """Encrypt.
+        """Encrypt bytes.
 
         Returns:
-            The name of cipher and key, and the nonce with the encrypted bytes.
+            The name of the cipher and key, and the nonce followed by the encrypted bytes.
 
         Raises:
             ConfigError: The key cannot be read or made.
@@ -60,10 +60,10 @@ class Seal:
         return name, nonce + cipher.encrypt(nonce, plaintext, None)
 
     def decrypt(self, ciphername: str, ciphertext: bytes) -> bytes:
-        """Decrypt what `encrypt` gave.
+        """Decrypt what `encrypt` returned.
 
         Raises:
-            ConfigError: The key is lost or another one, or the bytes were changed.
+            ConfigError: The key is lost or a different one, or the bytes were changed.
         """
         from cryptography.exceptions import InvalidTag
 
@@ -86,10 +86,10 @@ class Seal:
         return f"{name}:{b64encode(sealed).decode()}"
 
     def open(self, text: str) -> str:
-        """Decrypt what `close` gave.
+        """Decrypt what `close` returned.
 
         Raises:
-            ConfigError: As `decrypt`; also for what nobody encrypted, since whoever wrote that may be another.
+            ConfigError: As in `decrypt`; also if the text is not encrypted, since another user may have written it.
         """
         name, colon, sealed = text.partition(":")
         if not colon or not name.startswith(_NAME):
@@ -101,17 +101,17 @@ class Seal:
         return self.decrypt(name, ciphertext).decode("utf-8", "surrogatepass")
 
     def close_bytes(self, content: bytes) -> bytes:
-        """Encrypt what a file is to hold."""
+        """Encrypt the content of a file."""
         name, sealed = self.encrypt(content)
         return name.encode() + b"\n" + sealed
 
     def open_bytes(self, content: bytes) -> bytes:
-        """Decrypt what `close_bytes` gave; errors as `decrypt` raises them."""
+        """Decrypt what `close_bytes` returned; raises the same errors as `decrypt`."""
         name, _, sealed = content.partition(b"\n")
         return self.decrypt(name.decode("ascii", "replace"), sealed)
 
     def sign(self, text: str) -> str:
-        """Show that a text comes from who has the key: HMAC-SHA256 (RFC 2104) in hex digits.
+        """Sign a text with the key: HMAC-SHA256 (RFC 2104) in hex digits.
 
         Raises:
             ConfigError: The key cannot be read or made.
@@ -119,7 +119,7 @@ class Seal:
         return self._signature(text, self._key(make=True))
 
     def signed(self, text: str, signature: str) -> bool:
-        """Whether `sign` made this of the text; False also where the key is lost or cannot be used."""
+        """Return whether `sign` made this signature of the text; also False if the key is lost or unusable."""
         try:
             key = self._key(make=False)
         except ConfigError:
@@ -128,7 +128,7 @@ class Seal:
 
     @staticmethod
     def _signature(text: str, key: bytes) -> str:
-        # The words before it keep what is signed apart from all else that the key is used for.
+        # The prefix separates signatures from every other use of the key.
         return hmac.new(key, b"pointsman signs: " + text.encode(), hashlib.sha256).hexdigest()
 
     def _cipher(self, *, make: bool) -> tuple[str, AESGCM]:
@@ -173,7 +173,7 @@ class Seal:
         )
 
     def _make(self) -> None:
-        """Make the key, once whichever processes come first."""
+        """Create the key file; if several processes try at once, only one creates it."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -189,15 +189,15 @@ UNSEALED: Final = (
     "what is kept here is not encrypted under your key, so it may be another's and is not used: 'pointsman trust' "
     "shows what an earlier version kept so and takes it over, or start the run or batch again"
 )
-"""Said of what came with a folder, and of what a version wrote that encrypted nothing yet."""
+"""The message for data that came with a folder, or that a version without encryption wrote."""
 _BACK: Final = "put back the key of then, without which it cannot be read, or start the run again"
 
 
 def user_seal() -> Seal:
-    """The seal under the key of whoever runs this process.
+    """Return the seal with the key of the user who runs this process.
 
     Raises:
-        ConfigError: The environment names no home.
+        ConfigError: The environment names no home folder.
     """
     folder = state_folder(environment())
     if folder is None:

@@ -1,7 +1,7 @@
 """One background event loop for synchronous callers, so that async code is written once.
 
-Vendor SDKs keep HTTP connections bound to the loop they were made on; a new ``asyncio.run`` for each call would
-lose them, and langchain-openai even fails the second time.
+Vendor SDKs bind HTTP connections to the loop they were made on; a new ``asyncio.run`` for each call would lose
+them, and langchain-openai even fails the second time.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 _END_SECONDS: Final = 5.0
-"""How long work that was broken off may take to record what it cost before its caller goes on, or the process ends."""
+"""How long cancelled work may take to record its cost before its caller continues or the process ends."""
 
 
 class _Portal:
-    """An event loop in a thread of its own, which nothing that runs on it can end."""
+    """An event loop in its own thread, which no code that runs on it can end."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.ending = False
         self._ended = False
         self.loop = asyncio.new_event_loop()
-        # Whatever runs sync code on this loop, LangChain and LangGraph too, never waits for a thread.
+        # Sync code run from this loop, also by LangChain and LangGraph, never waits for a thread.
         self.loop.set_default_executor(THREADS)
         self.thread = threading.Thread(target=self._serve, name="pointsman-portal", daemon=True)
         self.thread.start()
 
     def _serve(self) -> None:
         while not self._ended:
-            # asyncio lets these two out of the loop, after it has told whoever awaits the task that raised them.
+            # asyncio lets these two propagate out of the loop, after setting them on the task that raised them.
             with suppress(SystemExit, KeyboardInterrupt):
                 self.loop.run_forever()
 
     def end(self) -> None:
-        """Break off all that runs here, which records what it cost, and run nothing more."""
+        """Cancel everything that runs here, so that it records its cost, and run nothing more."""
         self.ending = True
         self.loop.call_soon_threadsafe(lambda: self.loop.create_task(self._break_off()))
         self.thread.join(_END_SECONDS)
@@ -66,7 +66,7 @@ class _Portal:
 
     @property
     def here(self) -> bool:
-        """Whether this is the portal's own thread, where waiting for it would never end."""
+        """Whether this is the portal's own thread, where waiting for the portal would never end."""
         return threading.current_thread() is self.thread
 
     @property
@@ -113,14 +113,14 @@ def _opened() -> _Portal:
 
 
 class _Work:
-    """A task on the portal's loop, run in the context of the caller."""
+    """A task on the portal's loop that runs in the caller's context."""
 
     def __init__(self, portal: _Portal, work: Coroutine[Any, Any, T]) -> None:
         self._portal = portal
         self._loop = portal.loop
         self._task: asyncio.Task[Any] | None = None
         self.done: Future[Any] = Future()
-        # It runs in a copy of this thread's context, and so does the task that is made there.
+        # The callback runs in a copy of this thread's context, and so does the task it makes.
         self._loop.call_soon_threadsafe(self._start, work)
 
     def _start(self, work: Coroutine[Any, Any, T]) -> None:
@@ -136,7 +136,7 @@ class _Work:
             self.done.set_result(ended.result())
 
     def result(self) -> Any:
-        """Wait for what the task returns."""
+        """Wait for the task and return its result."""
         try:
             return self.done.result()
         except CancelledError:
@@ -157,8 +157,8 @@ class _Work:
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end on the background loop, in the caller's context.
 
-    Any thread may call it, from inside other such calls too, at any depth. Ctrl-C cancels the work and waits until it
-    has recorded what it cost.
+    Any thread may call it, also from inside other such calls, at any depth. Ctrl-C cancels the work and waits until it
+    has recorded its cost.
 
     Args:
         work: The coroutine.
@@ -176,7 +176,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         found: T = task.result()
         return found
     except BaseException:
-        # Ctrl-C in the caller must also stop the work, or it would go on spending.
+        # Ctrl-C in the caller must also stop the work, or it would keep spending money.
         if not task.done.done():
             task.break_off()
         raise
@@ -186,12 +186,12 @@ _END = object()
 
 
 def stream(items: AsyncIterator[T]) -> Iterator[T]:
-    """Iterate an async iterator from synchronous code, item by item as they come.
+    """Iterate over an async iterator from synchronous code, item by item as they arrive.
 
-    Any number of such iterators may be read in turns. One that is left before its end is broken off.
+    Several such iterators may be read alternately. One that is abandoned before its end is cancelled.
 
     Args:
-        items: The iterator; no more than two items are made before they are asked for.
+        items: The iterator; at most two items are produced ahead of the reader.
 
     Raises:
         PointsmanError: When called on the background loop itself, or in a process forked since the first item.
@@ -206,7 +206,7 @@ def stream(items: AsyncIterator[T]) -> Iterator[T]:
                 await room.acquire()
                 handed.put(item)
         finally:
-            # Whoever leaves the stream before its end waits for this, so that what it cost is recorded by then.
+            # A reader that leaves the stream early waits for this, so that its cost is recorded by then.
             if isinstance(items, AsyncGenerator):
                 await items.aclose()
             handed.put(_END)
@@ -219,7 +219,7 @@ def stream(items: AsyncIterator[T]) -> Iterator[T]:
         work.result()
     finally:
         if not portal.gone and not work.done.done():
-            # A dropped iterator may be collected on any thread, the portal's among them.
+            # A dropped iterator may be collected on any thread, including the portal's.
             work.break_off(wait=not portal.here)
 
 
@@ -233,7 +233,7 @@ def blocking(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
     """Make the synchronous twin of an async method, with the same arguments: ``run = blocking(arun)``.
 
     Args:
-        method: The method; a subclass that has another under its name has the twin call that.
+        method: The method; if a subclass overrides it, the twin calls the override.
     """
 
     def twin(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -244,7 +244,7 @@ def blocking(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 
 
 def iterating(method: Callable[P, AsyncIterator[T]]) -> Callable[P, Iterator[T]]:
-    """Make the synchronous twin of a method that gives an async iterator, as `blocking` does.
+    """Make the synchronous twin of a method that returns an async iterator, as `blocking` does.
 
     Args:
         method: The method.

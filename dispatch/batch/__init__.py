@@ -1,1 +1,1 @@
-"""Requests that can wait, carried out by the providers' batch interfaces."""
+"""Requests that can wait, carried out by the providers' batch APIs."""

@@ -1,4 +1,4 @@
-"""What came back from a batch, judged as a live reply is: its row in the ledger, and what becomes of the ask."""
+"""Answers from a batch, checked like live replies: their ledger rows, and the outcomes of their requests."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ __all__ = ["Judge", "done", "read"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Judge:
-    """Says what the answers to a part are worth.
+    """Checks the answers to a part.
 
     Attributes:
-        dispatcher: Whose prices, checks and policy.
-        classes: Judge a typed answer.
+        dispatcher: The dispatcher whose prices, checks and policy are used.
+        classes: Validate a typed answer.
         card: The model that was asked.
         part: The part.
     """
@@ -46,16 +46,16 @@ class Judge:
     def outcome(
         self, row: AskRow, answer: AIMessage | BackendError, *, billed: bool = False, recorded: bool = False
     ) -> Outcome:
-        """Say what an answer is worth, and record its call.
+        """Check an answer, and record its call.
 
         Args:
-            row: The ask.
-            answer: The reply, or what failed.
-            billed: A failure may have been billed; providers bill nothing for a request that they say failed.
-            recorded: Its call is in the ledger already.
+            row: The request's row.
+            answer: The reply, or the failure.
+            billed: Whether a failure may have been billed; providers bill nothing for a request they report as failed.
+            recorded: Whether its call is already in the ledger.
 
         Returns:
-            What becomes of the ask: it is done, or is to be asked live.
+            The request's outcome: it is done, or must be asked live.
         """
         ask, facts = read(row, self.classes)
         call = self._call(row, ask, facts, recorded=recorded)
@@ -94,7 +94,7 @@ class Judge:
             note=f"batch {self.part.batch}",
             recorded=recorded,
         )
-        # Its money is reserved for the whole part, and breakers and rate limits are for live calls.
+        # Money is reserved for the whole part, and breakers and rate limits apply only to live calls.
         return ModelCall(
             card,
             ask,
@@ -108,21 +108,21 @@ class Judge:
         )
 
     def _least(self, ask: ModelRequest, facts: Mapping[str, Any], *, stronger: bool) -> Tier:
-        """The least tier of a live call, which goes no lower than the model that was asked."""
+        """Return the least tier of a live call, which is no lower than that of the model that was asked."""
         cards = self.dispatcher.cards
         later = [cards[name].tier for name in facts["candidates"] if name in cards]
         above = [tier for tier in later if tier > self.card.tier]
-        # Where nothing is stronger another model of the same tier may still do better.
+        # If no model is stronger, another one of the same tier may still do better.
         least = min(above) if above and stronger else self.card.tier
         return least if ask.declared.tier is None else max(ask.declared.tier, least)
 
 
 def read(row: AskRow, classes: AnswerClasses) -> tuple[ModelRequest, dict[str, Any]]:
-    """Read an ask, with the class that judges its answer where that is at hand, and what was written down beside it.
+    """Return a request, with the class that validates its answer if available, and the facts stored with it.
 
     Args:
-        row: The ask.
-        classes: Where the class may be.
+        row: The request's row.
+        classes: Where to look for the class.
     """
     ask, facts = ask_of(row.ask), json.loads(row.facts)
     told = facts.get("class")
@@ -132,14 +132,14 @@ def read(row: AskRow, classes: AnswerClasses) -> tuple[ModelRequest, dict[str, A
 def done(
     place: int, ask: ModelRequest, facts: Mapping[str, Any], message: AIMessage, *, cost: int | None = None
 ) -> Outcome:
-    """Say that an ask is answered, and whether only the schema of its class could judge the answer.
+    """Return the outcome of an answered request; note if the answer was checked only against its class's schema.
 
     Args:
-        place: Of the ask.
-        ask: As `read` gives it.
-        facts: What was written down beside it.
+        place: Place of the request.
+        ask: As `read` returns it.
+        facts: The facts stored with it.
         message: The answer.
-        cost: Picodollars it cost in its part, where it came in one.
+        cost: Picodollars it cost in its part; None if it did not come in one or the cost is unknown.
     """
     told = facts.get("class")
     unjudged = told and ask.answer is None and typed_calls(told, message)
@@ -149,14 +149,14 @@ def done(
 
 @dataclass(eq=False)
 class _Reserved(Grant):
-    """What a call in a batch was admitted with: the part's money, which is settled when all of the part is answered.
+    """The grant of a call in a batch: it uses the part's money, which is settled when the whole part is answered.
 
     Attributes:
-        most: Picodollars that were reserved for the call; None where no money was.
+        most: Picodollars reserved for the call; None if none were.
     """
 
     most: int | None = None
 
     def settle(self, usage: Usage | None, cost: int | None, *, billed: bool) -> int | None:
-        """Say what the part will be charged for the call; arguments as `Grant.settle` takes them."""
+        """Return what the part will be charged for the call; takes the same arguments as `Grant.settle`."""
         return (self.most if cost is None else cost) if billed else None

@@ -1,4 +1,4 @@
-"""`Batches`: work that can wait, handed in at the providers' batch APIs and collected hours later, by any process."""
+"""`Batches`: work that can wait, submitted to the providers' batch APIs and collected hours later, by any process."""
 
 from __future__ import annotations
 
@@ -38,20 +38,19 @@ _FIRST_PAUSE: Final = 5.0
 _LONGEST_PAUSE: Final = 300.0
 _GROWTH: Final = 1.5
 _AT_ONCE: Final = 8
-"""Live calls under way at the same time."""
+"""The most live calls at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchAnswer:
-    """What became of one ask.
+    """The result of one request.
 
     Attributes:
-        place: Its place in the order of the asks, from 0.
+        place: Its place in the order of the requests, from 0.
         name: The step it belongs to.
-        message: The reply, as `Dispatcher.call` gives it; None while it is open, or when there is none.
-        error: Why there is none.
-        note: How it was judged, where not as it should be: a class that was not at hand can have validators which say
-            no. Empty otherwise.
+        message: The reply, as `Dispatcher.call` returns it; None while the request is open, or if there is no reply.
+        error: Why there is no reply; None if there is one or the request is open.
+        note: How it was checked if its class was not available, whose validators might reject it; otherwise empty.
     """
 
     place: int
@@ -62,21 +61,21 @@ class BatchAnswer:
 
 
 class Batches(Closing):
-    """Hands asks in at the providers' batch APIs, and collects the answers.
+    """Submits requests to the providers' batch APIs, and collects the answers.
 
-    Each ask is decided as a live call is. Where the provider of the model decided on has a batch API, it goes there at
-    the price such work has; its worst case stays reserved in the budgets until it is answered. Whatever has no batch
-    API, and whatever came back without a usable answer, is asked live at the same tier or above. All that is needed to
-    go on is in the ledger's file, so another process can collect what this one submitted.
+    Each request is decided like a live call. If the chosen model's provider has a batch API, the request goes there at
+    the batch price; its worst case stays reserved in the budgets until it is answered. Requests without a batch API,
+    and those that came back without a usable answer, are asked live at the same tier or above. Everything needed to
+    continue is in the ledger's file, so another process can collect what this one submitted.
 
     Args:
         dispatcher: Decides, and makes the live calls.
-        outputs: Pydantic classes that judge typed answers, their validators too. A batch that this process has
-            submitted, or whose classes stand in modules it has loaded, needs none. An answer whose class is not at
-            hand is judged by its schema, and its note says so.
+        outputs: Pydantic classes that validate typed answers, including their validators. None are needed for a batch
+            that this process has submitted, or whose classes are in modules it has loaded. An answer whose class is
+            not available is checked against its schema, and its note says so.
 
     Raises:
-        ConfigError: One of the classes is no pydantic class.
+        ConfigError: One of the classes is not a pydantic class that can type an answer.
     """
 
     def __init__(self, dispatcher: Dispatcher, *, outputs: Iterable[type[BaseModel]] = ()) -> None:
@@ -86,7 +85,7 @@ class Batches(Closing):
 
     @cached_property
     def book(self) -> BatchBook:
-        """What is written down about them."""
+        """The stored records of all batches."""
         seal = user_seal()
         return BatchBook(self._dispatcher.settings.state / "ledger.db", close=seal.close, open_=seal.open)
 
@@ -95,23 +94,23 @@ class Batches(Closing):
         return Parts(self._dispatcher, self.book, self._requests, self._classes)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if "book" in self.__dict__:
             self.book.close()
 
     async def submit(self, asks: Sequence[ModelRequest], steps: Sequence[StepContext] | None = None) -> str:
-        """Hand asks in.
+        """Submit requests as a batch.
 
         Args:
-            asks: What is asked.
-            steps: The step each belongs to; the current one for all when absent.
+            asks: The requests.
+            steps: The step each belongs to; default: the current one for all.
 
         Returns:
             The batch's id, for `collect`.
 
         Raises:
-            ConfigError: There are no asks, or one cannot be written down.
-            BudgetExceeded: A cap leaves too little for the worst case of them all; nothing was handed in.
+            ConfigError: There are no requests, or one cannot be serialized.
+            BudgetExceeded: A cap leaves too little for the worst case of all of them; nothing was submitted.
         """
         if not asks:
             raise ConfigError("a batch needs at least one request")
@@ -126,7 +125,7 @@ class Batches(Closing):
         try:
             parts = await asyncio.shield(begun)
         except asyncio.CancelledError:
-            # The thread goes on; what it has begun is undone, since nobody learns of the batch.
+            # The thread continues; its work is undone, since the caller never gets the batch's id.
             with suppress(Exception):
                 await in_thread(self._parts.dropped, batch, await begun)
             raise
@@ -138,15 +137,15 @@ class Batches(Closing):
         return batch
 
     async def poll(self, batch: str) -> BatchRow:
-        """Look once how far a batch is, take in what is ready, and ask live what must be.
+        """Check a batch once: record the answers that are ready, and ask live what must be asked live.
 
         Args:
             batch: Its id.
 
         Raises:
-            ConfigError: There is no such batch, or somebody else is at work on it.
+            ConfigError: There is no such batch, or another process is working on it.
             BackendError: The provider refuses the key.
-            BudgetExceeded: A part that was not handed in yet no longer fits under a cap.
+            BudgetExceeded: A part that was not submitted yet no longer fits under a cap.
         """
         found = await in_thread(self.book.batch, batch)
         if found.ended is None:
@@ -155,11 +154,11 @@ class Batches(Closing):
         return await in_thread(self.book.batch, batch)
 
     async def collect(self, batch: str, *, pause: float = _FIRST_PAUSE) -> list[BatchAnswer]:
-        """Wait until every ask is answered, and give the answers; collecting again costs nothing.
+        """Wait until every request is answered, and return the answers; collecting again costs nothing.
 
         Args:
             batch: Its id.
-            pause: Seconds until the provider is asked a second time; later pauses are longer.
+            pause: Seconds until the second check; later pauses are longer.
 
         Raises:
             ConfigError: As in `poll`.
@@ -175,10 +174,10 @@ class Batches(Closing):
         return await in_thread(self.answers, batch)
 
     def answers(self, batch: str) -> list[BatchAnswer]:
-        """What is known now, in the order of the asks.
+        """Return the answers known now, in the order of the requests.
 
-        An answer that only its schema could judge is judged by its class now, where that is at hand: one it refuses is
-        an error, and is not asked for again.
+        An answer that could only be checked against its schema is now validated by its class if that is available; if
+        the class rejects it, that is an error, and the request is not asked again.
 
         Args:
             batch: Its id.
@@ -197,7 +196,7 @@ class Batches(Closing):
 
     @asynccontextmanager
     async def _held(self, batch: str) -> AsyncIterator[None]:
-        """Keep others from working on a batch, without waiting for the file on the event loop."""
+        """Lock a batch against other workers, without blocking the event loop on the file."""
         held = self.book.held(batch)
         await in_thread(held.__enter__)
         try:
@@ -206,7 +205,7 @@ class Batches(Closing):
             await in_thread(held.__exit__, None, None, None)
 
     async def _advance(self, batch: str) -> bool:
-        """Do for a batch what can be done now, and say whether all of it is answered."""
+        """Do what can be done for a batch now, and return whether all of it is answered."""
         for stray in await in_thread(self.book.stray_reservations, batch):
             await in_thread(self._dispatcher.budgets.release, stray)
         for part in await in_thread(self.book.parts, batch):

@@ -1,4 +1,4 @@
-"""`AnswerClasses`: the pydantic classes that judge the typed answers of a batch, found again when it is collected."""
+"""`AnswerClasses`: finds the pydantic classes that validate a batch's typed answers when it is collected."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ __all__ = ["AnswerClasses", "typed_calls"]
 
 
 class AnswerClasses:
-    """Knows the classes that were handed in, were given since, or stand in a module that is loaded.
+    """Knows the classes that were submitted with requests, passed in, or defined in a loaded module.
 
-    A class cannot be written down, so of each its name and the SHA-256 of its schema are. No module is imported to find
-    it: that would run code which nobody named. One that has another schema by now is not the class that was asked for.
+    A class cannot be stored, so its name and the SHA-256 of its schema are stored instead. No module is imported to
+    find a class: that would run code that nobody asked for. A class whose schema has changed is not the same class.
 
     Args:
-        given: Classes that may be asked for.
+        given: Classes that may be needed.
 
     Raises:
-        ConfigError: One of them is no pydantic class.
+        ConfigError: One of them is not a pydantic class that can type an answer.
     """
 
     def __init__(self, given: Iterable[type[BaseModel]] = ()) -> None:
@@ -41,10 +41,10 @@ class AnswerClasses:
             self._know(kind)
 
     def told(self, ask: ModelRequest) -> dict[str, str] | None:
-        """Give what is written down of the class that judges the answer to an ask; None where there is none.
+        """Return what to store about the class that validates a request's answer; None if there is no class.
 
         Raises:
-            ConfigError: It is no pydantic class.
+            ConfigError: It is not a pydantic class that can type an answer.
         """
         if ask.answer is None or ask.output is None:
             return None
@@ -52,21 +52,21 @@ class AnswerClasses:
         return {"name": name, "schema": schema, "output": ask.output}
 
     def find(self, told: Mapping[str, str]) -> type[BaseModel] | None:
-        """The class of which ``told`` was written down; None where it is not at hand."""
+        """Return the class that ``told`` describes; None if it is not available."""
         name, schema = told["name"], told["schema"]
         named = self._known.get((name, schema)) or _loaded(name, schema)
-        # The class of a script has another module's name where the script is imported.
+        # A script's class has a different module name when the script is imported.
         return named or next((kind for (_, other), kind in self._known.items() if other == schema), None)
 
     def verdict(self, told: Mapping[str, str], message: AIMessage) -> tuple[str, str]:
-        """Judge an answer that was judged by its schema alone.
+        """Validate an answer that was checked only against its schema.
 
         Args:
-            told: What was written down of its class.
+            told: What was stored about its class.
             message: The answer.
 
         Returns:
-            What is wrong with it, and what there is to say of how it was judged; either may be empty.
+            What is wrong with it, and a note on how it was checked; either may be empty.
         """
         kind = self.find(told)
         if kind is None:
@@ -85,7 +85,7 @@ class AnswerClasses:
 
 
 def typed_calls(told: Mapping[str, str], message: AIMessage) -> list[Any]:
-    """The calls of a reply that stand for its typed answer."""
+    """Return a reply's calls that represent its typed answer."""
     return [call for call in message.tool_calls if call["name"] == told["output"]]
 
 
@@ -95,10 +95,10 @@ def _digest(kind: type[BaseModel]) -> str:
 
 
 def _loaded(name: str, schema: str) -> type[BaseModel] | None:
-    """A class of a module that this process has loaded."""
+    """Return a class by name and schema from a loaded module; None if there is none."""
     module, _, path = name.partition(":")
     found: Any = sys.modules.get(module)
     for part in path.split("."):
-        # A module can run code of its own for a name that it does not have.
+        # Read ``__dict__``, since a module's ``__getattr__`` can run code for a missing name.
         found = getattr(found, "__dict__", {}).get(part)
     return found if is_class(found) and _digest(found) == schema else None

@@ -1,4 +1,4 @@
-"""Asks, steps and replies as text, for work that another process may have to go on with."""
+"""Requests, steps and replies as text, for work that another process may have to continue."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from ..request import ModelRequest
 __all__ = ["ask_of", "ask_text", "reply_of", "reply_text", "step_of", "step_record"]
 
 _TUPLES: Final = ("tools", "stop")
-"""What JSON gives back as lists."""
+"""Fields that JSON returns as lists."""
 _APART: Final = (
     "task", "kind", "tier", "max_tier", "reversible", "max_output", "effects", "only_reads", "latency", "deadline",
 )  # fmt: skip
-"""What version 0.1 wrote one by one of what is declared."""
+"""Fields of the declaration that version 0.1 wrote one by one."""
 
 
 def ask_text(ask: ModelRequest) -> str:
-    """Write an ask down.
+    """Serialize a request.
 
     Raises:
-        ConfigError: Something in it, such as a class given as an option, cannot be written down.
+        ConfigError: Part of it, such as a class given as an option, cannot be serialized.
     """
     record: dict[str, Any] = {field.name: getattr(ask, field.name) for field in fields(ask)}
     record["messages"] = messages_to_dict(list(ask.messages))
     record["declared"] = ask.declared.model_dump(mode="json", exclude={"messages"}, exclude_unset=True)
-    # A class cannot be written down; `AnswerClasses` finds it again.
+    # A class cannot be serialized; `AnswerClasses` finds it again.
     record["answer"] = None
     record["examples"], record["options"] = dict(ask.examples), dict(ask.options)
     try:
@@ -44,7 +44,7 @@ def ask_text(ask: ModelRequest) -> str:
 
 
 def ask_of(text: str) -> ModelRequest:
-    """Read an ask that `ask_text` wrote."""
+    """Parse a request that `ask_text` serialized."""
     record = json.loads(text)
     record["messages"] = messages_from_dict(record["messages"])
     if "declared" not in record:
@@ -61,7 +61,7 @@ _HERE: Final = frozenset({"observe", "journal", "tokens", "runtime"})
 
 
 def step_record(step: StepContext) -> dict[str, Any]:
-    """Give a step as plain values, without what its run has in this process alone."""
+    """Convert a step to plain values, without the fields of its run that exist only in this process."""
     return {
         **{field.name: getattr(step, field.name) for field in fields(step)},
         "run": {field.name: getattr(step.run, field.name) for field in fields(RunContext) if field.name not in _HERE},
@@ -69,7 +69,7 @@ def step_record(step: StepContext) -> dict[str, Any]:
 
 
 def step_of(record: dict[str, Any]) -> StepContext:
-    """Read a step that `step_record` gave, also after it has been JSON."""
+    """Rebuild a step from what `step_record` returned, also after a round trip through JSON."""
     run = {**record["run"], "tags": tuple(record["run"]["tags"])}
     run["caps"] = tuple((str(scope), int(cap)) for scope, cap in run["caps"])
     said = {**record, "run": RunContext(**run), "ahead": tuple(record["ahead"])}
@@ -84,12 +84,12 @@ def step_of(record: dict[str, Any]) -> StepContext:
 
 
 def reply_text(message: AIMessage) -> str:
-    """Write a reply down; what JSON has no form for becomes text."""
+    """Serialize a reply; values without a JSON form become text."""
     return json.dumps(message_to_dict(message), default=str)
 
 
 def reply_of(text: str) -> AIMessage:
-    """Read a reply that `reply_text` wrote."""
+    """Parse a reply that `reply_text` serialized."""
     [message] = messages_from_dict([json.loads(text)])
     if not isinstance(message, AIMessage):
         raise TypeError(f"a chat model replied with {type(message).__name__}")

@@ -1,4 +1,4 @@
-"""`Parts`: the life of a part of a batch, from the money set aside for it to the answers taken in."""
+"""`Parts`: the life cycle of a part of a batch, from reserving its money to recording its answers."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ if TYPE_CHECKING:
 __all__ = ["Parts"]
 
 _GROUP: Final = 200
-"""Answers written down in one transaction."""
+"""Answers recorded in one transaction."""
 _GIVE_UP_SECONDS: Final = 86_400.0
-"""How long a provider is asked again that takes no more batches now: as long as a batch itself may take."""
+"""How long to keep trying a provider that accepts no more batches now: as long as a batch itself may take."""
 _READ_SECONDS: Final = 3_600.0
-"""How long it may take to read a batch's answers, hundreds of megabytes at most; what is not read by then is left."""
+"""How long reading a batch's answers may take, hundreds of megabytes at most; the rest is read the next time."""
 _NOT_FOUND: Final = 404
 
 
 class Parts:
-    """Hands parts in at their providers, looks how far they are, and takes their answers in.
+    """Submits parts to their providers, checks their progress, and records their answers.
 
     Args:
-        dispatcher: Whose models, budgets and ledger.
-        book: Where each state of a part is written down before what follows from it.
-        requests: Puts their asks into the form that is sent.
-        classes: Judge the typed answers.
+        dispatcher: The dispatcher whose models, budgets and ledger are used.
+        book: Stores each state of a part before the action that follows from it.
+        requests: Converts requests to the form that is sent.
+        classes: Validate the typed answers.
     """
 
     def __init__(self, dispatcher: Dispatcher, book: BatchBook, requests: Requests, classes: AnswerClasses) -> None:
@@ -55,10 +55,10 @@ class Parts:
         self._requests = requests
 
     def begun(self, batch: str, parts: Sequence[PartRow], rows: Sequence[AskRow]) -> list[PartRow]:
-        """Write a batch down and reserve for every part, or for none and forget the batch.
+        """Record a batch and reserve money for every part; if that fails, release all of it and drop the batch.
 
         Raises:
-            BudgetExceeded: A cap leaves too little for the worst case of them all.
+            BudgetExceeded: A cap leaves too little for the worst case of all parts.
         """
         self._book.add(batch, parts, rows)
         reserved: list[PartRow] = []
@@ -71,17 +71,17 @@ class Parts:
         return reserved
 
     def dropped(self, batch: str, reserved: Iterable[PartRow]) -> None:
-        """Forget a batch of which nothing was handed in, and give its money back."""
+        """Delete a batch of which nothing was submitted, and release its money."""
         for part in reserved:
             self._release(part)
         self._book.drop(batch)
 
     async def advance(self, part: PartRow) -> None:
-        """Do for a part what can be done now.
+        """Do the next step of a part that can be done now.
 
         Raises:
             BackendError: The provider refuses the key.
-            BudgetExceeded: It was not handed in yet, and no longer fits under a cap.
+            BudgetExceeded: The part was not submitted yet, and no longer fits under a cap.
         """
         if part.state == "planned":
             await self.hand_in(part if part.reservation else await in_thread(self._reserved, part))
@@ -91,7 +91,7 @@ class Parts:
             await self._look(part)
 
     async def hand_in(self, part: PartRow) -> None:
-        """Hand a part in, unless the provider has it already.
+        """Submit a part, unless the provider already has it.
 
         Raises:
             BackendError: The provider refuses the key.
@@ -100,10 +100,10 @@ class Parts:
         waiting = await in_thread(self._book.asks, part.batch, part=part.id, state="waiting")
         model, requests = await self._requests.sendable(part, card, waiting)
         if not requests:
-            # Whoever gave it up ended before that was written down.
+            # A process gave the part up, but ended before it recorded that.
             await in_thread(self._give_up, part, part.detail)
             return
-        # Written down before it is sent: whoever finds it so looks for it at the provider first.
+        # Recorded before sending: a process that finds this state first looks for the part at the provider.
         sending = await in_thread(self._noted, part, state="sending", at=part.at or time.time())
         try:
             vendor = await api.submit(model, part.id, requests, since=part.at if part.state == "sending" else None)
@@ -122,7 +122,7 @@ class Parts:
             await in_thread(self._noted, sending, state="sent", vendor=vendor, detail="")
 
     async def _look(self, part: PartRow) -> None:
-        """Ask how far a part is, and take its answers in when it is over."""
+        """Check a part's progress, and record its answers once it is complete."""
         card, api = self._card(part), self._requests.api(part.model)
         asks = await in_thread(self._book.asks, part.batch, part=part.id, state="waiting")
         waiting = {row.place: row for row in asks}
@@ -130,7 +130,7 @@ class Parts:
         await clients.ready(card)
         model, _ = clients.bound(ModelRequest(()), card)
         judge = Judge(self._dispatcher, self._classes, card, part)
-        # Whoever was at it before may have recorded calls that are not in the file yet.
+        # Earlier work on the part may have recorded calls that are not in the file yet.
         await in_thread(self._dispatcher.ledger.flush)
         recorded = await in_thread(self._book.recorded, part.id)
         lost: BackendError | None = None
@@ -175,7 +175,7 @@ class Parts:
         *,
         billed: bool = False,
     ) -> None:
-        """Record the calls that are not, then what became of the asks: so nothing is recorded twice or not at all."""
+        """Record missing calls, then the outcomes of their requests, so that each is recorded exactly once."""
         outcomes: list[Outcome] = []
         for row, answer in answers:
             outcomes.append(judge.outcome(row, answer, billed=billed, recorded=row.place in recorded))
@@ -185,7 +185,7 @@ class Parts:
         await in_thread(self._book.answer, judge.part.batch, outcomes)
 
     def _reserved(self, part: PartRow) -> PartRow:
-        """Set the worst case of a part aside, under a name that outlives this process."""
+        """Reserve the worst case of a part, for an owner that outlives this process."""
         scopes = self._requests.scopes(step_in(self._book.asks(part.batch, part=part.id)[0]))
         most = self._book.charge(part.id)
         if not scopes or not most:
@@ -201,7 +201,7 @@ class Parts:
             self._dispatcher.budgets.release(part.reservation)
 
     def _give_up(self, part: PartRow, said: str) -> None:
-        """Have what the provider did not take asked live."""
+        """Give a part up, so that the requests the provider did not take are asked live."""
         rows = self._book.asks(part.batch, part=part.id, state="waiting")
         self._book.answer(part.batch, [Outcome(row.place, "live", row.ask, cost=0) for row in rows])
         self._release(part)
@@ -219,7 +219,7 @@ class Parts:
         return card
 
     def _failure(self, card: ModelCard, error: Exception) -> BackendError:
-        # The book's own trouble and the user's mistakes are none of the provider's.
+        # Errors of the book and of the user's configuration are not the provider's.
         if isinstance(error, sqlite3.Error | ConfigError):
             raise error
         return failure_of(self._dispatcher.clients.backend(card), error)

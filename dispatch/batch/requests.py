@@ -1,4 +1,4 @@
-"""`Requests`: an ask as the batch of a provider carries it."""
+"""`Requests`: converts requests to the form that a provider's batch API takes."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["BREATH", "Requests", "step_in"]
 
 BREATH: Final = 20
-"""Asks worked on, at a millisecond each, before others on the event loop have their turn."""
+"""Requests to process, at a millisecond each, before yielding to the event loop."""
 _SHARE_OF_LIMIT: Final = 0.9
-"""Parts are measured by the asks as they are written down, which is not quite how they are sent."""
+"""Share of a provider's size limit to use: parts are measured by their serialized requests, not the bytes sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ class _Letter:
 
 
 class Requests:
-    """Decides where asks go, and puts them into the form that a model's batch takes.
+    """Decides where requests go, and converts them to the form that a model's batch API takes.
 
     Args:
         dispatcher: Decides, and knows the models.
-        classes: Told of the class that each typed answer is to be judged by.
+        classes: Receives the class that validates each typed answer.
     """
 
     def __init__(self, dispatcher: Dispatcher, classes: AnswerClasses) -> None:
@@ -53,19 +53,19 @@ class Requests:
         self._classes = classes
 
     async def decided(self, batch: str, place: int, ask: ModelRequest, step: StepContext) -> AskRow:
-        """Decide about one ask.
+        """Decide which model gets one request.
 
         Args:
-            batch: The batch it is in.
-            place: Its place there.
-            ask: What is asked.
+            batch: Id of its batch.
+            place: Its place in the batch.
+            ask: The request.
             step: The step it belongs to.
 
         Returns:
-            Its row, whose ``part`` names the model for now, where it can go into a batch.
+            Its row; if it can go into a batch, ``part`` holds the model's id for now.
 
         Raises:
-            ConfigError: It cannot be written down.
+            ConfigError: It cannot be serialized.
         """
         answer = self._classes.told(ask)
         with entered(step):
@@ -84,7 +84,7 @@ class Requests:
         if decision.model is None:
             return replace(row, state="done", ask="", error=one_line(chain.error()))
         card = self._dispatcher.cards[decision.model]
-        # A provider's batch outlives the process that counts the tokens of a run.
+        # A provider's batch outlives the process that counts a run's tokens, so a run with token caps cannot use one.
         if step.run.tokens is not None or self._api(card) is None:
             return row
         letter = self._letter(ask, card, self.scopes(step))
@@ -93,11 +93,11 @@ class Requests:
         return replace(row, part=card.id, state="waiting", worst=letter.worst)
 
     def parted(self, batch: str, rows: Sequence[AskRow]) -> tuple[list[PartRow], list[AskRow]]:
-        """Put the asks that are for one model, and under the same caps, into parts that its provider takes.
+        """Group requests for the same model and under the same caps into parts within the provider's limits.
 
         Args:
-            batch: The batch they are in.
-            rows: As `decided` gives them.
+            batch: Id of their batch.
+            rows: As `decided` returns them.
         """
         parts: list[PartRow] = []
         open_parts: dict[tuple[str, str], tuple[PartRow, int, int]] = {}
@@ -118,15 +118,15 @@ class Requests:
         return parts, placed
 
     async def sendable(self, part: PartRow, card: ModelCard, rows: Sequence[AskRow]) -> tuple[Any, list[BatchRequest]]:
-        """Give the chat model of a part, and its asks in the form the model takes.
+        """Return the chat model of a part, and its requests in the form the model takes.
 
         Args:
             part: The part.
             card: Its model.
-            rows: The asks that are to be sent.
+            rows: The requests to send.
 
         Raises:
-            ConfigError: The model no longer takes one of them.
+            ConfigError: The model no longer accepts one of them.
         """
         clients = self._dispatcher.clients
         await clients.ready(card)
@@ -145,14 +145,14 @@ class Requests:
         return model, requests
 
     def scopes(self, step: StepContext) -> dict[str, int | None]:
-        """What an ask of a step counts against, each with its cap in picodollars."""
+        """Return the scopes that a request of a step counts against, each with its cap in picodollars."""
         return scopes_of(step.run, self._dispatcher.policy.routing.budgets)
 
     def api(self, model: str) -> BatchApi:
-        """The batch API of a model that had one when its batch was decided.
+        """Return the batch API of a model that had one when its batch was decided.
 
         Raises:
-            ConfigError: It has none any more.
+            ConfigError: It no longer has one.
         """
         api = self._api(self._dispatcher.cards[model])
         if api is None:
@@ -163,7 +163,7 @@ class Requests:
         return registry.batches(self._dispatcher.clients.backend_name(card))
 
     def _letter(self, ask: ModelRequest, card: ModelCard, scopes: dict[str, int | None]) -> _Letter | None:
-        """An ask in the form ``card`` takes, held to the output that is reckoned with; None where it takes none."""
+        """Convert a request to the form ``card`` takes, with limited output; return None if it cannot take it."""
         clients = self._dispatcher.clients
         said = clients.said(ask, card)
         if said.unfit:
@@ -180,5 +180,5 @@ class Requests:
 
 
 def step_in(row: AskRow) -> StepContext:
-    """The step that an ask belongs to."""
+    """Return the step that a request belongs to."""
     return step_of(json.loads(row.facts)["step"])

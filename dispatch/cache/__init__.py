@@ -1,1 +1,1 @@
-"""Answers kept for the same request."""
+"""The cache of answers to repeated requests."""

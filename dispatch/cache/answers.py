@@ -1,4 +1,4 @@
-"""`KeptAnswers`: the response cache for one request, looked at and filled off the event loop."""
+"""`KeptAnswers`: the response cache for one request, read and written off the event loop."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ __all__ = ["KeptAnswers", "kept_answers"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class KeptAnswers:
-    """Answers given before to the same request or one like it. Another process may hold their file.
+    """Earlier answers to the same or a similar request. Another process may have locked their file.
 
     Attributes:
         responses: The cache.
-        request: What is asked for, with all that its answer depends on.
-        ask: The same as it was asked. Its class judges what is given again: another may have judged it, or only the
-            schema that they share.
-        cards: The candidates of the decision: a model that may not run the step now may not answer it out of the cache.
-        recorder: Writes a row for each answer that is given again.
+        request: The cache request, with everything the answer depends on.
+        ask: The model request. Its class validates cached answers, which another class or only their common schema may
+            have validated before.
+        cards: The decision's candidates: a model that may not run the step now may not answer it from the cache.
+        recorder: Writes a row for each answer taken from the cache.
     """
 
     responses: ResponseCache
@@ -45,11 +45,11 @@ class KeptAnswers:
     recorder: CallRecorder
 
     async def get(self) -> tuple[AIMessage, CallRow] | None:
-        """An answer that is still fresh, and the row of its being given again."""
+        """Return an answer that is still fresh, and the row that records its reuse; None if there is none."""
         return self._recorded(await in_thread(self.responses.get, self.request), 0, "an answer given before")
 
     async def stand_in(self, made: int) -> tuple[AIMessage, CallRow] | None:
-        """An answer of any age, where the policy wants such.
+        """Return an answer of any age and its row, if the policy allows such answers.
 
         Args:
             made: Calls made before it.
@@ -72,7 +72,7 @@ class KeptAnswers:
         return kind is not None and output is not None and bool(refused(kind, output, message))
 
     async def keep(self, message: AIMessage) -> None:
-        """Keep a usable answer for the next who asks the same."""
+        """Store a usable answer for later requests."""
         await in_thread(self.responses.put, self.request, message)
 
 
@@ -84,17 +84,17 @@ def kept_answers(
     models: str,
     recorder: CallRecorder,
 ) -> KeptAnswers | None:
-    """The answers that may be given for a request.
+    """Return the cached answers for a request.
 
     Args:
         responses: The cache.
-        routed: The request, and what was decided for it.
+        routed: The request and the decision made for it.
         cards: The catalogue.
-        models: Digest of all that is configured for the models' clients.
-        recorder: Writes the rows of answers given again.
+        models: Digest of everything configured for the models' clients.
+        recorder: Writes the rows of answers taken from the cache.
 
     Returns:
-        None where an answer to such a request is not kept.
+        The answers; None if such a request is not cached.
     """
     ask, step, decision = routed.ask, routed.step, routed.decision
     if not cacheable(ask.declared.effects, ask.declared.kind, step.sensitivity or ""):
@@ -111,7 +111,7 @@ def kept_answers(
         "policy": decision.policy_hash,
         "models": models,
         "output": ask.output,
-        # What one user's data went into is not another's to read.
+        # An answer made from one user's data must not be shown to another user.
         "user": step.run.user,
         "class": step.run.user_class,
     }

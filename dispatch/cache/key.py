@@ -1,4 +1,4 @@
-"""What makes two requests the same for the response cache."""
+"""Cache keys: what makes two requests the same for the response cache."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ...configs.words import Effect, StepKind
 
 __all__ = ["CacheRequest", "cacheable", "request_digest"]
 
-# What decides an answer although a sentence's embedding hardly sees it: anything with a digit, quoted text, paths and
-# addresses, and negation.
+# Parts that decide an answer although they hardly change a sentence's embedding: anything with a digit, quoted text,
+# paths and addresses, and negation.
 _PINNED: Final = re.compile(
     r"""\S*\d\S*|"[^"]*"|`[^`]*`|\S+[/@\\]\S+|\b(?:no|not|never|none|without|except|unless|cannot|\w+n['’]t)\b""",
     re.IGNORECASE,
@@ -24,11 +24,11 @@ _PINNED: Final = re.compile(
 
 
 def cacheable(effects: Iterable[Effect], kind: StepKind | None, sensitivity: str) -> bool:
-    """Whether the answer to a step may be kept: nothing that acts, and nothing secret.
+    """Return whether the answer to a step may be cached: not if the step acts or is secret.
 
     Args:
-        effects: Effects of the tools that are bound.
-        kind: What the step is for, where it is declared; else the effects tell.
+        effects: Effects of the bound tools.
+        kind: What the step is for, if declared; otherwise only the effects count.
         sensitivity: As the step declares it.
     """
     return kind is not StepKind.ACT and sensitivity != "secret" and all(effect is Effect.READ for effect in effects)
@@ -36,12 +36,12 @@ def cacheable(effects: Iterable[Effect], kind: StepKind | None, sensitivity: str
 
 @dataclass(frozen=True, slots=True)
 class CacheRequest:
-    """One request as the cache knows it.
+    """The cache's description of one request.
 
     Attributes:
-        key: Hash of all of it.
-        scope: Hash of all but the wording of the user's last message; what is in it that must not differ is included.
-        text: That wording, empty when the last message is no plain text of the user.
+        key: Hash of the whole request.
+        scope: Hash of everything but the wording of the user's last message; parts of it that must match are included.
+        text: That wording; empty if the last message is not plain text of the user.
     """
 
     key: str
@@ -57,21 +57,21 @@ class CacheRequest:
         options: Mapping[str, Any] | None = None,
         facts: Mapping[str, Any] | None = None,
     ) -> CacheRequest | None:
-        """Describe a request; None when it holds something that has no JSON form.
+        """Describe a request; return None if part of it has no JSON form.
 
-        Ids of messages and of tool calls do not count, since every run draws new ones.
+        Ids of messages and tool calls do not count, since every run makes new ones.
 
         Args:
             messages: The conversation.
             tools: Tools in OpenAI's format.
             options: Everything else that is passed on to the model.
-            facts: What else the answer may depend on: tier, floor, task, policy, and whoever must not share answers.
+            facts: What else the answer may depend on: tier, task, policy, and the user who must not share answers.
         """
         numbers: dict[str, str] = {}
         told = [_told(message, numbers) for message in messages]
         text = messages[-1].content if messages and messages[-1].type == "human" else ""
         text = text if isinstance(text, str) else ""
-        # The order of the tools is seen by the model, so it counts.
+        # The model sees the order of the tools, so it counts.
         rest = [list(tools), dict(options or {}), dict(facts or {})]
         try:
             key = _hash([told, rest])
@@ -88,7 +88,7 @@ def request_digest(
     options: Mapping[str, Any],
     facts: Mapping[str, Any],
 ) -> str | None:
-    """Hash a request as `CacheRequest.of` does; None when it holds something that has no JSON form."""
+    """Hash a request as `CacheRequest.of` does; return None if part of it has no JSON form."""
     numbers: dict[str, str] = {}
     try:
         return _hash([[_told(message, numbers) for message in messages], [list(tools), dict(options), dict(facts)]])
@@ -97,7 +97,7 @@ def request_digest(
 
 
 def _told(message: BaseMessage, numbers: dict[str, str]) -> dict[str, Any]:
-    """What a message tells the model, its ids replaced by their order."""
+    """Return what a message tells the model, with its ids replaced by their order."""
     calls = vars(message).get("tool_calls") or ()
     broken = vars(message).get("invalid_tool_calls") or ()
     for call in (*calls, *broken):
@@ -111,7 +111,7 @@ def _told(message: BaseMessage, numbers: dict[str, str]) -> dict[str, Any]:
         "content": _content(message.content, numbers),
         "calls": [[call["name"], call["args"], numbers.get(call["id"] or "")] for call in calls],
         "broken": [[call["name"], call["args"], numbers.get(call["id"] or "")] for call in broken],
-        # Clients send parts of them: a role of the vendor's own, a call in its own form.
+        # Clients send parts of these: a vendor-specific role, a call in the vendor's format.
         "further": {key: _content(value, numbers) for key, value in message.additional_kwargs.items() if value},
         "answers": numbers.get(answered, answered) if answered else None,
         "status": vars(message).get("status"),
@@ -135,7 +135,7 @@ def _known(key: str, value: Any, numbers: Mapping[str, str]) -> Any:
 
 
 def _is_drawn(key: str, value: Any) -> bool:
-    # LangChain gives blocks ids of its own when they are made by its helpers.
+    # LangChain's helpers give the blocks they make generated ids.
     return key == "id" and isinstance(value, str) and value.startswith("lc_")
 
 

@@ -1,4 +1,4 @@
-"""Answers kept for requests that come again: the same word for word, or, where switched on, nearly the same."""
+"""A cache of answers for repeated requests: identical ones, or, if enabled, nearly identical ones."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ CREATE INDEX IF NOT EXISTS responses_used ON responses (used);
 CREATE INDEX IF NOT EXISTS responses_made ON responses (made);
 """
 _BUSY_SECONDS: Final = 2.0
-# Another process may have written between our look at the clock and our look at the row.
+# Another process may have written the row after this one read the clock.
 _SKEW_SECONDS: Final = 1.0
-# Share of the bound after which the bytes are counted anew, since other processes write too.
+# Fraction (1/n) of the size limit after which the bytes are counted again, since other processes write too.
 _RECOUNT: Final = 16
-# One answer may take at most this share.
+# One answer may take at most this fraction (1/n) of the size limit.
 _LARGEST: Final = 4
 
 
 class ResponseCache:
-    """Answers by request; safe to use from several threads, and by several processes on one file.
+    """Answers by request; safe to use from several threads, and from several processes on one file.
 
-    A cache that cannot be read or written for a moment only misses.
+    If the cache cannot be read or written for a moment, that counts as a miss.
 
     Args:
-        path: SQLite file beside the ledger, its answers encrypted under the user's key; None keeps them in memory.
-        max_bytes: The most all answers may take, one of them at most a quarter; the least recently used make room.
-        ttl: Seconds an answer is good for.
-        similar: Finds nearly the same requests; None for exact ones only.
-        fallback: Least similarity of a request whose answer may stand in, whatever its age; None for never.
+        path: SQLite file next to the ledger; its answers are encrypted with the user's key. None keeps them in memory.
+        max_bytes: The most bytes for all answers, and a quarter of it for one; the least recently used are evicted.
+        ttl: Seconds an answer is valid.
+        similar: Finds similar requests; None for exact matches only.
+        fallback: The least similarity of a request whose answer may stand in, whatever its age; None for never.
         clock: Seconds since the epoch.
 
     Raises:
-        ConfigError: The bounds make no sense, the file cannot be opened, or there is no place for the key.
+        ConfigError: A limit is not positive, the file cannot be opened, or there is no place for the key.
     """
 
     def __init__(
@@ -87,20 +87,20 @@ class ResponseCache:
                 raise ConfigError(f"the response cache cannot be opened: {error}; move it away", file=path) from error
 
     def get(self, request: CacheRequest) -> AIMessage | None:
-        """Look an answer up.
+        """Look up an answer.
 
         Returns:
-            A message of its own, under new ids and without usage, since nothing was used;
-            ``response_metadata["pointsman_cache"]`` tells its ``kind`` (``exact`` or ``similar``), ``age`` in seconds,
-            ``similarity`` and the ``model`` that once gave it. None when there is none.
+            A new message with new ids and without usage, since nothing was used;
+            ``response_metadata["pointsman_cache"]`` holds its ``kind`` (``exact`` or ``similar``), ``age`` in seconds,
+            ``similarity`` and the ``model`` that originally gave it. None if there is none.
         """
         return self._found(request)
 
     def stand_in(self, request: CacheRequest) -> AIMessage | None:
-        """Look for an answer of any age to the same request or one like it, for when no model can answer.
+        """Look up an answer of any age to the same or a similar request, for use when no model can answer.
 
         Returns:
-            As `get` does; None also where the policy wants no such answers.
+            As `get` does; None also if the policy allows no such answers.
         """
         return None if self._fallback is None else self._found(request, self._fallback, any_age=True)
 
@@ -115,10 +115,11 @@ class ResponseCache:
         return None if near is None or found is None else _revived(*found, kind="similar", similarity=near[1])
 
     def put(self, request: CacheRequest, message: AIMessage) -> bool:
-        """Keep a usable answer.
+        """Store a usable answer.
 
         Returns:
-            Whether it was kept; one that is too large, has no JSON form, was itself a hit, or has broken calls is not.
+            Whether it was stored. An answer is not if it is too large, has no JSON form, was itself a hit, or has
+            invalid calls, or if it cannot be encrypted or written.
         """
         if message.invalid_tool_calls or "pointsman_cache" in message.response_metadata:
             return False
@@ -146,7 +147,7 @@ class ResponseCache:
         return True
 
     def clear(self) -> None:
-        """Forget every answer, and leave nothing of them in the file.
+        """Delete every answer, leaving no trace in the file.
 
         Raises:
             ConfigError: The file cannot be written.
@@ -155,7 +156,7 @@ class ResponseCache:
             try:
                 self._db.execute("PRAGMA secure_delete = ON")
                 self._db.execute("DELETE FROM responses")
-                # The free pages of answers that made room before still hold them.
+                # Free pages still hold the answers that were evicted before.
                 self._db.execute("VACUUM")
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except sqlite3.Error as error:
@@ -168,14 +169,14 @@ class ResponseCache:
             self._shut()
 
     def close_for_fork(self) -> None:
-        """Close the file before this process forks; it is opened again at its next use."""
+        """Close the file before this process forks; it is reopened at its next use."""
         if self._path is not None:
             self._shut()
 
     def reset_after_fork(self) -> None:
         """Reset in a forked child."""
         self.lock.reset_after_fork()
-        # What could not be closed before the fork is the parent's; a cache may miss.
+        # A connection that could not be closed before the fork belongs to the parent; the cache then only misses.
         self._closed = self._closed or (self._path is not None and self._open_db is not None)
 
     def _shut(self) -> None:
@@ -228,16 +229,16 @@ class ResponseCache:
 class Similar:
     """Finds requests that differ only in the wording of the user's last message.
 
-    Everything else has to be the same, and in that message whatever has digits, quotes, a path or a negation, for
-    which embeddings are nearly blind. Kept in memory; the oldest make room.
+    Everything else must be the same, and so must every part of that message with digits, quotes, a path or a negation,
+    which embeddings hardly distinguish. Requests are kept in memory; the oldest are evicted.
 
     Args:
-        embed: Gives a text's vector, of any length but always the same.
+        embed: Returns a text's vector; all vectors must have the same length.
         threshold: The least cosine, in 0..1, that counts as the same question.
         most: How many requests to remember.
 
     Raises:
-        ConfigError: The threshold or the number makes no sense.
+        ConfigError: The threshold or the number is out of range.
     """
 
     def __init__(self, embed: Callable[[str], Sequence[float]], *, threshold: float = 0.95, most: int = 4096) -> None:
@@ -250,11 +251,11 @@ class Similar:
         self._order: deque[tuple[str, str]] = deque()
 
     def find(self, request: CacheRequest, threshold: float | None = None) -> tuple[str, float] | None:
-        """The key of the most similar request of the same scope and its cosine; None when none is similar enough.
+        """Return the key of the most similar request of the same scope and its cosine; None if none is close enough.
 
         Args:
             request: The request.
-            threshold: The least cosine, where it is not the usual one.
+            threshold: The least cosine; default: the constructor's.
         """
         import numpy as np
 
@@ -268,12 +269,12 @@ class Similar:
                 return None
             keys, cosines = list(held), np.array(list(held.values())) @ vector
         best = int(cosines.argmax())
-        # Rounding can take the cosine of equal vectors a little above one.
+        # Rounding can push the cosine of equal vectors slightly above one.
         cosine = min(1.0, float(cosines[best]))
         return (keys[best], cosine) if cosine >= (threshold or self._threshold) else None
 
     def add(self, request: CacheRequest) -> None:
-        """Remember a request whose answer was kept."""
+        """Remember a request whose answer was stored."""
         vector = self._unit(request.text)
         with self._lock:
             if vector is None or request.key in self._vectors.get(request.scope, ()):
@@ -301,10 +302,10 @@ def _open(path: Path | None) -> sqlite3.Connection:
         "check_same_thread": False,
         "cached_statements": 16,
     }
-    # Answers may hold what only the user may read.
+    # Answers may hold data that only the user may read.
     db = sqlite3.connect(":memory:", **options) if path is None else open_private(path, **options)
     try:
-        # What a crash of the machine loses here is asked again.
+        # If a crash of the machine loses answers, they are asked for again.
         db.execute("PRAGMA synchronous = OFF")
         db.executescript(_SCHEMA)
     except sqlite3.Error:
@@ -314,7 +315,7 @@ def _open(path: Path | None) -> sqlite3.Connection:
 
 
 def _kept(message: AIMessage) -> str | None:
-    """The message as JSON, None when something in it has no JSON form."""
+    """Return the message as JSON; None if part of it has no JSON form."""
     from pydantic_core import PydanticSerializationError
 
     stamp = message.response_metadata.get("pointsman")
@@ -328,12 +329,12 @@ def _kept(message: AIMessage) -> str | None:
         return None
 
 
-# Who made it, which the next conversion of the conversation has to know, and how sure it was of each field.
+# Which model made it, which the next conversion of the conversation needs, and how sure it was of each field.
 _ORIGIN: Final = frozenset({"fields", "model_provider", "model_name", "output_version"})
 
 
 def _revived(body: str, age: float, *, kind: str, similarity: float) -> AIMessage | None:
-    """Make the message again, under new ids: a conversation may hold the same answer twice."""
+    """Rebuild the message with new ids, since a conversation may hold the same answer twice."""
     try:
         kept = json.loads(body)
         said = kept["said"]
@@ -358,7 +359,7 @@ def _renamed(value: Any, names: Mapping[str, str], under: str = "") -> Any:
     if isinstance(value, list):
         return [_renamed(item, names, under) for item in value]
     if isinstance(value, dict) and under not in ("args", "input"):
-        # Gemini's signatures stand under the ids of their calls.
+        # Gemini's signatures are keyed by the ids of their calls.
         return {names.get(key, key): _renamed(item, names, key) for key, item in value.items()}
     return value
 

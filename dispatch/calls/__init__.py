@@ -1,1 +1,1 @@
-"""One model call from its admission to its row, and the chain of models that are tried for an answer."""
+"""One model call, from its admission to its ledger row, and the chain of models tried for an answer."""

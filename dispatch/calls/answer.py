@@ -28,7 +28,7 @@ _NOTHING_PAID: Final = nullcontext()
 
 
 async def answered(chain: FallbackChain) -> AIMessage:
-    """Ask until a model gives a usable answer; errors as `Dispatcher.call` has them."""
+    """Ask models until one gives a usable answer; raises the same errors as `Dispatcher.call`."""
     if chain.kept is not None and (message := await _kept_answer(chain)) is not None:
         return message
     critical = chain.ask.declared.latency == "critical"
@@ -45,7 +45,7 @@ async def answered(chain: FallbackChain) -> AIMessage:
 async def streamed(
     begin: Callable[[Replay | None], Awaitable[FallbackChain]], replayed: Callable[[], Replay | None]
 ) -> AsyncGenerator[AIMessageChunk]:
-    """The same in chunks, as `Dispatcher.stream` gives them; both arguments are asked when the first one is wanted."""
+    """Do the same in chunks, as `Dispatcher.stream` yields them; calls both arguments when the first chunk is read."""
     from .retraction import retracting
 
     replay = replayed()
@@ -88,13 +88,13 @@ async def streamed(
 
 
 async def _kept_answer(chain: FallbackChain) -> AIMessage | None:
-    """An answer given before to the same request, where the policy keeps them; it costs nothing."""
+    """Return an earlier answer to the same request, at no cost; None if there is none or the policy keeps none."""
     found = None if chain.kept is None else await chain.kept.get()
     return None if found is None else chain.accounted(*found)
 
 
 async def _last_resort(chain: FallbackChain) -> AIMessage:
-    """An old answer to the same question or one like it, where the policy allows that.
+    """Return an old answer to the same or a similar question, if the policy allows it.
 
     Raises:
         ConfigError: As `FallbackChain.error`.
@@ -119,7 +119,7 @@ async def _raced(
     call: ModelCall,
     discard: Callable[[T], Awaitable[None]] | None = None,
 ) -> T | None:
-    """The result of ``work`` for a call, hedged by a second call where latency is critical."""
+    """Return the result of ``work`` for a call, hedged by a second call if latency is critical."""
     if chain.ask.declared.latency != "critical":
         return await work(call)
 
@@ -127,20 +127,20 @@ async def _raced(
         try:
             other = await chain.next()
         except BudgetExceeded:
-            # The first may answer yet.
+            # The first may still answer.
             return None
         return None if other is None else work(other)
 
     try:
         return await first_of(work(call), second, chain.limits.hedge, discard)
     except BaseException:
-        # A task that is cancelled before it begins never comes to its own end.
+        # A task that is cancelled before it starts never runs its own cleanup.
         call.close()
         raise
 
 
 async def _opened(chain: FallbackChain, call: ModelCall) -> Streamed | None:
-    """The stream of one model up to its first words, or None where it did not come so far."""
+    """Open one model's stream and read it up to its first words; return None if it fails before them."""
     call.task = asyncio.current_task()
     chunks = bounded(call.chunks(), chain.deadline, chain.limits)
     if chain.ask.on_cut == "retract":
@@ -150,18 +150,18 @@ async def _opened(chain: FallbackChain, call: ModelCall) -> Streamed | None:
         await said.open()
     except asyncio.CancelledError:
         await said.aclose()
-        # Broken off from here, not by the caller: the race goes on without it.
+        # Cancelled by this chain, not by the caller: the race goes on without it.
         if call.unwanted:
             return None
         raise
-    except Exception as error:  # noqa: BLE001 - sorted into the provider's trouble and ours
+    except Exception as error:  # noqa: BLE001 - translated, so that provider failures and our own errors are kept apart
         await chain.failed(call, call.translated(error))
         return None
     except BaseException:
         call.close()
         raise
     chain.begun(call)
-    # From here on the call is in the hands of whoever reads the rest.
+    # From here on the reader of the rest is responsible for the call.
     return said
 
 

@@ -1,4 +1,4 @@
-"""Do the arguments of a call fit the schema of its tool? It may come from outside, and judging ends soon."""
+"""Checks tool-call arguments against the tool's schema, in bounded time, since schemas may come from outside."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["misfit"]
 
 _STEPS: Final = 10_000
-"""References that are followed for one call: two in each of forty definitions lead on to a million million."""
+"""References followed for one call: forty definitions with two references each lead to a million million."""
 _LEFT: ContextVar[list[int]] = ContextVar("pointsman_references_left")
 
 
@@ -25,26 +25,26 @@ class _TooMuch(Exception):
 
 
 def misfit(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | None:
-    """Say what of a schema the arguments break, or None where they fit, or only the tool itself can tell.
+    """Return how the arguments break a schema, or None if they fit or only the tool itself can tell.
 
-    Left to the tool are a schema that is none, one that points to another document, which is not fetched, one that
-    refers to itself without end, patterns that take more than linear time, and what goes by the patterns of names.
+    Left to the tool are invalid schemas, references to other documents, which are not fetched, endless self-references,
+    patterns that take more than linear time, and keywords that match property names by pattern.
 
     Args:
-        schema: The tool's.
+        schema: The tool's schema.
         arguments: As the model gave them.
     """
     token = _LEFT.set([_STEPS])
     try:
         error = next(iter(_validator(json.dumps(schema)).iter_errors(arguments)), None)
-    except Exception:  # noqa: BLE001 - whatever a schema that is none has raised, the tool itself judges its arguments
+    except Exception:  # noqa: BLE001 - whatever an invalid schema raises, the tool itself then checks its arguments
         return None
     finally:
         _LEFT.reset(token)
     if error is None:
         return None
     where = ".".join(str(part) for part in error.absolute_path)
-    # The value itself is left out: it can be long, and it can be private.
+    # The value itself is left out: it can be long or private.
     return one_line(f"{where or 'arguments'} breaks {error.validator!r} of the schema")
 
 
@@ -52,14 +52,14 @@ def misfit(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | Non
 def _validator(schema: str) -> Validator:
     from referencing import Registry
 
-    # Without a registry of its own it fetches what a schema points to.
+    # Without an explicit registry it would fetch the documents that a schema refers to.
     validator: Validator = _judges()(json.loads(schema), registry=Registry())
     return validator
 
 
 @lru_cache
 def _judges() -> Any:
-    """The validator of JSON Schema 2020-12 without what takes more than linear time."""
+    """Return the JSON Schema 2020-12 validator class without keywords that take more than linear time."""
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
 
@@ -80,7 +80,7 @@ _Keyword = Callable[[Any, Any, Any, Mapping[str, Any]], Iterator[Any] | None]
 
 
 def _not_judged(validator: Any, value: Any, instance: Any, schema: Mapping[str, Any]) -> None:
-    """It goes by patterns of names, or follows references by itself."""
+    """Skip a keyword that matches names by pattern or follows references by itself."""
 
 
 def _counted(keyword: _Keyword) -> _Keyword:
@@ -123,7 +123,7 @@ def _breaks(pattern: str, text: str) -> bool:
 
 @lru_cache
 def _matcher(pattern: str) -> Any:
-    """Matches a pattern in time that grows with the text alone; None where that engine does not know what is in it."""
+    """Return a linear-time matcher of a pattern; None if that regex engine does not support the pattern."""
     from pydantic_core import SchemaError, SchemaValidator, core_schema
 
     try:

@@ -1,4 +1,4 @@
-"""`Bill`: what one call used and costs; counted while it runs, settled once, and written down by `CallRecorder`."""
+"""`Bill`: what one call used and costs; counted while it runs, settled once, and recorded by `CallRecorder`."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ __all__ = ["Bill", "CallRecorder", "Verdict", "call_metadata"]
 
 _NO_EFFECTS: Mapping[str, str] = MappingProxyType({})
 Verdict = tuple[FailureKind, str]
-"""What is wrong with a call or its reply, and the words for its row."""
+"""What is wrong with a call or its reply, and the text for its row."""
 
 _MOST_OUTPUT: Final = 4_000_000
-"""Output tokens counted in a stream before it is broken off: far more than any model writes, or a picture takes."""
+"""Output tokens of a stream after which it is cancelled: far more than any model writes or an image takes."""
 
 
 @dataclass(eq=False)
@@ -47,17 +47,17 @@ class Bill:
     """What one call used and costs.
 
     The charge is what the provider reported; without a report, what was seen of the stream; without a stream, all that
-    was reserved. Nothing is charged where the request was not sent or the provider answered with an error.
+    was reserved. Nothing is charged if the request was not sent or the provider answered with an error.
 
     Attributes:
         card: The model that is asked.
         ask: The request.
         messages: The conversation as it is sent.
         grant: What the call was admitted with; settled with the cost.
-        recorder: Gives the price, and writes the row.
-        row_id: Id that the row has or will have, where it is known before the call.
+        recorder: Computes the cost and writes the row.
+        row_id: Id of the row, if known before the call.
         first_token: Seconds from the request to the first words of a stream; None before them.
-        most_input: Input tokens that money was reserved for; None where none was.
+        most_input: Input tokens that money was reserved for; None if none was reserved.
     """
 
     card: ModelCard
@@ -85,7 +85,7 @@ class Bill:
 
     @property
     def connected(self) -> bool:
-        """Whether the client has told of a connection, whatever it makes of an error that came later."""
+        """Whether the client has reported a connection, however it reports a later error."""
         return self._reach.connected is True
 
     @property
@@ -94,12 +94,12 @@ class Bill:
         return 0.0 if self._sent is None else time.monotonic() - self._sent
 
     def begin(self, tells: bool | None = None, at: float | None = None) -> None:
-        """Note that the request is sent.
+        """Note that the request is being sent.
 
         Args:
-            tells: Whether the chat model that sends it from this task tells when it has a connection; None where it was
-                sent elsewhere.
-            at: When it was sent, in seconds since the epoch; now when absent.
+            tells: Whether the chat model that sends it from this task reports when it has a connection; None if the
+                request was sent elsewhere.
+            at: When it was sent, in seconds since the epoch; default: now.
         """
         if tells is not None:
             if tells:
@@ -125,10 +125,10 @@ class Bill:
             raise BackendError(FailureKind.MALFORMED, "the reply has no end: it was broken off")
 
     def settle(self, usage: Usage | None, *, billed: bool) -> None:
-        """Pay for the call.
+        """Charge the call.
 
         Args:
-            usage: Tokens it used; None where they are unknown.
+            usage: Tokens it used; None if unknown.
             billed: Whether the provider may have billed it.
         """
         self._usage, self._seconds, self._at = usage, self.seconds, self._at or time.time()
@@ -138,11 +138,11 @@ class Bill:
             self._charged = self.grant.settle(usage, self._cost, billed=billed)
 
     def break_off(self, *, billed: bool | None = None, perhaps: bool = True) -> None:
-        """Pay for a call without a complete reply.
+        """Charge a call without a complete reply.
 
         Args:
-            billed: Whether the provider billed it; None where it does not say.
-            perhaps: Whether it may have, where it does not say; what was seen of a stream was billed in any case.
+            billed: Whether the provider billed it; None if it does not say.
+            perhaps: Whether it may have billed it if it does not say; output seen in a stream counts as billed anyway.
         """
         usage = self._seen()
         if billed is None:
@@ -184,12 +184,12 @@ class Bill:
         return row
 
     def _seen(self) -> Usage | None:
-        """What the provider reported of a reply that is not complete; the output no less than was seen of it."""
+        """Return the usage reported for an incomplete reply; its output is at least what was seen of the stream."""
         if self._stream is None:
             return None
         told = self._stream.so_far
         if told is None and self.first_token is not None:
-            # The input is not known yet, so its bound is taken, as it was when money was reserved.
+            # The input is not known yet, so its upper bound is used, as when money was reserved.
             most = self.most_input or input_bound(self.messages, self.ask.tools, self.card.context)
             return Usage(input=most, output=max(1, self._stream.seen_output))
         return told
@@ -197,19 +197,19 @@ class Bill:
 
 @dataclass
 class CallRecorder:
-    """Writes what is decided and called for one ask into the ledger.
+    """Writes the decision and the calls of one request to the ledger.
 
     Attributes:
         ledger: Where it writes.
         prices: The price book.
-        step: The step it belongs to.
+        step: The step of the request.
         decision: Id of the decision the calls are made under.
         risk: Risk of the step.
-        stream: The answer is streamed.
-        flagship: Say what this model would have cost.
-        discount: What the provider takes off the price of such work, from 0 to 1.
-        note: What the details of its rows begin with.
-        recorded: Its rows are in the ledger already.
+        stream: Whether the answer is streamed.
+        flagship: The model to compare costs with; None to compare with none.
+        discount: The provider's discount for such work, from 0 to 1.
+        note: Prefix of its rows' details.
+        recorded: Whether its rows are already in the ledger.
     """
 
     ledger: Ledger
@@ -225,11 +225,11 @@ class CallRecorder:
     recorded: bool = False
 
     def decided(self, decision: Decision) -> None:
-        """Write the decision down."""
+        """Record the decision."""
         self.ledger.record(_decision_row(decision, self.step))
 
     def costs(self, card: ModelCard, usage: Usage | None, at: float) -> tuple[int | None, int | None]:
-        """Picodollars for a call, and what it would have cost on the flagship; None where that is unknown.
+        """Return a call's cost in picodollars and its cost on the flagship; each is None if unknown.
 
         Args:
             card: The model asked.
@@ -240,7 +240,7 @@ class CallRecorder:
         full, most = self.prices.compared(card.id, beside, usage, datetime.fromtimestamp(at, UTC))
         if full is None or not self.discount:
             return full, most
-        # Through its text: 0.1 is meant as a tenth, not as the nearest binary fraction.
+        # Converted through text: 0.1 means one tenth, not the nearest binary fraction.
         left = Decimal(full) * (1 - Decimal(str(self.discount)))
         return int(left.quantize(Decimal(1), ROUND_HALF_EVEN)), most
 
@@ -251,7 +251,7 @@ class CallRecorder:
             card: The model asked.
             at: When it was made, in seconds since the epoch.
             usage: Tokens used.
-            detail: What a reader should know of it.
+            detail: What a reader should know about it.
             facts: Further fields of `CallRow`.
         """
         flagship = self.flagship if usage is not None else None
@@ -275,7 +275,7 @@ class CallRecorder:
         )
 
     def record(self, row: CallRow) -> None:
-        """Write a call down, and tell whoever watches the run."""
+        """Record a call, and notify the run's observer."""
         if self.recorded:
             return
         self.ledger.record(row)
@@ -291,15 +291,15 @@ def call_metadata(
     setup: float = 0.0,
     effects: Mapping[str, str] = _NO_EFFECTS,
 ) -> dict[str, Any]:
-    """Say in plain values which model answered, why, and what it cost; it stands in the reply's metadata.
+    """Return, in plain values for the reply's metadata, which model answered, why, and what it cost.
 
     Args:
         row: The call that was answered.
         rules: Ids of the rules that applied.
         failures: Models asked before, without a usable answer.
-        skipped: Models passed over, each with its reason.
-        setup: Seconds it took to load SDKs and build clients before the calls; they count against no deadline.
-        effects: Tool -> effect, of the tools that the reply calls, for whoever goes on with the conversation.
+        skipped: Models skipped, each with its reason.
+        setup: Seconds spent loading SDKs and building clients before the calls; they count against no deadline.
+        effects: Tool -> effect, of the tools that the reply calls, for later calls in the conversation.
     """
     return {
         "decision": row.decision,
@@ -344,7 +344,7 @@ def _decision_row(made: Decision, step: StepContext) -> DecisionRow:
     )
 
 
-# Most decisions of a process name the same models and rules, so their texts are kept.
+# Most decisions of a process name the same models and rules, so their texts are cached.
 @lru_cache
 def _names(models: tuple[str, ...]) -> str:
     return json.dumps(models)

@@ -1,4 +1,4 @@
-"""`ModelCall`: one request to one model; however it ends, it is paid for and has one row in the ledger."""
+"""`ModelCall`: one request to one model; however it ends, it is charged and has one row in the ledger."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelCall", "close_all", "fund"]
 
 _UNTOLD: Final = "unknown"
-"""The model that answered, where the provider does not name it: never taken for the model that was asked."""
+"""Recorded as the answering model if the provider does not name it: never assumed to be the model asked."""
 _GAVE_UP: Final = "the caller did not wait for the end"
 _OVER: Final = "the process ended"
 
@@ -50,25 +50,25 @@ _OVER: Final = "the process ended"
 class ModelCall:
     """One request to one model: admitted, invoked, validated, settled and recorded.
 
-    Used as a ``with`` block. Leaving the block before `answered` or `failed` has ended the call (an exception, a
+    Use it as a ``with`` block. Leaving the block before `answered` or `failed` has ended the call (an exception, a
     cancelled task, a stream that its reader closed or dropped, the end of the process) ends it as cancelled: it is
-    charged and recorded too.
+    still charged and recorded.
 
     Attributes:
         card: The model to ask.
         ask: The request.
         messages: The conversation in a form the model takes.
         options: Keyword arguments for the request.
-        backend: Of the model's provider.
+        backend: The backend of the model's provider.
         grant: What the call was admitted with.
         booking: Writes its row.
-        row_id: Id of its row, where it is known before the call.
-        notes: Options of the request that its model has no word for, for the row.
-        ready: Its chat model; None where it is answered elsewhere.
+        row_id: Id of its row, if known before the call.
+        notes: Options of the request that its model does not support, for the row.
+        ready: Its chat model; None if it is answered elsewhere, as in a batch.
         number: Which call of the request it is, from 1.
         bill: What it used and costs.
-        unwanted: Why its answer is no longer needed, for the row of a call that is broken off.
-        task: The task that makes it, where another may have to break it off.
+        unwanted: Why its answer is no longer needed, for the row of a cancelled call.
+        task: The task that makes it, if another task may have to cancel it.
     """
 
     card: ModelCard
@@ -85,7 +85,7 @@ class ModelCall:
     number: int = 1
     unwanted: str = ""
     task: asyncio.Task[Any] | None = None
-    # Popped by whoever ends the call: of two threads, one can.
+    # Popped by the thread that ends the call: of two threads, only one can.
     _unended: list[bool] = field(default_factory=lambda: [True])
     _over: bool = False
     _mending: Mending | None = None
@@ -104,23 +104,23 @@ class ModelCall:
             self.close("" if error is None or isinstance(error, _USUAL) else type(error).__name__)
 
     def __del__(self) -> None:
-        # A stream that its reader dropped, or whose event loop is gone, is never closed by anybody else. This can run
-        # within the garbage collector, where no lock may be waited for, so another thread does it.
+        # Nothing else closes a stream that its reader dropped or whose event loop is gone. This can run inside the
+        # garbage collector, which must not wait for a lock, so another thread closes it.
         if getattr(self, "_unended", False):
             _dropped.put(self)
 
     def close(self, why: str = "") -> None:
-        """End the call as cancelled, unless it has ended; a second time does nothing.
+        """End the call as cancelled, unless it has already ended; a second call does nothing.
 
         Args:
             why: The reason, for the row.
         """
-        # Before it is claimed: who finds it ended asks at once why.
+        # Set before claiming: a thread that finds the call ended reads the reason at once.
         self._over = self._over or why == _OVER
         if not self._claimed():
             return
         if self._process != os.getpid():
-            # A forked child has a copy of its parent's call, which the parent ends.
+            # A forked child holds a copy of its parent's call; the parent ends it.
             return
         if not self.bill.begun:
             self.grant.give_back()
@@ -130,7 +130,7 @@ class ModelCall:
         self.bill.write(wrong, self.notes, attempt=self.number)
 
     def _claimed(self) -> bool:
-        """Whether whoever asks is the one to end the call."""
+        """Claim the end of the call; return False if it has already been claimed."""
         try:
             self._unended.pop()
         except IndexError:
@@ -145,29 +145,29 @@ class ModelCall:
             raise ConfigError("what a call ran on was closed before it ended: keep it open until all calls are over")
 
     def sent(self, tells: bool | None = None, at: float | None = None) -> None:
-        """Note that the request is sent; arguments as `Bill.begin` takes them."""
+        """Note that the request is being sent; takes the same arguments as `Bill.begin`."""
         _under_way.add(self)
         _dropped.watch()
         self.bill.begin(tells, at)
 
     async def invoke(self, until: float) -> AIMessage:
-        """Send the request and give the reply.
+        """Send the request and return the reply.
 
         Args:
-            until: When the reply must be there, in the event loop's seconds.
+            until: When the reply is due, in the event loop's seconds.
 
         Raises:
-            BackendError: No complete reply came; the provider's error, translated.
+            BackendError: No complete reply arrived; the provider's error, translated.
         """
         try:
             async with asyncio.timeout_at(until):
                 ready, binding = self._bound()
                 if until <= asyncio.get_running_loop().time():
-                    # The time-out strikes at the first wait, and that would come after the request is taken for sent.
+                    # The timeout would only take effect at the first await, after the request counts as sent.
                     raise TimeoutError
                 self.sent(ready.tells)
-                # LangChain's own layer is already around RoutedChatModel: a second one would trace every token twice,
-                # and costs as much as all of the routing.
+                # RoutedChatModel is already inside LangChain's own layer: a second one would trace every token twice
+                # and cost as much as all of the routing.
                 result = await ready.client._agenerate(list(self.messages), **binding, **self.options)
                 message: AIMessage = _told(result.generations[0], result.llm_output)
                 return message
@@ -175,13 +175,13 @@ class ModelCall:
             raise self.translated(error) from error
 
     def _bound(self) -> tuple[Ready, Mapping[str, Any]]:
-        """The chat model, and the arguments that give it the tools of the request."""
+        """Return the chat model, and the arguments that give it the request's tools."""
         if self.ready is None:
             raise RuntimeError("the call has no chat model")
         return self.ready, self.ready.binding(self.ask, self.card) if self.ask.tools else _NO_TOOLS
 
     async def chunks(self) -> AsyncGenerator[AIMessageChunk]:
-        """Send the request and give the reply as it comes, each chunk counted; errors are the client's own."""
+        """Send the request and yield the reply as it arrives, counting each chunk; the client's errors pass through."""
         ready, binding = self._bound()
         self.sent(ready.tells)
         stream: Any = ready.client._astream(list(self.messages), **binding, **self.options)
@@ -196,10 +196,10 @@ class ModelCall:
                 yield chunk
 
     def translated(self, error: Exception) -> BackendError:
-        """Translate what a client raised, or a time-out, into a kind of failure.
+        """Translate a client's exception or a timeout into a `BackendError`.
 
         Raises:
-            PointsmanError: The process ends, which is no failure of the provider's; the call is ended as cancelled.
+            PointsmanError: The process is exiting, which is not the provider's failure; the call ends as cancelled.
         """
         if broken_by_exit(error):
             self.close(_OVER)
@@ -216,13 +216,13 @@ class ModelCall:
 
         Args:
             message: The reply.
-            streamed: The same as it was streamed: merging mends broken JSON, so only the chunks show it.
+            streamed: The merged chunks of the same reply: the message's calls hide broken JSON, only they show it.
 
         Returns:
-            Its row, and what is wrong with the reply; None when it can be used.
+            Its row, and what is wrong with the reply, or None if the reply can be used.
 
         Raises:
-            ConfigError: It was ended before, since what it runs on was closed.
+            ConfigError: The call was already ended, because what it runs on was closed.
         """
         self._claim()
         try:
@@ -231,7 +231,7 @@ class ModelCall:
             wrong = FailureKind.MALFORMED, f"unreadable reply: {type(error).__name__}"
             self.bill.settle(None, billed=True)
             return self.bill.write(wrong, self.notes, attempt=self.number), wrong
-        # Money first: whatever is wrong with the reply itself, it has been written.
+        # Settle first: whatever is wrong with the reply, its cost has then been counted.
         if reply.usage is None and streamed is not None and reply.finish is None:
             self.bill.break_off()
         else:
@@ -252,7 +252,7 @@ class ModelCall:
 
         Args:
             error: Why there is none.
-            billed: Whether the provider billed it, where it says so; else the error decides.
+            billed: Whether the provider billed it; None if it does not say, then the error decides.
 
         Returns:
             Its row.
@@ -272,7 +272,7 @@ class ModelCall:
             if self._mending is not None or not _is_plain(message):
                 (self._mending or Mending(self.ask)).message(message)
             elif reply.failure is None and reply.model in (None, self.card.name) and not self.ask.tools:
-                # A text of the very model that was asked, which could call nothing.
+                # A text from the model that was asked, which had no tools to call.
                 return None
             return fault(self.ask, self.card, self.backend, message, reply)
         except Exception as error:  # noqa: BLE001 - a reply that cannot be checked cannot be used
@@ -296,14 +296,14 @@ async def fund(
     tokens: TokenCaps | None,
     patience: float = 0.0,
 ) -> None:
-    """Reserve the worst case of a call, and limit its output to what the reservation covers, or to what was asked for.
+    """Reserve a call's worst case, and limit its output to what the reservation covers, or to what was requested.
 
     Args:
         call: The admitted call; closed if this raises.
-        guards: Which know the budgets.
-        scopes: What it counts against, each with its cap in picodollars.
-        tokens: The caps on tokens that it counts against.
-        patience: Seconds to wait for what parallel calls have reserved.
+        guards: Give the budgets and prices.
+        scopes: Budget scopes it counts against, each with its cap in picodollars.
+        tokens: The token caps it counts against.
+        patience: Seconds to wait for reservations of parallel calls to be released.
 
     Raises:
         BudgetExceeded: A cap leaves too little.
@@ -324,12 +324,12 @@ async def fund(
             call.grant.tokens = tokens, await tokens.reserve(bound.input + bound.output, patience)
         while scopes and bound.most:
             budgets = guards.budgets()
-            # What is recorded if the process is killed during the call; its own row has the same id.
+            # The row to record if the process is killed during the call; the call's own row has the same id.
             row = call.bill.recorder.row(call.card, at=time.time(), attempt=call.number, failure=FailureKind.LOST.value)
             try:
                 reservation = await budgets.acquire(scopes, bound.most, patience, sent=True, row=row)
             except BudgetExceeded:
-                # What others learned of the provider meanwhile may have made it less.
+                # Meanwhile other calls may have learned something about the provider that lowers the bound.
                 before, bound = bound, worst()
                 if bound.most >= before.most:
                     raise
@@ -344,11 +344,11 @@ async def fund(
 
 
 def close_all(why: str, ledger: Ledger | None = None) -> None:
-    """End the calls under way as cancelled.
+    """End all calls in progress as cancelled.
 
     Args:
         why: The reason, for their rows.
-        ledger: Only those whose rows go into it; None for all.
+        ledger: Only calls recorded in this ledger; None for all.
     """
     for call in _calls_under_way():
         if ledger is None or call.bill.recorder.ledger is ledger:
@@ -362,7 +362,7 @@ def _calls_under_way() -> list[ModelCall]:
         try:
             return list(_under_way)
         except RuntimeError:
-            # Another thread has begun one meanwhile.
+            # Another thread has started a call meanwhile.
             continue
 
 
@@ -372,7 +372,7 @@ def _at_exit() -> None:
 
 
 def _told(generation: Any, beside: Mapping[str, Any] | None = None) -> Any:
-    """The message of a generation, with what the vendor said beside it, as LangChain's own layer puts it there."""
+    """Return a generation's message with the vendor's metadata added, as LangChain's own layer adds it."""
     message = generation.message
     if generation.generation_info or beside:
         message.response_metadata = {
@@ -384,16 +384,16 @@ def _told(generation: Any, beside: Mapping[str, Any] | None = None) -> Any:
 
 
 def _is_plain(message: AIMessage) -> bool:
-    """Whether a reply, or a piece of one, is nothing but a text of ASCII, in which there is nothing to mend."""
+    """Return whether a reply, or a chunk of one, is only ASCII text, which needs no mending."""
     content, held = message.content, vars(message)
     return isinstance(content, str) and content.isascii() and not any(map(held.get, _CALLS))
 
 
 class _Dropped:
-    """A thread that closes abandoned calls, since a destructor must not wait for a lock; begun once in each process."""
+    """A thread that closes abandoned calls, since a destructor must not wait for a lock; one for each process."""
 
     def __init__(self) -> None:
-        # Its put may be called from a destructor that interrupts another put in the same thread; that of Queue not.
+        # Unlike Queue, its put may be called from a destructor that interrupts another put in the same thread.
         self._things: queue.SimpleQueue[ModelCall] = queue.SimpleQueue()
         self._watching = 0
 
@@ -404,13 +404,13 @@ class _Dropped:
             threading.Thread(target=self._close_all, name="pointsman-dropped", daemon=True).start()
 
     def put(self, thing: ModelCall) -> None:
-        """Have one closed soon."""
+        """Have a call closed soon."""
         self._things.put(thing)
 
     def _close_all(self) -> None:
         while True:
             thing = self._things.get()
-            # Nobody is left to be told.
+            # No caller is left to report an error to.
             with suppress(Exception):
                 thing.close()
             del thing

@@ -36,13 +36,13 @@ __all__ = ["Clients", "Ready"]
 
 _MOST_BINDINGS: Final = 256
 _TURNS: Final = 3
-"""Turns of an event loop in which a connection that was hung up is closed: it takes one, and two under TLS."""
+"""Event loop iterations to wait for a dropped connection to close: it takes one, and two under TLS."""
 
 
 async def _until_the_end(models: dict[str, Ready]) -> AsyncGenerator[None]:
     """Drop an event loop's clients while the loop still runs.
 
-    `asyncio.run` closes the asynchronous generators that are open before it closes the loop, and nothing else is told.
+    `asyncio.run` closes open asynchronous generators before it closes the loop; there is no other hook.
     """
     try:
         yield
@@ -53,14 +53,14 @@ async def _until_the_end(models: dict[str, Ready]) -> AsyncGenerator[None]:
 
 
 class Ready(NamedTuple):
-    """A model's chat model on one event loop, with what is the same in all its calls.
+    """A model's chat model on one event loop, with what all its calls share.
 
     Attributes:
         client: The chat model.
-        backend: Of the model's provider.
-        dialect: What it takes of a conversation; None where it takes any.
-        tells: Whether it tells when it has a connection.
-        binding: Gives the arguments of a call that show it the tools of a request.
+        backend: The backend of the model's provider.
+        dialect: What it accepts in a conversation; None if it accepts anything.
+        tells: Whether it reports when it has a connection.
+        binding: Returns the call arguments that give it the tools of a request.
     """
 
     client: BaseChatModel
@@ -72,7 +72,7 @@ class Ready(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class _Kept:
-    """The chat models of one event loop, the lock under which they are built, and what drops them at the loop's end."""
+    """The chat models of one event loop, the lock for building them, and the generator that drops them at its end."""
 
     models: dict[str, Ready] = field(default_factory=dict)
     building: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -82,11 +82,11 @@ class _Kept:
 class Clients:
     """Builds chat models.
 
-    Connections belong to the event loop they were made on, so each loop has models of its own.
+    Connections belong to the event loop they were made on, so each loop has its own models.
 
     Args:
         settings: Providers, keys and options.
-        on_headers: Called with the headers of each response and whose limits they tell of.
+        on_headers: Called with the key whose limits a response reports, and the response's headers.
 
     Attributes:
         configured: Whether any model has options of its own.
@@ -105,20 +105,20 @@ class Clients:
         self._asked: dict[str, Asked] = {}
 
     def reset_after_fork(self) -> None:
-        """Reset in a forked child: connections are the parent's."""
+        """Reset in a forked child: connections belong to the parent."""
         keep_for_good(dict(self._loops))
         self._loops = weakref.WeakKeyDictionary()
 
     def backend(self, card: ModelCard) -> Backend:
-        """The backend that serves a card."""
+        """Return the backend that serves a card."""
         return self._backends[card.provider]
 
     def backend_name(self, card: ModelCard) -> str:
-        """Name of that backend."""
+        """Return the name of that backend."""
         return self._settings.providers[card.provider].backend
 
     def asked(self, card: ModelCard) -> Asked:
-        """What the options that are configured for a card ask for in every call of it."""
+        """Return what a card's configured options request in each of its calls."""
         asked = self._asked.get(card.id)
         if asked is None:
             asked = self._asked[card.id] = self.backend(card).meter.read(_options(self._settings, card.id))
@@ -134,7 +134,7 @@ class Clients:
         return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
     async def ready(self, card: ModelCard) -> Ready:
-        """The chat model of a card, built in a thread the first time: to load its SDK takes a second or two."""
+        """Return a card's chat model, built in a thread the first time: loading its SDK takes a second or two."""
         kept = self._kept()
         ready = kept.models.get(card.id)
         if ready is not None:
@@ -148,7 +148,7 @@ class Clients:
             return kept.models[card.id]
 
     def said(self, ask: ModelRequest, card: ModelCard) -> Said:
-        """A request's options in the vocabulary of a model's client."""
+        """Translate a request's options into the vocabulary of a model's client."""
         settings = _options(self._settings, card.id) if self.configured else {}
         if not (settings or ask.options or ask.stop or ask.tools or ask.declared.max_output):
             return NOTHING
@@ -168,7 +168,7 @@ class Clients:
         return self.backend(card).said(card.name, wanted)
 
     def each_said(self, ask: ModelRequest, cards: Mapping[str, ModelCard]) -> dict[str, Said]:
-        """The same for each of some cards."""
+        """Return the result of `said` for each card; equal requests are cached."""
         if cards is not self._said_of or len(self._each_said) >= _MOST_BINDINGS:
             self._said_of, self._each_said = cards, {}
         names = tool_names(ask.tools) if ask.tools else ()
@@ -176,7 +176,7 @@ class Clients:
         try:
             key = json.dumps(wanted)
         except (TypeError, ValueError):
-            # What cannot be written down cannot be told from something else by its text.
+            # Without a JSON form, a request cannot be identified in the cache.
             return {name: self.said(ask, card) for name, card in cards.items()}
         known = self._each_said.get(key)
         if known is None:
@@ -184,7 +184,7 @@ class Clients:
         return known
 
     def bound(self, ask: ModelRequest, card: ModelCard) -> tuple[BaseChatModel, dict[str, Any]]:
-        """The chat model of a card, built now unless it is `ready`, and the arguments that give it the ask's tools."""
+        """Return a card's chat model, built now if not `ready`, and the arguments that give it the request's tools."""
         models = self._kept().models
         ready = models.get(card.id)
         if ready is None:
@@ -199,7 +199,7 @@ class Clients:
             choice = said.choice
             if choice is not None and choice.name:
                 choice = replace(choice, name=wire_name(choice.name))
-            # LangChain lets a tool be bound twice, in two forms; the last one counts, as in what checks the reply.
+            # LangChain lets a tool be bound twice, in two forms; the last one counts, as in the check of the reply.
             tools = {tool["function"]["name"]: _on_the_wire(tool) for tool in ask.tools}
             binding = self.backend(card).bind(client, list(tools.values()), replace(said, choice=choice))
             if len(self._bindings) >= _MOST_BINDINGS:
@@ -208,11 +208,11 @@ class Clients:
         return dict(binding)
 
     def _kept(self) -> _Kept:
-        """What is kept for the running event loop."""
+        """Return what is kept for the running event loop."""
         loop = asyncio.get_running_loop()
         kept = self._loops.get(loop)
         if kept is None:
-            # A client holds its loop, so those of a loop that is over would stay, with their connections.
+            # A client references its loop, so clients of a closed loop would stay alive, with their connections.
             for ref in self._loops.keyrefs():
                 if (old := ref()) is not None and old.is_closed():
                     self._loops.pop(old, None)
@@ -241,10 +241,10 @@ class Clients:
 
 
 def _know_block_types() -> None:
-    """Have LangChain work out once which blocks hold data.
+    """Make LangChain compute only once which blocks hold data.
 
     It reads the annotations of five types again for every block of every message it sends: a millisecond each, which
-    was most of the time of a long conversation.
+    took most of the time in a long conversation.
     """
     from langchain_core.messages import content
 
@@ -255,12 +255,12 @@ def _know_block_types() -> None:
 
 
 def _options(settings: Settings, model: str) -> dict[str, Any]:
-    """What the client of a model is built with beyond the usual."""
+    """Return the configured extra options of a model's client."""
     return {**settings.providers[model.partition("/")[0]].options, **settings.models[model].options}
 
 
 def _on_the_wire(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """A tool under a name, and with a schema, such as every vendor takes."""
+    """Return a tool with a name and a schema that every vendor accepts."""
     function = tool["function"]
     schema = object_at_top(function.get("parameters") or {})
     return {**tool, "function": {**function, "name": wire_name(function["name"]), "parameters": schema}}

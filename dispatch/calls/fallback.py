@@ -1,4 +1,4 @@
-"""`FallbackChain`: asks one model after the other for a request until one gives a usable answer."""
+"""`FallbackChain`: asks one model after another until one gives a usable answer."""
 
 from __future__ import annotations
 
@@ -43,33 +43,33 @@ __all__ = ["FallbackChain"]
 _BACKOFF_SECONDS: Final = 0.5
 _LONGEST_WAIT_SECONDS: Final = 20.0
 _SHORT_HOLD_SECONDS: Final = 2.0
-"""How long a rate limit is waited for where the next candidate is of a more expensive tier."""
+"""How long to wait for a rate limit if the next candidate is of a more expensive tier."""
 _PATIENCE_SECONDS: Final = 30.0
-"""How long a call waits for what parallel calls have reserved of a cap."""
+"""How long a call waits for reservations of parallel calls to be released."""
 
 
 @dataclass(eq=False, repr=False)
 class FallbackChain:
-    """Gives the next call to make until one is answered, and acts on how each call ended.
+    """Returns the next call to make until one is answered, and acts on how each call ended.
 
     Attributes:
-        routed: The request, and what was decided for it.
+        routed: The request and the decision made for it.
         cards: The catalogue.
         clients: Its chat models.
         guards: Breakers, rate limits and budgets.
         recorder: Writes the calls' rows.
-        history: Learns how each model did at the task.
+        history: Learns how each model performed at the task.
         prompt_caches: Learns which provider has the conversation in its cache.
         availability: Learns of keys that were refused.
-        kept: Answers given before; None where the policy keeps none.
-        replay: What came of the request in an earlier part of the run; None where the run cannot be taken up.
+        kept: Earlier answers; None if the policy keeps none.
+        replay: The request's outcome in an earlier part of the run; None if the run cannot be resumed.
         made: Calls made so far.
         failures: Those without a usable answer.
-        setup: Seconds that loading SDKs and building clients has taken.
+        setup: Seconds spent loading SDKs and building clients.
         ask: The request.
         decision: Which models may run the step.
-        limits: What bounds it.
-        deadline: When the step has to be over, in the event loop's seconds; ``setup`` is not counted.
+        limits: The limits that apply.
+        deadline: When the step must be over, in the event loop's seconds; ``setup`` is not counted.
     """
 
     routed: Routed
@@ -97,12 +97,12 @@ class FallbackChain:
         self._candidates = _Candidates(self.cards, list(self.decision.candidates), routed.policy.routing.on_failure)
 
     def refused(self, failure: Failure) -> None:
-        """Note that a provider refused the request before, so that the next one that does so ends it."""
+        """Note that a provider refused the request earlier, so that a second refusal ends it."""
         self.failures.append(failure)
         self._candidates.refused_by = failure.model.partition("/")[0]
 
     async def next(self) -> ModelCall | None:
-        """The next call that may be made beside those under way, or None when no model is left to ask.
+        """Return the next call that may be made besides those in progress, or None if no model is left to ask.
 
         Raises:
             BudgetExceeded: A cap leaves too little for it.
@@ -135,20 +135,20 @@ class FallbackChain:
         return None
 
     def _patience(self, card: ModelCard) -> float:
-        """Seconds to wait for a model's rate limit rather than ask a more expensive one, or give up."""
+        """Return how many seconds to wait for a model's rate limit before asking a more expensive one or giving up."""
         if self._candidates.single:
             return self._left()
         return 0.0 if self.ask.declared.latency == "critical" else min(self._left(), _SHORT_HOLD_SECONDS)
 
     async def _built(self, card: ModelCard) -> Ready | str:
-        """The chat model of a card, built at its first use; or why it cannot be built.
+        """Return a card's chat model, built at first use; or the reason why it cannot be built.
 
-        The deadline moves by the time that takes, since it is not the provider's doing.
+        The deadline is extended by the time that takes, since the provider does not cause it.
         """
         began = _now()
         try:
             return await self.clients.ready(card)
-        except Exception as error:  # noqa: BLE001 - an SDK raises what it likes while it is loaded and set up
+        except Exception as error:  # noqa: BLE001 - an SDK may raise anything while it is loaded and set up
             self._mistakes += [error] if isinstance(error, ConfigError) else []
             return one_line(f"its client cannot be built: {error_line(words_of(error))}")
         finally:
@@ -157,11 +157,11 @@ class FallbackChain:
             self.deadline += took
 
     def _admitted(self, card: ModelCard, ready: Ready) -> ModelCall | Wait | str | None:
-        """The call of a model, still without money.
+        """Admit a call to a model, without reserving money for it yet.
 
         Returns:
-            The call; or how long its rate limit or breaker holds it back; or why it cannot be made now; or None where
-            its breaker only finds it slow.
+            The call; or how long a rate limit or breaker delays it; or why it cannot be made now; or None if its
+            breaker is open only because the model is slow.
         """
         slow_too = card.id in self._candidates.slow
         tokens, output = self.decision.features.tokens, self.ask.declared.max_output or 0
@@ -174,7 +174,7 @@ class FallbackChain:
         return grant if isinstance(grant, Wait) else _made(self.routed, self.recorder, card, ready, grant)
 
     async def _funded(self, call: ModelCall) -> bool:
-        """Reserve the worst case of a call; False, with the call closed, where it cannot be made.
+        """Reserve a call's worst case; close the call and return False if it cannot be made.
 
         Raises:
             BudgetExceeded: A cap leaves too little.
@@ -195,10 +195,10 @@ class FallbackChain:
         return False
 
     async def answer(self, call: ModelCall) -> AIMessage | None:
-        """Make a call, and give its reply where that can be used.
+        """Make a call and return its reply, or None if the reply is not usable.
 
         Raises:
-            BackendError: The request itself is at fault.
+            BackendError: The request itself is invalid.
         """
         call.task = asyncio.current_task()
         until = min(self.deadline, _now() + self.limits.call)
@@ -211,7 +211,7 @@ class FallbackChain:
                     return None
                 return message if self.accept(call, message) else None
         except asyncio.CancelledError:
-            # Broken off from here, not by the caller: the race goes on without it.
+            # Cancelled by this chain, not by the caller: the race goes on without it.
             if call.unwanted:
                 return None
             raise
@@ -219,7 +219,7 @@ class FallbackChain:
             self._flying.pop(call.card.id, None)
 
     def accept(self, call: ModelCall, message: AIMessage, *, chunks: AIMessageChunk | None = None) -> bool:
-        """Check and record a complete reply; False when the next candidate must be asked."""
+        """Check and record a complete reply; return False if the next candidate must be asked."""
         card, (row, wrong) = call.card, call.answered(message, chunks)
         self._flying.pop(card.id, None)
         call.grant.judge(row, None if wrong is None else wrong[0])
@@ -236,11 +236,11 @@ class FallbackChain:
         return True
 
     async def failed(self, call: ModelCall, error: BackendError) -> None:
-        """Record a call that raised, and wait where the same model is asked again.
+        """Record a call that raised, and wait if the same model is retried.
 
         Raises:
-            BackendError: The request itself is at fault.
-            ConfigError: A mistake of the user's is, such as in a file of examples: no other model mends it.
+            BackendError: The request itself is invalid.
+            ConfigError: A mistake of the user's, such as in a file of examples, is why; no other model would help.
         """
         card, row = call.card, call.failed(error)
         self._flying.pop(card.id, None)
@@ -255,12 +255,12 @@ class FallbackChain:
             await asyncio.sleep(max(0.0, min(pause, self._left(), _LONGEST_WAIT_SECONDS)))
 
     def begun(self, call: ModelCall) -> None:
-        """Note that a call's stream has begun, so that no other is needed; one that breaks after that is on its own."""
+        """Note that a call's stream has begun and cancel the others; if it breaks later, none of them continues."""
         self._flying.pop(call.card.id, None)
         _break_off(self._flying.values(), "another model answered first")
 
     def error(self) -> ConfigError | AllFailed:
-        """The error that tells why there is no answer; a mistake of the user's where there is nothing else."""
+        """Return the error that explains why there is no answer; a user's mistake if there is no other reason."""
         if self._mistakes and not self.failures and len(self._mistakes) == len(self._skipped):
             return self._mistakes[0]
         if self.failures or self._skipped:
@@ -268,11 +268,11 @@ class FallbackChain:
         return NoCandidate(self.decision, self.routed.step)
 
     def cut(self, cause: BackendError | None = None) -> BackendError:
-        """The error of the last stream, whose first words have been handed out."""
+        """Return the error of the last stream, whose first words have already been yielded."""
         return cut_off(self.failures[-1], cause, self.routed.step)
 
     def accounted(self, message: AIMessage, row: CallRow, notes: Sequence[str] | None = None) -> AIMessage:
-        """Put into a reply's metadata which model answered, why, and what it cost."""
+        """Add to a reply's metadata which model answered, why, and what it cost."""
         rules = [hit.id for hit in self.decision.rules]
         if self.failures and Tier(row.tier) > self.decision.tier:
             raised = (of_failure(failure.kind) for failure in self.failures)
@@ -286,7 +286,7 @@ class FallbackChain:
         return self.deadline - _now()
 
     def _on_failure(self, card: ModelCard, failure: Failure, error: BackendError | None = None) -> OnFailure:
-        """Do what the policy says about a failure.
+        """Apply the policy's action for a failure, and return it.
 
         Raises:
             BackendError: No other model can be expected to do better.
@@ -294,7 +294,7 @@ class FallbackChain:
         self.failures.append(failure)
         action, again = self._candidates.failed(card, failure.kind, list(self._flying))
         if action == "stop" and not self._flying:
-            # Of two providers that refuse the request both reasons are told.
+            # If two providers refuse the request, the error gives both reasons.
             raise self.error() if again or error is None else error
         gone = [call for name, call in self._flying.items() if name not in self._candidates.queue]
         _break_off(gone, f"{card.id}: {failure.kind}, so another model must answer")
@@ -303,14 +303,14 @@ class FallbackChain:
 
 @dataclass(eq=False)
 class _Candidates:
-    """The queue of one request's models. A model stays in it until its turn is over or a failure rules it out.
+    """The queue of one request's models. A model stays in it until it has been tried or a failure excludes it.
 
     Attributes:
         cards: The catalogue.
-        queue: What may still be asked: the candidates of the decision at first, best first.
-        on_failure: Kind of failure -> what is done about it, as the policy has it.
-        slow: Those that have become slow, and are asked after the others.
-        refused_by: The provider that refused the request; a second one that does so ends it.
+        queue: Models that may still be asked, best first; initially the decision's candidates.
+        on_failure: Kind of failure -> the policy's action.
+        slow: Models that have become slow; they are asked after the others.
+        refused_by: The provider that refused the request; a second refusal ends it.
     """
 
     cards: Mapping[str, ModelCard]
@@ -323,31 +323,31 @@ class _Candidates:
 
     @property
     def single(self) -> bool:
-        """Whether only one is left."""
+        """Whether only one model is left."""
         return len(self.queue) == 1
 
     def pick(self, busy: Container[str], *, last: bool) -> ModelCard | None:
-        """The model to ask next; None where none is left.
+        """Return the model to ask next; None if none is left.
 
         Args:
             busy: Models that are being asked.
-            last: Only one more call may be made. A slow model comes last, and the last call is kept for one.
+            last: Whether only one more call may be made; slow models are asked last, so it is kept for one of them.
         """
         waiting = [name for name in self.queue if name not in busy]
         if not waiting:
             return None
         name = next((name for name in waiting if (name in self.slow) is last), waiting[0])
         if name in self._held:
-            # Another one of the same tier, while its rate limit holds this one back.
+            # While a rate limit delays this one, ask another of the same tier.
             peers = (one for one in waiting if one not in self._held)
             name = next((one for one in peers if self.cards[one].tier is self.cards[name].tier), name)
         return self.cards[name]
 
     def hold(self, model: str) -> bool:
-        """Note that a model's rate limit holds it back for a moment.
+        """Note that a rate limit delays a model briefly.
 
         Returns:
-            Whether that moment has to be waited for, since no other model is asked meanwhile.
+            Whether the caller must wait, since no other model is asked meanwhile.
         """
         if model in self._held or self.single:
             self._held.clear()
@@ -356,15 +356,15 @@ class _Candidates:
         return False
 
     def failed(self, card: ModelCard, kind: FailureKind, busy: Sequence[str]) -> tuple[OnFailure, bool]:
-        """Rearrange what is left after a failure.
+        """Update the queue after a failure.
 
         Args:
             card: The model that failed.
-            kind: How.
+            kind: The kind of failure.
             busy: Other models that are being asked.
 
         Returns:
-            What the policy does about it, ``next`` where the model has had its retry; and whether this is the second
+            The policy's action, ``next`` if the model has already been retried; and whether this is the second
             provider that refuses the request.
         """
         action, again = self.on_failure[kind], False
@@ -372,7 +372,7 @@ class _Candidates:
             again = self.refused_by not in (None, card.provider)
             self.refused_by = self.refused_by if again else card.provider
         if action == "stop" or again:
-            # Whoever is asked already may still answer; nobody else is asked.
+            # Models already being asked may still answer; no other model is asked.
             self.queue = list(busy)
             return "stop", again
         if action == "retry" and card.id not in self._retried:
@@ -380,7 +380,7 @@ class _Candidates:
             return action, False
         rest = [self.cards[name] for name in self.queue if name != card.id]
         if action == "stronger":
-            # Where nothing is stronger another model of the same tier may still do better.
+            # If no model is stronger, another one of the same tier may still do better.
             rest = [other for other in rest if other.tier > card.tier] or [o for o in rest if o.tier is card.tier]
         elif action == "larger":
             rest = [other for other in rest if (other.context or 0) > (card.context or 0)]
@@ -391,7 +391,7 @@ class _Candidates:
 
 
 def _made(routed: Routed, recorder: CallRecorder, card: ModelCard, ready: Ready, grant: Grant) -> ModelCall | str:
-    """The call of a model that is asked with a grant; or why it cannot be asked, with the grant given back."""
+    """Make the call of a model under a grant; or give the grant back and return why the model cannot be asked."""
     try:
         said = routed.said.get(card.id, NOTHING)
         messages, options = brief(routed.ask, card, said)
@@ -416,12 +416,12 @@ def _made(routed: Routed, recorder: CallRecorder, card: ModelCard, ready: Ready,
         grant.give_back()
         if isinstance(error, PointsmanError) or not isinstance(error, Exception):
             raise
-        # What one vendor's form cannot hold another's may.
+        # Another vendor's format may be able to express what this one cannot.
         return one_line(f"the request cannot be put into its form: {error_line(words_of(error))}")
 
 
 def _break_off(calls: Iterable[ModelCall], why: str) -> None:
-    """Cancel calls under way whose answers are no longer needed."""
+    """Cancel calls in progress whose answers are no longer needed."""
     for call in calls:
         if call.task is not None and call.task is not asyncio.current_task():
             call.unwanted = why

@@ -20,17 +20,16 @@ async def first_of(
     after: float,
     discard: Callable[[T], Awaitable[None]] | None = None,
 ) -> T | None:
-    """Await ``one``, and other work beside it once it has taken ``after`` seconds; the first result counts.
+    """Await ``one``, and after ``after`` seconds start other work beside it; the first result counts.
 
     Args:
-        one: Gives a result, or None where it failed and that was noted.
-        other: Makes the other work, which may take its time, or None where there is none.
+        one: Returns a result, or None if it failed and the failure was recorded.
+        other: Returns the other work, possibly after a while, or None if there is none.
         after: Seconds.
-        discard: Lets go of a result that came too late, where there is anything to let go of.
+        discard: Releases a result that came too late, if results need releasing.
 
     Returns:
-        The first result that is not None, when it comes, with whatever is still under way cancelled; None when both
-        failed.
+        The first result that is not None, after cancelling whatever is still running; None if both failed.
     """
 
     async def beside() -> T | None:
@@ -49,7 +48,7 @@ async def first_of(
             if first is not None:
                 return first.result()
             for task in done:
-                # Where it raised nobody need wait for the other.
+                # If it raised, there is no need to wait for the other.
                 task.result()
             if not under_way:
                 return None

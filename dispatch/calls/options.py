@@ -1,4 +1,4 @@
-"""Call options: one typed set for every vendor, and the spellings of ``tool_choice`` in one form."""
+"""Call options: one typed set for every vendor, and ``tool_choice`` normalized to one form."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ALIASES: Final[Mapping[str, str]] = {
     "max_output_tokens": "max_tokens",
     "stop_sequences": "stop",
 }
-# LangChain's own words to a chat model, which say nothing about the answer.
+# Options that LangChain itself passes to a chat model and that do not affect the answer.
 _IGNORED: Final = frozenset({"stream", "stream_usage"})
 _ELSEWHERE: Final[Mapping[str, str]] = {
     "n": "ask once for each answer, with batch()",
@@ -44,28 +44,28 @@ _Stop = Annotated[str, StringConstraints(min_length=1)]
 
 
 class CallOptions(BaseModel):
-    """What any call may be given beside messages and tools; each vendor is told in its own words.
+    """Options for any call besides messages and tools; they are translated for each vendor.
 
-    What a vendor's API has no form for is left out, with a note in the decision, or excludes its models where leaving
-    it out would break a promise: ``strict``, a forced ``tool_choice`` and ``response_format``.
+    An option that a vendor's API does not support is dropped, with a note in the decision. If dropping it would break
+    a guarantee (``strict``, a forced ``tool_choice``, ``response_format``), the vendor's models are excluded instead.
 
     Attributes:
-        max_tokens: Tokens the answer may have at most.
+        max_tokens: Most tokens the answer may have.
         stop: Texts at which the answer ends.
-        temperature: From 0 to 2; lowered to a vendor's highest.
-        top_p: Share of probability that words are drawn from.
-        top_k: Number of words that are drawn from.
-        presence_penalty: Against words that occur, from -2 to 2.
-        frequency_penalty: Against words that occur often, from -2 to 2.
-        seed: For answers that can be had again, where a vendor offers that.
+        temperature: From 0 to 2; lowered to the vendor's maximum.
+        top_p: Share of the probability mass to sample from.
+        top_k: Number of most likely tokens to sample from.
+        presence_penalty: Penalty on words that have occurred, from -2 to 2.
+        frequency_penalty: Penalty on words that occur often, from -2 to 2.
+        seed: For reproducible answers, if a vendor supports that.
         user: Whom the answer is for; an id that means nothing elsewhere.
-        reasoning_effort: How much to think before the answer; taken to the nearest level a model knows.
+        reasoning_effort: How much to think before the answer; mapped to the nearest level a model supports.
         parallel_tool_calls: Whether several tools may be called at once.
-        strict: Hold the arguments of tools to their schemas.
-        response_format: As OpenAI writes it.
+        strict: Whether tool arguments must match their schemas.
+        response_format: In OpenAI's format.
         service_tier: As the vendor names it.
-        logprobs: Tell the probability of each token.
-        top_logprobs: And of so many others in its place.
+        logprobs: Whether to return the log probability of each token.
+        top_logprobs: How many alternatives to return for each token.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,20 +93,20 @@ _STANDARD: Final = frozenset(CallOptions.model_fields)
 
 @cache
 def known_options() -> frozenset[str]:
-    """Every option that can be given: the standard ones, their aliases, and each vendor's own."""
+    """Return every accepted option: the standard ones, their aliases, and each vendor's own."""
     vocabularies = [registry.get(name).vocabulary for name in registry.BACKENDS]
     own = {word for vocabulary in vocabularies if vocabulary is not None for word in vocabulary.own}
     return frozenset({*_STANDARD, *_ALIASES, *own})
 
 
 def call_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Check call options, and give them by their standard names; what is None was not given.
+    """Check call options and return them by their standard names; None counts as not given.
 
     Args:
-        given: By any of their names; a vendor's own options are passed on unchecked.
+        given: Options by any of their names; a vendor's own options are passed on unchecked.
 
     Raises:
-        ConfigError: An option is unknown, given twice, or has no such value.
+        ConfigError: An option is unknown or given twice, or its value is not allowed.
     """
     standard: dict[str, Any] = {}
     own: dict[str, Any] = {}
@@ -141,15 +141,15 @@ def _remedy(name: str) -> str:
 
 
 def choice_of(said: Any, names: Collection[str]) -> Choice | None:
-    """Read a ``tool_choice`` in the spelling of LangChain or any vendor.
+    """Read a ``tool_choice`` in the format of LangChain or any vendor.
 
     Args:
-        said: ``auto``, ``none``, ``any``, ``required``, True or False, a tool's name, or a mapping as OpenAI's two
-            formats, Anthropic, Google or Bedrock write it; None where nothing was said.
-        names: Of the tools that are bound.
+        said: ``auto``, ``none``, ``any``, ``required``, True or False, a tool's name, or a mapping in one of OpenAI's
+            two formats or in Anthropic's, Google's or Bedrock's; None if not given.
+        names: Names of the bound tools.
 
     Raises:
-        ConfigError: It means none of these, or names a tool that is not bound.
+        ConfigError: It is none of these, or names a tool that is not bound.
     """
     if said is None or isinstance(said, Choice):
         return said
@@ -174,7 +174,7 @@ _MODES: Final[Mapping[str, Choice]] = {
 
 
 def _named(word: str, names: Collection[str]) -> Choice:
-    # A tool may be called "any": what is bound goes before what the word usually means.
+    # A tool may be called "any": a bound tool's name takes precedence over the usual meaning.
     if word in names:
         return Choice("tool", word)
     if word.lower() in _MODES:
@@ -195,11 +195,11 @@ def _of_mapping(said: Mapping[str, Any], names: Collection[str]) -> Choice | Non
 
 
 def noted(decision: Decision, said: Mapping[str, Said]) -> Decision:
-    """Write into a decision which options its candidates cannot be given.
+    """Return a decision with the options that its candidates do not support added to its rules.
 
     Args:
-        decision: As it was made.
-        said: Candidate -> what is wanted in its client's words.
+        decision: The decision.
+        said: Candidate -> the request's options as its client takes them.
     """
     lacking: dict[tuple[str, str], list[str]] = {}
     for name in decision.candidates:

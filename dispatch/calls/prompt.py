@@ -24,13 +24,13 @@ _EXAMPLES_SHOWN = 2
 def brief(ask: ModelRequest, card: ModelCard, said: Said) -> tuple[Sequence[BaseMessage], dict[str, Any]]:
     """Convert a request into the form that ``card`` accepts.
 
-    A model that serves only named tasks is told the task and given the labelled examples to learn from; a general
-    model reads a few of them in its instructions.
+    A model that serves only named tasks gets the task and all labelled examples to learn from; a general model gets a
+    few of them in its instructions.
 
     Args:
-        ask: What is asked.
+        ask: The request.
         card: The model.
-        said: The ask's options in the words of its client.
+        said: The request's options as the model's client takes them.
     """
     options = dict(said.options)
     if card.tasks is None:
@@ -42,7 +42,7 @@ def brief(ask: ModelRequest, card: ModelCard, said: Said) -> tuple[Sequence[Base
 
 
 def examples_digests(examples: Mapping[str, str]) -> dict[str, str]:
-    """Field -> SHA-256 of the file of examples for it: what an answer depends on is their text, not where they stand.
+    """Return field -> SHA-256 of its examples file: an answer depends on the file's content, not its path.
 
     Raises:
         ConfigError: A file cannot be read.
@@ -74,7 +74,7 @@ def _mtime(path: str) -> float:
 
 @lru_cache
 def _examples(path: str, _changed: float) -> str:
-    """The first few examples of each label; the same text for every call, so that a provider can cache it."""
+    """Return the first few examples of each label; the same text for every call, so that a provider can cache it."""
     by_label: dict[str, list[str]] = {}
     for row in read_rows(Path(path), ["text", "label"]):
         by_label.setdefault(row.fields["label"], []).append(row.fields["text"])

@@ -1,4 +1,4 @@
-"""`Replay`: a model call that was paid in an earlier part of the run is not paid again when its step is done again."""
+"""`Replay`: a model call that an earlier part of the run paid for is not paid for again when its step is repeated."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ __all__ = ["Replay", "until_over"]
 
 
 class Replay:
-    """What came of one request so far: the replies that could not be used, and the answer.
+    """The outcome of one request so far: its unusable replies, and the answer.
 
     Args:
-        journal: Of the part of the run that makes the request.
-        name: What it is kept under.
-        whole: Whether the answer is kept, too; else the graph keeps it.
+        journal: The journal of the part of the run that makes the request.
+        name: The name it is kept under.
+        whole: Whether to keep the answer too; if not, the graph keeps it.
 
     Attributes:
-        again: What earlier parts of the run were given and could not use, and this one has not come to yet.
+        again: Unusable replies to earlier parts of the run that this part has not reached yet.
     """
 
     def __init__(self, journal: Journal, name: str, *, whole: bool) -> None:
@@ -46,12 +46,12 @@ class Replay:
 
     @classmethod
     def of(cls, ask: ModelRequest, step: StepContext, *, beside: bool = False) -> Self | None:
-        """The replay of a request; None where nobody does it again, or it has no JSON form.
+        """Return the replay of a request; None if the request cannot be repeated or has no JSON form.
 
         Args:
             ask: The request.
             step: The step that makes it.
-            beside: It is made for the sake of another request, whose answer alone the graph may keep.
+            beside: Whether it is made on behalf of another request, so that the graph does not keep its answer.
         """
         journal = step.run.journal
         if journal is None or not in_task():
@@ -69,7 +69,7 @@ class Replay:
         return None if place is None else cls(journal, CALLS + place, whole=beside or not is_kept_by_graph())
 
     async def answer(self) -> AIMessage | None:
-        """The answer that an earlier part of the run was given; None where it was given none."""
+        """Return the answer that an earlier part of the run received; None if it received none."""
         await self.caught_up()
         text = await self._journal.get(self._name)
         if text is None:
@@ -79,7 +79,7 @@ class Replay:
         return None if said["answer"] is None else reply_of(said["answer"])
 
     def failed(self, model: str) -> Failure | None:
-        """What was wrong with the reply that an earlier part was given by a model, which is not asked again."""
+        """Return the failure of a model's reply to an earlier part, so that it is not asked again; None if none."""
         for place, (name, kind, detail) in enumerate(self.again):
             if name == model:
                 self._tries.append(self.again.pop(place))
@@ -87,11 +87,11 @@ class Replay:
         return None
 
     def unusable(self, model: str, wrong: Verdict) -> None:
-        """Keep that a model was paid for a reply that cannot be used.
+        """Record that a model was paid for an unusable reply.
 
         Args:
             model: The model.
-            wrong: What is wrong with it.
+            wrong: What is wrong with the reply.
         """
         self._tries.append((model, wrong[0].value, wrong[1]))
         self._journal.keep(self._name, self._text(None))
@@ -102,11 +102,11 @@ class Replay:
             self._journal.keep(self._name, self._text(reply_text(message)))
 
     async def caught_up(self) -> None:
-        """Return once what was kept outlives the end of this process."""
+        """Wait until what was kept is safe if the process ends."""
         await self._journal.caught_up()
 
     def over(self) -> None:
-        """Forget the replies: no model gave an answer, so all may be asked again when the run is taken up."""
+        """Forget the replies: no model gave an answer, so all may be asked again when the run is resumed."""
         if self._tries:
             self._tries = []
             self._journal.keep(self._name, self._text(None))
@@ -117,10 +117,10 @@ class Replay:
 
 @contextmanager
 def until_over(replay: Replay) -> Iterator[None]:
-    """Have what was paid forgotten where the block ends without an answer, other than for want of money.
+    """Call ``replay.over()`` if the block raises a `PointsmanError` other than `BudgetExceeded`.
 
     Args:
-        replay: Of the request that the block asks for.
+        replay: The replay of the block's request.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Chunks of a stream that can be withdrawn: what a broken stream had said must not become part of the answer."""
+"""Stream chunks that can be withdrawn: the words of a broken stream must not become part of the answer."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["RetractableChunk", "retractable", "retracting", "retracts"]
 
 _MARK = "pointsman_retracts"
 _SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
-"""All that a pydantic model holds; making one the ordinary way would copy its defaults, chunk for chunk."""
+"""All state of a pydantic model; the ordinary constructor would copy its defaults for every chunk."""
 
 
 class RetractableChunk(AIMessageChunk):
-    """A chunk that forgets all before a withdrawal when chunks are added up."""
+    """A chunk that drops everything before a withdrawal when chunks are added."""
 
     def __add__(self, other: Any) -> Any:
-        """Join two chunks, or begin anew at one that withdraws."""
+        """Join chunks, or start over at one that withdraws."""
         if isinstance(other, list):
             begin = next((place for place in reversed(range(len(other))) if retracts(other[place])), None)
             if begin is not None:
@@ -28,7 +28,7 @@ class RetractableChunk(AIMessageChunk):
 
 
 def retractable(chunk: AIMessageChunk) -> RetractableChunk:
-    """The same chunk, able to be withdrawn."""
+    """Return the same chunk as a `RetractableChunk`."""
     made = object.__new__(RetractableChunk)
     for slot in _SLOTS:
         object.__setattr__(made, slot, getattr(chunk, slot))
@@ -36,10 +36,10 @@ def retractable(chunk: AIMessageChunk) -> RetractableChunk:
 
 
 def retracting(message_id: str | None) -> RetractableChunk:
-    """A chunk that withdraws everything before it."""
+    """Return a chunk that withdraws everything before it."""
     return RetractableChunk(content="", id=message_id, response_metadata={_MARK: True})
 
 
 def retracts(message: BaseMessage) -> bool:
-    """Whether a chunk of a stream withdraws everything that was said before it."""
+    """Return whether a stream chunk withdraws everything before it."""
     return _MARK in message.response_metadata

@@ -1,4 +1,4 @@
-"""`Streamed`: one streamed call, read up to its first words and handed out from there a chunk late."""
+"""`Streamed`: one streamed call, read up to its first words and then yielded one chunk late."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from .call import ModelCall
 __all__ = ["Streamed", "as_chunk", "bounded", "closing_chunk"]
 
 _MANY: Final = 1024
-"""Chunks kept apart before they are merged: each takes kilobytes, and a stream can have hundreds of thousands."""
+"""How many chunks to hold before merging them: each takes kilobytes, and a stream can have hundreds of thousands."""
 
 
 class Streamed:
-    """What a stream has said so far: all of it, what is still held back, and whether anything was handed out.
+    """The chunks of a stream so far: all of them, those still held back, and whether any was yielded.
 
     Args:
         call: The call.
-        chunks: What it says.
-        hold_all: Hand nothing out before the end: half of a structured answer is of no use.
+        chunks: The stream's chunks.
+        hold_all: Whether to yield nothing before the end: half of a structured answer is useless.
 
     Attributes:
-        held: Chunks that were not handed out.
-        handed: Whether anything was.
+        held: Chunks that have not been yielded.
+        handed: Whether any has been yielded.
     """
 
     def __init__(self, call: ModelCall, chunks: AsyncGenerator[AIMessageChunk], *, hold_all: bool) -> None:
@@ -45,7 +45,7 @@ class Streamed:
 
     @property
     def whole(self) -> AIMessageChunk | None:
-        """Everything as one chunk, None when nothing was said; merged at once, since each merge copies all."""
+        """All chunks as one, None if there are none; merged in one go, since each merge copies everything."""
         self._merged()
         return next(iter(self._said), None)
 
@@ -61,12 +61,12 @@ class Streamed:
             if len(self._said) > _MANY:
                 self._merged()
             if self.call.bill.first_token is not None:
-                # With what came before it, which tells more than words.
+                # Including earlier chunks without words, which carry metadata.
                 self.held.append(self.whole or chunk)
                 return
 
     async def ready(self) -> AsyncGenerator[AIMessageChunk]:
-        """Read the rest, giving each chunk when the next has come: the last tells whether the answer is complete."""
+        """Yield each chunk once the next has arrived: the last chunk shows whether the answer is complete."""
         async for chunk in self._chunks:
             self._said.append(chunk)
             self.held.append(chunk)
@@ -78,14 +78,14 @@ class Streamed:
                 yield self.held.pop(0)
 
     async def aclose(self) -> None:
-        """Close the call where it has not ended, and then its connection, so that the provider stops."""
+        """Close the call if it has not ended, and then its connection, so that the provider stops."""
         self.call.close()
-        # It is closed for good: what the connection still has to say is nobody's concern.
+        # The call is closed for good, so errors of the connection no longer matter.
         with suppress(Exception):
             await self._chunks.aclose()
 
     def message(self) -> AIMessage:
-        """The complete answer."""
+        """Return the complete answer."""
         if self.whole is None:
             return AIMessage("")
         message = message_chunk_to_message(self.whole)
@@ -97,17 +97,17 @@ class Streamed:
 async def bounded(
     chunks: AsyncGenerator[AIMessageChunk], deadline: float, limits: Limits
 ) -> AsyncGenerator[AIMessageChunk]:
-    """Give the same chunks, each waited for no longer than it may take.
+    """Yield the same chunks, with a limit on the wait for each.
 
-    Bytes that make no chunk are a sign of life: the wait for the next begins again.
+    Bytes that form no chunk yet are a sign of life: they restart the wait for the next chunk.
 
     Args:
         chunks: The stream, which is closed at the end.
-        deadline: When all has to be over, in the event loop's seconds.
+        deadline: When the stream must be over, in the event loop's seconds.
         limits: How long the first words and any later silence may take.
 
     Raises:
-        TimeoutError: Something took longer.
+        TimeoutError: A limit was exceeded.
     """
     patience = limits.first_token
     watch = _Watch(deadline)
@@ -128,10 +128,10 @@ async def bounded(
 
 
 class _Watch:
-    """Bounds the waits of one stream as `asyncio.timeout_at` would, but with one timer for all of them.
+    """Limits the waits of one stream as `asyncio.timeout_at` would, but with one timer for all of them.
 
     Args:
-        deadline: When all has to be over, in the event loop's seconds.
+        deadline: When the stream must be over, in the event loop's seconds.
     """
 
     def __init__(self, deadline: float) -> None:
@@ -146,7 +146,7 @@ class _Watch:
         self._struck = False
 
     def wait(self, patience: float) -> _Watch:
-        """Bound the next wait, the ``with`` block.
+        """Limit the next wait, which is the ``with`` block.
 
         Args:
             patience: Seconds it may take.
@@ -156,14 +156,14 @@ class _Watch:
         return self
 
     def heard(self) -> None:
-        """Bytes have come: the wait begins again."""
+        """Restart the wait, since bytes have arrived."""
         self._until = min(self._deadline, self._loop.time() + self._patience)
 
     def check(self) -> None:
-        """Refuse what comes too late: what is there already is never waited for, so no timer strikes.
+        """Reject chunks that come too late: chunks that are already there need no wait, so no timer fires.
 
         Raises:
-            TimeoutError: The deadline is over.
+            TimeoutError: The deadline has passed.
         """
         if self._loop.time() >= self._deadline:
             raise TimeoutError
@@ -197,7 +197,7 @@ class _Watch:
     def _strike(self) -> None:
         self._timer = None
         if self._task is None:
-            # The consumer's time; the next wait sets the timer anew.
+            # The consumer is running, not a wait; the next wait sets a new timer.
             return
         if self._loop.time() < self._until:
             self._timer = self._loop.call_at(self._until, self._strike)
@@ -207,7 +207,7 @@ class _Watch:
 
 
 def as_chunk(message: AIMessage) -> AIMessageChunk:
-    """Give a whole message as the only chunk of a stream."""
+    """Convert a whole message to the only chunk of a stream."""
     calls = [
         {"name": call["name"], "args": json.dumps(call["args"]), "id": call["id"], "index": place}
         for place, call in enumerate(message.tool_calls)
@@ -222,7 +222,7 @@ def as_chunk(message: AIMessage) -> AIMessageChunk:
 
 
 def closing_chunk(message: AIMessage) -> AIMessageChunk:
-    """Give an empty last chunk that carries the account of the call, so that a stream tells what ran too."""
+    """Return an empty last chunk that carries the call's metadata, so that a stream also tells what ran."""
     return AIMessageChunk(
         content="",
         id=message.id,

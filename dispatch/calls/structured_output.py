@@ -1,4 +1,4 @@
-"""Typed answers: the schema a pydantic class is asked for with, and the class as the judge of what comes back."""
+"""Typed answers: the schema that requests a pydantic class, and validation of the answer by the class."""
 
 from __future__ import annotations
 
@@ -27,15 +27,14 @@ _PREFIX: Final = "#/$defs/"
 
 
 def output_class(kind: Any, whose: str) -> type[BaseModel]:
-    """Give a class that an answer can be typed by.
+    """Check that a class can type an answer, and return it.
 
     Args:
-        kind: What was given.
-        whose: Who wants it, for the message.
+        kind: The class given.
+        whose: Who requested it, for the error message.
 
     Raises:
-        ConfigError: It is no pydantic class of its own, its schema cannot be made, or something in it has no form in
-            JSON.
+        ConfigError: It is not a subclass of `BaseModel`, its schema cannot be made, or part of it has no JSON form.
     """
     if kind is BaseModel or not (isinstance(kind, type) and issubclass(kind, BaseModel)):
         shown = getattr(kind, "__name__", repr(kind))
@@ -57,7 +56,7 @@ def output_class(kind: Any, whose: str) -> type[BaseModel]:
 
 @lru_cache
 def wrapped(kind: type[BaseModel]) -> type[BaseModel]:
-    """Give the class that a tool call can be read as: a root model becomes the field ``root`` of an object.
+    """Return the class that a tool call is parsed as: a root model becomes the field ``root`` of an object.
 
     Args:
         kind: The class of the answer.
@@ -69,14 +68,14 @@ def wrapped(kind: type[BaseModel]) -> type[BaseModel]:
 
 
 def judged(kind: type[BaseModel], arguments: Mapping[str, Any]) -> str | None:
-    """Have a class judge an answer, its validators too.
+    """Validate an answer with a class, including its validators.
 
     Args:
         kind: The class, a root model or not.
-        arguments: Of the call that stands for the answer.
+        arguments: The arguments of the tool call that represents the answer.
 
     Returns:
-        What is wrong, without the value, which can be long and can be private; None when nothing is.
+        What is wrong, without the value, which can be long or private; None if nothing is.
     """
     try:
         wrapped(kind).model_validate(dict(arguments))
@@ -85,41 +84,41 @@ def judged(kind: type[BaseModel], arguments: Mapping[str, Any]) -> str | None:
         where = ".".join(str(part) for part in detail["loc"]) or "the answer"
         own = detail["type"] in ("value_error", "assertion_error")
         return f"{where}: a validator refuses it" if own else f"{where}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
-    except Exception as error:  # noqa: BLE001 - a validator may raise anything, and all of it says no
+    except Exception as error:  # noqa: BLE001 - a validator may raise anything; any exception rejects the answer
         return f"a validator raised {type(error).__name__}"
     return None
 
 
 def refused(kind: type[BaseModel], output: str, message: AIMessage) -> str | None:
-    """Have a class judge a reply that was given before, when another or none judged it.
+    """Validate an earlier reply with a class, since another class or none may have validated it.
 
     Args:
         kind: The class.
-        output: Name of the tool that stands for the answer.
+        output: Name of the tool that represents the answer.
         message: The reply.
 
     Returns:
-        What is wrong with it, as `judged` says it; None when nothing is.
+        What is wrong with it, as `judged` returns it; None if nothing is.
     """
     problems = (judged(kind, call["args"]) for call in message.tool_calls if call["name"] == output)
     return next((problem for problem in problems if problem), None)
 
 
 def is_class(tool: object) -> bool:
-    """Whether a tool is a pydantic class."""
+    """Return whether a tool is a pydantic class."""
     return isinstance(tool, type) and issubclass(tool, BaseModel)
 
 
 def bindable(tools: Sequence[Any], *, strict: bool, answer: type[BaseModel] | None) -> list[dict[str, Any]]:
-    """Describe tools in OpenAI's format, and refuse here what a vendor would refuse at the call.
+    """Describe tools in OpenAI's format, and reject now what a vendor would reject at the call.
 
     Args:
         tools: As LangChain's ``bind_tools`` takes them.
-        strict: They are to be held to their schemas.
-        answer: The class behind the tool of its name.
+        strict: Whether calls must match the tools' schemas.
+        answer: The class behind the tool of the same name.
 
     Raises:
-        ConfigError: A tool cannot be described, or cannot be strict, or two different ones have one name.
+        ConfigError: A tool cannot be described or cannot be strict, or two different tools share a name.
     """
     made = [_described(answer if answer and _name(tool) == answer.__name__ else tool) for tool in tools]
     known: dict[str, Any] = {}
@@ -128,7 +127,7 @@ def bindable(tools: Sequence[Any], *, strict: bool, answer: type[BaseModel] | No
         if not isinstance(function, Mapping) or not str(function.get("name") or "").strip():
             raise ConfigError("a tool needs a name, and a function: what a vendor runs by itself cannot be routed")
         name, schema = str(function["name"]), function.get("parameters") or {}
-        # A class may stand beside its own schema, as in LangChain's own tests.
+        # A class may be bound together with its own schema, as in LangChain's own tests.
         if not isinstance(given, type) and known.setdefault(name, tool) != tool:
             raise ConfigError(f"two tools are called {name!r}, and a call could mean either: rename one")
         if schema.get("type", "object") != "object":
@@ -148,8 +147,7 @@ def _name(tool: Any) -> str:
 def _described(tool: Any) -> dict[str, Any]:
     """Describe a tool or an output class in OpenAI's format.
 
-    LangChain writes schemas out in full and cuts them where they come back to themselves; such a one keeps its
-    references.
+    LangChain expands schemas in full and truncates recursive ones; a recursive schema keeps its references here.
 
     Args:
         tool: A class, function, tool or mapping, as LangChain's ``bind_tools`` takes it.
@@ -173,7 +171,7 @@ def _described(tool: Any) -> dict[str, Any]:
 
 
 def _recursive(tool: Any) -> dict[str, Any] | None:
-    """The schema of a tool whose arguments contain themselves; None for any other."""
+    """Return the schema of a tool whose arguments are recursive; None for any other."""
     given = tool.args_schema if isinstance(tool, BaseTool) else tool
     if isinstance(given, type) and issubclass(given, BaseModel):
         returns, shown = _returns(given), tool.tool_call_schema if isinstance(tool, BaseTool) else given
@@ -189,7 +187,7 @@ def _recursive(tool: Any) -> dict[str, Any] | None:
 
 @lru_cache
 def _returns(kind: type[BaseModel]) -> bool | None:
-    """Whether a class contains itself; None where it has arguments that no model sees and JSON has no form for."""
+    """Return whether a class contains itself; None if it has arguments hidden from models that JSON cannot express."""
     try:
         return _comes_back(_schema(kind))
     except PydanticUserError:
@@ -202,7 +200,7 @@ def _schema(kind: type[BaseModel]) -> Mapping[str, Any]:
 
 
 def _comes_back(schema: Mapping[str, Any]) -> bool:
-    """Whether one of a schema's definitions contains itself, directly or by way of others."""
+    """Return whether one of a schema's definitions contains itself, directly or through others."""
     try:
         TopologicalSorter({name: _refs(inner) for name, inner in (schema.get(_DEFS) or {}).items()}).prepare()
     except CycleError:
@@ -221,7 +219,7 @@ def _refs(value: Any) -> set[str]:
 
 
 def _whole(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema that is an object at its top, as every vendor wants; its references stay."""
+    """Return the schema with an object at its top level, as every vendor requires; its references stay."""
     top = schema
     if isinstance(schema.get(_REF), str):
         top = {**schema[_DEFS][schema[_REF].removeprefix(_PREFIX)], _DEFS: schema[_DEFS]}

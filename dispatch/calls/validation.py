@@ -1,4 +1,4 @@
-"""Is a reply usable? The model that ran, the way it ended, and the arguments it gave."""
+"""Checks whether a reply is usable: which model ran, how it ended, and the arguments it gave."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["fault"]
 def fault(
     ask: ModelRequest, card: ModelCard, backend: Backend, message: AIMessage, reply: Reply
 ) -> tuple[FailureKind, str] | None:
-    """Say what is wrong with a complete reply, or None when it can be used.
+    """Return what is wrong with a complete reply, or None if it can be used.
 
     Args:
-        ask: What was asked.
+        ask: The request.
         card: The model that was asked.
         backend: Its backend, which knows names that mean the same model.
         message: The reply.
-        reply: What the backend read off it.
+        reply: What the backend read from it.
     """
     if reply.failure is not None:
         return reply.failure, one_line(message.response_metadata.get("reason") or _end_of(message, reply))
@@ -63,7 +63,7 @@ def _bad_arguments(ask: ModelRequest, message: AIMessage) -> tuple[FailureKind, 
         if call["name"] not in schemas:
             return FailureKind.INVALID_OUTPUT, f"called {one_line(call['name'], 60)!r}, which is not bound"
         if call["name"] == ask.output and ask.answer is not None:
-            # The class knows more than its schema: validators, and what its types take for the same.
+            # The class checks more than its schema: its validators, and which values its types accept as equal.
             problem = judged(ask.answer, call["args"])
         else:
             problem = misfit(schemas[call["name"]], call["args"])

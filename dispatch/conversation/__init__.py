@@ -1,1 +1,1 @@
-"""A conversation in the form that the model of the moment accepts."""
+"""Conversion of a conversation into the form that the current model accepts."""

@@ -45,11 +45,11 @@ _TEXTS: Final = frozenset(
 EMPTY: Final = "(empty)"
 _RISKY: Final = re.compile(r"NaN|Infinity|\d[eE]\+?\d{3}")
 _DEEP: Final = 200
-"""Brackets from which on a text may be nested more deeply than can be read."""
+"""The number of brackets from which a text may be nested too deeply to parse."""
 
 
 def paired(text: str) -> str:
-    """Take out of a text the surrogates without their partner, which have no UTF-8, and join those that have one."""
+    """Replace a text's lone surrogates, which have no UTF-8, and join surrogate pairs."""
     if not text.isascii():
         try:
             text.encode()
@@ -59,18 +59,18 @@ def paired(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Take out of a text what no vendor takes: surrogates without their partner, and NUL."""
+    """Replace the characters in a text that no vendor accepts: lone surrogates and NUL."""
     text = paired(text)
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in text else text
 
 
 def cleaned(value: Any, clean: Callable[[str], str] = clean, *, finite: bool = False) -> Any:
-    """The same for every text in a JSON value; the same object where there is nothing to take out.
+    """Clean every text in a JSON value; return the same object if there is nothing to change.
 
     Args:
         value: The JSON value.
-        clean: What is done to each text.
-        finite: Make texts of NaN and the infinities, too, since JSON has none.
+        clean: Applied to each text.
+        finite: Whether to turn NaN and the infinities into texts, since JSON has none.
     """
     if isinstance(value, str):
         return clean(value)
@@ -87,7 +87,7 @@ def cleaned(value: Any, clean: Callable[[str], str] = clean, *, finite: bool = F
 
 
 def _is_unsendable(text: str) -> bool:
-    """Whether a text reads as JSON, but as a value that cannot be written again."""
+    """Return whether a text parses as JSON, but to a value that cannot be serialized again."""
     if not _RISKY.search(text) and text.count("[") + text.count("{") < _DEEP:
         return False
     try:
@@ -100,13 +100,13 @@ def _is_unsendable(text: str) -> bool:
 
 
 def with_types(content: str | Sequence[Any]) -> Any:
-    """Give media that come without a MIME type the one their bytes tell, since LangChain takes none without.
+    """Add a MIME type to media that lack one, judging images by their bytes, since LangChain requires it.
 
     Args:
         content: A message's content.
 
     Returns:
-        The same object where nothing lacks.
+        The content; the same object if nothing is missing.
     """
     if isinstance(content, str):
         return content
@@ -128,7 +128,7 @@ def _with_type(block: Any) -> Any:
 
 
 class CannotCarry(Exception):
-    """Something in the conversation has no form that the model would take; the text says what."""
+    """Part of the conversation has no form that the model accepts; the message says which."""
 
 
 def _by_kind(**types: str) -> Mapping[str, Kind]:
@@ -154,7 +154,7 @@ _KINDS: Final = _by_kind(
 
 
 def kind_of(block: Mapping[str, Any]) -> Kind:
-    """Sort a block by its type, and Gemini's ``media`` by its MIME type."""
+    """Return the kind of a block by its type, and of Gemini's ``media`` by its MIME type."""
     name = str(block.get("type", ""))
     if name == "text" and block.get("source_type") == "text":
         return "text"
@@ -167,7 +167,7 @@ def kind_of(block: Mapping[str, Any]) -> Kind:
 
 
 def text_of(block: Mapping[str, Any]) -> str | None:
-    """The readable text of a block, None when it has none."""
+    """Return the readable text of a block; None if it has none."""
     for key in ("text", "refusal"):
         if isinstance(block.get(key), str):
             return str(block[key])
@@ -176,7 +176,7 @@ def text_of(block: Mapping[str, Any]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where the bytes of a medium are: one of data (base64), url, id of an upload, or plain text."""
+    """The location of a medium's bytes: one of data (base64), url, id of an upload, or plain text."""
 
     mime: str = ""
     data: str = ""
@@ -187,10 +187,10 @@ class _Source:
 
 
 class Carrier:
-    """Carries content blocks to one model.
+    """Converts content blocks for one model.
 
     Args:
-        dialect: What its backend takes.
+        dialect: What its backend accepts.
         inputs: Its input modalities.
     """
 
@@ -199,14 +199,14 @@ class Carrier:
         self._inputs = inputs
 
     def content(self, content: str | Sequence[Any], *, text_only: bool = False) -> Any:
-        """Carry what a user or the system said; the same object when it can stay as it is.
+        """Convert the content of a user or system message; return the same object if nothing changes.
 
         Args:
             content: A message's content.
-            text_only: Whether media are out of place here.
+            text_only: Whether media are not allowed.
 
         Raises:
-            CannotCarry: Something has no form that the model takes.
+            CannotCarry: Part of it has no form that the model accepts.
         """
         if isinstance(content, str):
             return clean(content) if content.strip() else EMPTY
@@ -218,17 +218,17 @@ class Carrier:
         return content if _unchanged(carried, content) else carried
 
     def result(self, content: str | Sequence[Any]) -> tuple[Any, list[Block]]:
-        """Carry a tool's result.
+        """Convert the content of a tool's result.
 
         Returns:
-            Its content, and the media that had to be taken out of it.
+            Its content, and the media that had to be moved out of it.
 
         Raises:
-            CannotCarry: Something has no form that the model takes.
+            CannotCarry: Part of it has no form that the model accepts.
         """
         if isinstance(content, str):
             if self._dialect.reads_results and _is_unsendable(content):
-                # As a block it stays a text.
+                # In a block it stays a text.
                 return [{"type": "text", "text": clean(content)}], []
             return (clean(content) if content.strip() else EMPTY), []
         carried = self._all(content)
@@ -243,7 +243,7 @@ class Carrier:
         return "\n".join([*texts, f"[{len(moved)} {noun}: see the next message]"]), moved
 
     def kept(self, content: str | Sequence[Any]) -> Any:
-        """Carry what the model itself said: as it was, but for what its API gives and does not take back.
+        """Keep the model's own words unchanged, except for blocks that its API returns but does not accept back.
 
         Args:
             content: A message's content.
@@ -258,18 +258,18 @@ class Carrier:
         if not isinstance(block, Mapping):
             return not str(block).strip()
         if block.get("type") == "text":
-            # A signature may stand beside an empty text.
+            # An empty text may come with a signature.
             return not (text_of(block) or "").strip() and not block.get("extras")
         return self._dialect.signed and block.get("type") == "thinking" and not block.get("signature")
 
     def said(self, content: str | Sequence[Any]) -> tuple[str, list[Block]]:
-        """Carry what another vendor's model said: its words as one text, and the media it made.
+        """Convert the words of another vendor's model: its text as one, and the media it made.
 
-        Its thoughts and its calls in the vendor's own form are left out: the first are no one else's, the second are
-        in the message's ``tool_calls`` too.
+        Its thoughts and its calls in the vendor's own format are dropped: no other model can use the former, and the
+        latter are also in the message's ``tool_calls``.
 
         Raises:
-            CannotCarry: It holds something unknown without a text.
+            CannotCarry: It holds an unknown block without a text.
         """
         if isinstance(content, str):
             return (clean(content) if content.strip() else ""), []
@@ -330,7 +330,7 @@ class Carrier:
         return _medium_block(kind, source, mime)
 
     def _image(self, block: Mapping[str, Any], source: _Source) -> Block:
-        """Carry a picture under the type its bytes are of, whatever it was said to be."""
+        """Convert an image, with the MIME type of its bytes, whatever its declared type."""
         if "image" not in self._inputs:
             raise CannotCarry("it takes no image input")
         if not source.data:
@@ -348,7 +348,7 @@ class Carrier:
 
 
 def _seen(block: Mapping[str, Any], how: Block) -> Block:
-    """A picture in LangChain's form, or in OpenAI's where its block says how closely to look."""
+    """Return an image in LangChain's format, or in OpenAI's if its block sets a ``detail`` level."""
     inner = block.get("image_url")
     detail = inner.get("detail") if isinstance(inner, Mapping) else block.get("detail")
     if detail is None:
@@ -358,13 +358,13 @@ def _seen(block: Mapping[str, Any], how: Block) -> Block:
 
 
 def _linked(source: _Source, mime: str) -> Block:
-    """A medium that the provider fetches itself, in the form of Google's client."""
+    """Return a medium that the provider fetches itself, in the format of Google's client."""
     mime = mime or mimetypes.guess_type(urlsplit(source.url).path)[0] or ""
     return {"type": "media", "file_uri": source.url, **({"mime_type": mime} if mime else {})}
 
 
 def _type_of(data: str) -> str:
-    """The MIME type of a picture by its first bytes (magic numbers of its format); empty where they tell none."""
+    """Return an image's MIME type by its first bytes (magic numbers of its format); empty if they match none."""
     try:
         head = base64.b64decode(re.sub(r"\s", "", data[:64])[:40], validate=True)
     except (binascii.Error, ValueError):
@@ -392,7 +392,7 @@ def _unwrapped(block: Any) -> Mapping[str, Any]:
 
 
 def _is_common(block: Mapping[str, Any], kind: Kind) -> bool:
-    """Whether a block is in LangChain's v1 form, which every client reads."""
+    """Return whether a block is in LangChain's v1 format, which every client reads."""
     if block.get("type") != kind or "source_type" in block:
         return False
     if "base64" in block:
@@ -403,7 +403,7 @@ def _is_common(block: Mapping[str, Any], kind: Kind) -> bool:
 def _medium_block(kind: Kind, source: _Source, mime: str) -> Block:
     if source.data:
         block = {"type": kind, "base64": source.data, "mime_type": mime or f"{kind}/*"}
-        # OpenAI wants a file to have a name.
+        # OpenAI requires a file to have a name.
         return {**block, "filename": source.name or "document.pdf"} if kind == "file" else block
     named = {"mime_type": mime} if mime else {}
     if source.url:
@@ -414,7 +414,7 @@ def _medium_block(kind: Kind, source: _Source, mime: str) -> Block:
 
 
 def _source(block: Mapping[str, Any]) -> _Source:
-    """Read where a medium's bytes are, in every spelling that is around."""
+    """Find a medium's bytes in any of the block formats in use."""
     inner: Any = block
     for key in ("source", "image_url", "input_audio", "file"):
         if isinstance(block.get(key), dict):
@@ -441,7 +441,7 @@ def _source(block: Mapping[str, Any]) -> _Source:
 
 
 def is_inline(block: Mapping[str, Any]) -> bool:
-    """Whether what a medium shows is in its block, and not fetched by the provider."""
+    """Return whether a medium's content is in its block, rather than fetched by the provider."""
     source = _source(block)
     return bool(source.data or source.text)
 

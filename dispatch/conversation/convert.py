@@ -1,4 +1,4 @@
-"""Make a conversation that one vendor's model began one that another's can go on with."""
+"""Convert a conversation that one vendor's model began so that another vendor's model can continue it."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ _Message = TypeVar("_Message", bound="BaseMessage")
 
 _UNKNOWN_RESULT: Final = "The result of this call is not known."
 _OPENING: Final = "(The beginning of this conversation is not shown.)"
-# A date, a version of three digits, "latest" or "preview" after the name: the same model at another time.
+# A date, a three-digit version, "latest" or "preview" after the name: the same model at another time.
 _DATED: Final = re.compile(r"[-@:](?:\d{4}-\d{2}-\d{2}|\d{8}|\d{3}|latest|preview(?:[-@:][\w.-]*)?)$")
 _ORIGIN: Final = ("model_name", "model_provider", "pointsman")
-"""Who made a message; all else about its making is left out."""
+"""The metadata that says which model made a message; the rest is dropped."""
 _THOUGHT: Final = ("reasoning_content", "reasoning_details")
 _CLOSING: Final = "(It is your turn.)"
 _SERVER_IDS: Final = ("msg_", "resp_")
 
 
 def portable(messages: Sequence[BaseMessage], *, to: str, card: ModelCard) -> Sequence[BaseMessage] | str:
-    """Put a conversation into a form that a model's API takes.
+    """Convert a conversation to a form that a model's API accepts.
 
-    What is only its maker's (reasoning, signatures, results of tools that ran at the vendor) is kept for that very
-    model and otherwise left out; it is never passed on as somebody's words. Tool calls and results are paired, under
-    ids the vendor takes. Text of the user is never left out.
+    Content that only its maker can use (reasoning, signatures, results of tools that ran at the vendor) is kept for
+    that same model and otherwise dropped; it is never passed on as text. Tool calls and results are paired, under ids
+    the vendor accepts. The user's text is never dropped.
 
     Args:
-        messages: The conversation, oldest first; it is not changed. Who made an answer is read off its
+        messages: The conversation, oldest first; it is not changed. Which model made an answer is read from its
             ``response_metadata`` (``pointsman`` or LangChain's ``model_provider``); unknown counts as foreign.
         to: Name of the backend that will be asked.
         card: The model that will be asked.
 
     Returns:
-        The messages, the same object when nothing had to be changed; or the reason why the model cannot go on.
+        The messages, the same object if nothing had to be changed; or the reason why the model cannot continue.
     """
     return carried(messages, dialect_of(to), card)
 
 
 def carried(messages: Sequence[BaseMessage], dialect: Dialect | None, card: ModelCard) -> Sequence[BaseMessage] | str:
-    """`portable` where the dialect of the backend is known."""
+    """Do the same as `portable`, for a given dialect instead of a backend."""
     if dialect is None or _is_plain_question(messages):
         return messages
     try:
@@ -61,7 +61,7 @@ def carried(messages: Sequence[BaseMessage], dialect: Dialect | None, card: Mode
 
 
 def _is_plain_question(messages: Sequence[BaseMessage]) -> bool:
-    """Whether they are one text of the user's, after one of the system at most, which every model takes as they are."""
+    """Return whether they are one user text, after at most one system text, which every model accepts unchanged."""
     if not messages or messages[-1].type != "human" or [one.type for one in messages[:-1]] not in ([], ["system"]):
         return False
     texts = [message.content for message in messages if not message.name]
@@ -114,7 +114,7 @@ class _Conversation:
         renamed = any(name != call.call["id"] for name, call in zip(names, turn.calls, strict=True))
         message, media = self._said(turn, names, rebuild=turn.repaired or renamed, own=own)
         if not turn.calls:
-            # Nothing, or nothing but thoughts that are no one else's: no turn at all.
+            # Nothing, or only thoughts that no other model can use: drop the turn.
             spoken = [] if _says_nothing(message) else [message]
             return [*spoken, *_shown(media, "made by the assistant")]
         results: list[BaseMessage] = []
@@ -135,7 +135,7 @@ class _Conversation:
         return metadata.get("model_provider") in self._dialect.makers and _family(made_by) == _family(self._card.name)
 
     def _id_of(self, call: Call, *, own: bool) -> str:
-        """The id the call goes by from here on: its own where the vendor takes it and no earlier call has it."""
+        """Return the call's new id: its own if the vendor accepts it and no earlier call has it."""
         self._calls += 1
         name = call.call["id"] or ""
         if not name or name in self._used or not (own or self._dialect.call_id.fullmatch(name)):
@@ -177,7 +177,7 @@ class _Conversation:
 
 
 def _says_nothing(message: BaseMessage) -> bool:
-    """Whether an answer without calls is blank, or nothing but thoughts, which no vendor takes back alone."""
+    """Return whether an answer without calls is blank or only thoughts, which no vendor accepts on their own."""
     if isinstance(message.content, str):
         return not message.content.strip()
     spoken = (block for block in message.content if isinstance(block, dict))
@@ -185,7 +185,7 @@ def _says_nothing(message: BaseMessage) -> bool:
 
 
 def _on_the_wire(message: BaseMessage) -> BaseMessage:
-    """A message whose calls and results go by names, and hold arguments, that every vendor takes."""
+    """Return the message with tool names and call arguments that every vendor accepts."""
     if message.type == "tool":
         name = message.name and wire_name(message.name)
         return message if name == message.name else message.model_copy(update={"name": name})
@@ -209,7 +209,7 @@ def _family(name: object) -> str:
 
 
 def _is_plain(message: AIMessage) -> bool:
-    """Whether a foreign answer holds nothing but text and calls in LangChain's own form."""
+    """Return whether a foreign answer holds only text and calls in LangChain's own format."""
     return (
         isinstance(message.content, str)
         and not any(message.additional_kwargs.values())
@@ -224,7 +224,7 @@ def _is_more_than_thought(message: BaseMessage) -> bool:
 
 
 def _by_role(message: BaseMessage) -> BaseMessage:
-    """LangChain's message of a free role as one of a fixed role."""
+    """Convert LangChain's message with a free role to one with a fixed role."""
     role = str(getattr(message, "role", ""))
     if role in ("assistant", "model"):
         return AIMessage(message.content)
@@ -236,12 +236,12 @@ def _by_role(message: BaseMessage) -> BaseMessage:
 
 
 def _shown(media: list[Block], origin: str) -> list[BaseMessage]:
-    """A user's message that shows media which cannot stay where they were, and says whose they are."""
+    """Return a user message that shows media which cannot stay in place, and says where they come from."""
     return [HumanMessage([{"type": "text", "text": f"(The following is {origin}.)"}, *media])] if media else []
 
 
 def _system_first(messages: list[BaseMessage]) -> list[BaseMessage]:
-    """All system messages as one in front; most APIs have one place for it, and clients drop or refuse a second."""
+    """Merge all system messages into one at the front; most APIs have only one, and clients drop or reject a second."""
     systems = [message for message in messages if isinstance(message, SystemMessage)]
     if not systems or (len(systems) == 1 and messages[0] is systems[0]):
         return messages
@@ -259,7 +259,7 @@ def _user_first(messages: list[BaseMessage]) -> list[BaseMessage]:
 
 
 def _merged(messages: list[BaseMessage], carrier: Carrier) -> list[BaseMessage]:
-    """Merge consecutive messages of one role. One with tool calls is followed by results, so it is never merged."""
+    """Merge consecutive messages of one role; nothing is merged into one with calls, since its results follow it."""
     merged: list[BaseMessage] = []
     for message in messages:
         last = merged[-1] if merged else None
@@ -274,14 +274,14 @@ def _merged(messages: list[BaseMessage], carrier: Carrier) -> list[BaseMessage]:
 
 
 def _after(text: str, content: Any) -> Any:
-    """The content of an answer with a text before it; its own blocks, which may be signed, stay as they are."""
+    """Return an answer's content with a text before it; its own blocks, which may be signed, stay unchanged."""
     if isinstance(content, str):
         return "\n\n".join(part for part in (text, content) if part.strip())
     return [{"type": "text", "text": text}, *content] if text else content
 
 
 def _joined(messages: Sequence[BaseMessage]) -> Any:
-    """The contents after one another: as one text where all are texts."""
+    """Concatenate the contents: to one text if all are texts, otherwise to a list of blocks."""
     if all(isinstance(message.content, str) for message in messages):
         return "\n\n".join(str(message.content) for message in messages)
     blocks: list[Any] = []

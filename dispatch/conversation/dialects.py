@@ -1,4 +1,4 @@
-"""What each backend's API and LangChain client take of a conversation: data for `portability`."""
+"""What each backend's API and LangChain client accept in a conversation: data for `convert`."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _WORD_ID: Final = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What one backend takes.
+    """What one backend accepts.
 
     Attributes:
-        makers: What LangChain writes into ``model_provider`` of the replies it makes.
-        call_id: Tool-call ids it takes, whole.
-        native: Types of content blocks of its own that its client sends as they are.
-        file_id: Ids of uploaded files that are its own, from their start; None when it has none.
+        makers: What LangChain writes into ``model_provider`` of the backend's replies.
+        call_id: Pattern of the tool-call ids it accepts, matched in full.
+        native: The backend's own types of content blocks, which its client sends as they are.
+        file_id: Pattern of the start of its ids of uploaded files; None if it has none.
         tool_media: Whether a tool's result may hold an image.
-        file_urls: Whether a file may be named by its URL.
-        sources: Whether its client reads images in Anthropic's form, with a ``source``.
-        marks: Keys of a text block that it takes beside type and text.
-        speaker: Names of a message's author it takes; None when its client sends none.
-        system_anywhere: Whether system messages may stand between others.
-        images: MIME types of images it takes.
+        file_urls: Whether a file may be given by its URL.
+        sources: Whether its client reads images in Anthropic's format, with a ``source``.
+        marks: Keys that it accepts in a text block besides type and text.
+        speaker: Pattern of the author names it accepts; None if its client sends none.
+        system_anywhere: Whether system messages may come between others.
+        images: MIME types of images it accepts.
         user_first: Whether the conversation must begin with the user.
-        linked: Whether its API fetches a medium by its URL; its client would else do so from this machine, however long
+        linked: Whether its API fetches media by URL, so that its client need not do so from this machine, however long
             that takes.
-        reads_results: Whether its client reads a tool's text as JSON where it can.
-        signed: Whether its own thoughts are taken back with their signatures only.
-        user_last: Whether the conversation must end with the user, or the result of a tool.
+        reads_results: Whether its client parses a tool's text as JSON if possible.
+        signed: Whether its own thoughts are accepted back only with their signatures.
+        user_last: Whether the conversation must end with the user or a tool's result.
         alternating: Whether two messages in a row may not have the same role.
     """
 
@@ -57,8 +57,8 @@ class Dialect:
     alternating: bool = False
 
 
-# docs.claude.com/en/api/messages: ids by pattern, images and documents in tool results. From Claude 4.6 on a
-# conversation may not end with the assistant.
+# docs.claude.com/en/api/messages: the pattern of ids, images and documents in tool results. From Claude 4.6 on, a
+# conversation must not end with the assistant.
 _ANTHROPIC = Dialect(
     makers=frozenset({"anthropic"}),
     call_id=_WORD_ID,
@@ -71,7 +71,7 @@ _ANTHROPIC = Dialect(
     marks=frozenset({"cache_control", "citations"}),
 )
 # platform.openai.com/docs/api-reference/chat: ids of at most 40 characters; images only in the user's messages (the
-# Responses API takes them in results too, but which of the two is spoken is the client's choice).
+# Responses API accepts them in results too, but the client chooses which of the two APIs it uses).
 _OPENAI = Dialect(
     makers=frozenset({"openai"}),
     call_id=re.compile(r"[\x21-\x7e]{1,40}"),
@@ -84,7 +84,7 @@ _OPENAI = Dialect(
     user_last=False,
 )
 # ai.google.dev/gemini-api/docs/image-understanding, ai.google.dev/gemini-api/docs/file-input-methods and
-# ai.google.dev/api/caching#Content; the client pairs calls and results by id and sends none. A call has to follow the
+# ai.google.dev/api/caching#Content; the client pairs calls and results by id but sends no ids. A call must follow the
 # user or the result of a call.
 _GOOGLE = Dialect(
     makers=frozenset({"google_genai", "google_vertexai"}),
@@ -105,11 +105,11 @@ _BEDROCK = Dialect(
     native=frozenset({"cachePoint", "guard_content"}),
     tool_media=True,
 )
-# The strictest of the servers that speak OpenAI's format: Mistral's ids are nine letters or digits, and chat templates
-# refuse two messages of one role in a row and a system message anywhere but first.
+# The strictest of the servers with OpenAI's format: Mistral's ids are nine letters or digits, and chat templates reject
+# two messages of one role in a row and a system message anywhere but first.
 _COMPATIBLE = Dialect(makers=frozenset(), call_id=re.compile(r"[a-zA-Z0-9]{9}"), speaker=_WORD_ID, alternating=True)
 
-# What runs in this process reads LangChain's messages themselves and has no dialect.
+# Backends that run in this process read LangChain's messages directly and have no dialect.
 _DIALECTS: Final[Mapping[str, Dialect | None]] = {
     "anthropic": _ANTHROPIC,
     "bedrock": _BEDROCK,
@@ -123,5 +123,5 @@ _DIALECTS: Final[Mapping[str, Dialect | None]] = {
 
 
 def dialect_of(backend: str) -> Dialect | None:
-    """The dialect of a backend by its name in the settings: the strictest for one not known, None where any will do."""
+    """Return a backend's dialect by its name in the settings: the strictest if unknown, None if it accepts anything."""
     return _DIALECTS.get(backend, _COMPATIBLE)

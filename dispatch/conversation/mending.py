@@ -1,4 +1,4 @@
-"""`Mending`: what a reply calls, under the tools' real names and ids of its own; and its texts in whole characters."""
+"""`Mending`: gives a reply's calls the tools' real names and unique ids, and makes its texts valid Unicode."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _THOUGHT: Final = "reasoning_content"
 
 
 class Mending:
-    """Mends one reply, in one piece or in chunks.
+    """Mends one reply, whole or in chunks.
 
     A server may omit the id of a call, give two calls the same id, or restart its numbering with every turn; executing
-    calls, asking for approval and pairing results all need unique ids. It may also cut a character in two, which then
-    nothing can print or store.
+    calls, asking for approval and pairing results all need unique ids. It may also split a character in two halves,
+    which cannot be printed or stored.
 
     Args:
-        ask: What was asked.
+        ask: The request.
     """
 
     def __init__(self, ask: ModelRequest) -> None:
@@ -38,7 +38,7 @@ class Mending:
         self._halves: dict[Any, str] = {}
 
     def message(self, message: AIMessage) -> None:
-        """Mend a complete reply in place; a second time changes nothing."""
+        """Mend a complete reply in place; mending it again changes nothing."""
         calls: list[Any] = [*message.tool_calls, *message.invalid_tool_calls]
         seen: set[str] = set()
         message.content = cleaned(message.content, paired)
@@ -50,7 +50,7 @@ class Mending:
             seen.add(call["id"])
 
     def chunk(self, chunk: AIMessageChunk) -> None:
-        """Mend a piece of a streamed reply in place; half of a character waits for the other."""
+        """Mend a chunk of a streamed reply in place; half a character is held until the other half arrives."""
         self._join(chunk)
         for place, piece in enumerate(chunk.tool_call_chunks):
             self._rename(piece)
@@ -60,14 +60,14 @@ class Mending:
                 if not said and not piece["name"]:
                     continue
                 begun = self._open[index] = said, self._id(len(self._open), said)
-            # A piece without an id goes on with the call of its index.
+            # A piece without an id continues the call at its index.
             piece["id"] = begun[1] if said or piece["name"] else said
             if place < len(chunk.tool_calls):
                 self._rename(chunk.tool_calls[place])
                 chunk.tool_calls[place]["id"] = piece["id"]
 
     def _join(self, chunk: AIMessageChunk) -> None:
-        """Put together the characters that pieces of one text have in halves."""
+        """Join characters that are split between the pieces of a text."""
         content: Any = chunk.content
         if isinstance(content, str):
             chunk.content = self._whole("text", content)
@@ -91,7 +91,7 @@ class Mending:
         return paired(text)
 
     def _id(self, place: int, said: str | None) -> str:
-        """The id a call goes by: its own where no other call has it."""
+        """Return a unique id for a call: its own if no other call has it."""
         taken = self._taken
         name = said if said and said not in taken else fresh_id(f"{len(self._ask.messages)}:{place}:{said}", taken)
         taken.add(name)
@@ -104,6 +104,6 @@ class Mending:
 
     @cached_property
     def _taken(self) -> set[str]:
-        """The ids of calls earlier in the conversation, and those given since."""
+        """The ids of earlier calls in the conversation, and those assigned since."""
         earlier: Sequence[Any] = self._ask.messages
         return {call["id"] for message in earlier for call in getattr(message, "tool_calls", None) or ()}

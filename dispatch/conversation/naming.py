@@ -1,4 +1,4 @@
-"""Names of tools such as every vendor takes, and the way back from them."""
+"""Tool names that every vendor accepts, and the mapping back to the real names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 __all__ = ["real_names", "tool_names", "wire_name"]
 
-# The strictest of them all: OpenAI and Bedrock take 64 of these characters, Gemini wants a letter or "_" first.
+# The strictest rules combined: OpenAI and Bedrock allow 64 of these characters, Gemini requires a letter or "_" first.
 _TAKEN: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_-]{0,63}")
 _STRANGE: Final = re.compile(r"[^a-zA-Z0-9_-]+")
 _KEPT: Final = 55
@@ -20,15 +20,15 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 def tool_names(tools: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The names of tools in OpenAI's format, in their order."""
+    """Return the names of tools in OpenAI's format, in their order."""
     return tuple(str(tool.get("function", tool).get("name")) for tool in tools)
 
 
 @lru_cache(maxsize=4096)
 def wire_name(name: str) -> str:
-    """The name a tool goes by at a vendor: its own where every vendor takes that, else one made from it.
+    """Return a tool's name for vendors: its own if every vendor accepts it, otherwise one derived from it.
 
-    The same name gives the same one at any time, so that a conversation can be gone on with.
+    The same name always gives the same result, so that a conversation can be continued.
     """
     if _TAKEN.fullmatch(name):
         return name
@@ -42,10 +42,10 @@ def wire_name(name: str) -> str:
 
 @lru_cache(maxsize=256)
 def real_names(names: tuple[str, ...]) -> Mapping[str, str]:
-    """Name at a vendor -> real name, of those that differ.
+    """Return vendor name -> real name, for the names that differ.
 
     Args:
-        names: Of the tools bound.
+        names: Names of the bound tools.
     """
     changed = {wire: name for name in names if (wire := wire_name(name)) != name}
     return MappingProxyType(changed) if changed else _NOTHING

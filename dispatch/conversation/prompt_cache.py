@@ -1,4 +1,4 @@
-"""`PromptCacheTracker`: which model answers which conversation, so that it stays there between natural boundaries."""
+"""`PromptCacheTracker`: which model answers a conversation, so that it keeps its model between natural boundaries."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _ANSWERS: Final = frozenset({"ai", "AIMessageChunk"})
 
 
 class Place(NamedTuple):
-    """Where a call stands in its conversation; hashes that hold for this process only.
+    """A call's position in its conversation; the hashes are valid only in this process.
 
     Attributes:
-        before: What the model was shown when it gave its newest answer; None before the first one.
-        now: What it is shown now.
+        before: Hash of what the model was shown for its newest answer; None before the first answer.
+        now: Hash of what it is shown now.
     """
 
     before: int | None
@@ -31,10 +31,10 @@ class Place(NamedTuple):
 
 
 def place_of(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]] = ()) -> Place:
-    """Tell where a call stands in its conversation.
+    """Return a call's position in its conversation.
 
-    What a model was shown for its newest answer are the messages before that answer. Where a conversation was
-    compacted or rewritten since, or was given other tools, no model has seen them: it counts as a new conversation.
+    For its newest answer a model was shown the messages before that answer. If the conversation was compacted or
+    rewritten since, or has other tools now, no model has seen those messages, and it counts as a new conversation.
 
     Args:
         messages: Oldest first.
@@ -51,7 +51,7 @@ def place_of(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]]
 
 
 class PromptCacheTracker:
-    """Remembers who answered the conversations that were last carried on; no text is kept.
+    """Remembers which models answered the most recent conversations; no text is kept.
 
     Safe to use from several threads.
 
@@ -68,8 +68,8 @@ class PromptCacheTracker:
     def noted(self, place: Place, card: ModelCard) -> None:
         """Note that a model has given a usable answer.
 
-        A model of another tier that answered before stays known: the conversation returns to it once what raised the
-        step is over, and its prompt cache may hold the beginning still.
+        A model of another tier that answered earlier is still remembered: the conversation returns to it once the
+        reason for the other tier is gone, and its prompt cache may still hold the beginning.
         """
         with self._lock.inner:
             before = {} if place.before is None else self._carried.get(place.before, {})
@@ -79,7 +79,7 @@ class PromptCacheTracker:
                 self._carried.popitem(last=False)
 
     def carried(self, place: Place) -> frozenset[str]:
-        """The models that carry a conversation, the newest of each tier; none where it begins."""
+        """Return the models that have answered a conversation, the newest of each tier; none at its beginning."""
         if place.before is None:
             return frozenset()
         return frozenset(self._carried.get(place.before, {}).values())
@@ -88,7 +88,7 @@ class PromptCacheTracker:
 def _content(content: str | list[Any]) -> int:
     if isinstance(content, str):
         return hash(content)
-    # Pictures are told apart by where they stand, not by what they show.
+    # Images are distinguished by their position, not by their content.
     return hash(tuple(part if isinstance(part, str) else str(part.get("text") or part.get("type")) for part in content))
 
 

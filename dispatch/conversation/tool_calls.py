@@ -1,4 +1,4 @@
-"""Tool calls and their results, each with its partner and an id of its own."""
+"""Tool calls paired with their results, under unique ids."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LENGTH: Final = 9
 
 @dataclass(slots=True)
 class Call:
-    """One call with its result and where that stood."""
+    """One call with its result and the result's position."""
 
     call: ToolCall
     result: ToolMessage | None = None
@@ -28,12 +28,12 @@ class Call:
 
 @dataclass(slots=True)
 class Turn:
-    """One message; for an assistant's with all its calls and results.
+    """One message; an assistant's message also has all its calls and results.
 
     Attributes:
-        message: The message, None where only the results of a lost one are left.
-        calls: Its calls, those added that a result proves.
-        repaired: Whether the calls are not simply the message's own.
+        message: The message; None if it was lost and only its results are left.
+        calls: Its calls, including those inferred from results.
+        repaired: Whether the calls differ from the message's own.
     """
 
     message: BaseMessage | None
@@ -42,15 +42,15 @@ class Turn:
 
     @property
     def answered(self) -> list[Call]:
-        """The calls in the order of their results, those without one last."""
+        """The calls in the order of their results; calls without a result come last."""
         return sorted(self.calls, key=lambda call: (call.result is None, call.at))
 
 
 def turns_of(messages: Sequence[BaseMessage]) -> list[Turn]:
-    """Gather every tool result under the call it answers.
+    """Group messages into turns, with every tool result under the call it answers.
 
-    A result belongs to the latest call of its id that came before it. A result without a call is taken as proof of a
-    call whose message was lost; a call without one stays without.
+    A result belongs to a call with its id in the latest message before it that has one. A result without a call is
+    taken as proof of a call whose message was lost; a call without a result keeps none.
     """
     turns: list[Turn] = []
     waiting: dict[str, list[Call]] = {}
@@ -81,11 +81,11 @@ def turns_of(messages: Sequence[BaseMessage]) -> list[Turn]:
 
 
 def fresh_id(seed: str, used: set[str]) -> str:
-    """Make an id of nine letters and digits, the form every vendor takes; the same seed gives the same id.
+    """Make an id of nine letters and digits, which every vendor accepts; the same seed gives the same id.
 
     Args:
-        seed: What it is made from.
-        used: Ids that are taken.
+        seed: What the id is made from.
+        used: Ids already in use.
     """
     for attempt in range(len(used) + 1):
         digest = hashlib.sha256(f"{attempt}:{seed}".encode()).digest()
@@ -105,7 +105,7 @@ def _call(name: str, args: dict[str, Any], identity: str | None) -> ToolCall:
 def _take_calls(turn: Turn, message: AIMessage, messages: Sequence[BaseMessage], at: int) -> None:
     turn.calls = [Call(call) for call in message.tool_calls]
     for broken in message.invalid_tool_calls:
-        # A call that could not be read was carried out by nobody, but some agents answer it with an error.
+        # A call that could not be parsed was never executed, but some agents answer it with an error.
         turn.repaired = True
         if any(getattr(result, "tool_call_id", None) == broken.get("id") for result in messages[at + 1 :]):
             call = _call(broken.get("name") or "tool", _arguments(broken.get("args")), broken.get("id"))
@@ -130,7 +130,7 @@ def _legacy_id(name: str) -> str:
 
 
 def _tool_message(message: BaseMessage) -> ToolMessage:
-    """The message itself, or OpenAI's old function message as a tool's."""
+    """Return the message itself, or OpenAI's legacy function message converted to a tool message."""
     if isinstance(message, ToolMessage):
         return message
     name = message.name or "tool"

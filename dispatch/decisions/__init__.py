@@ -1,1 +1,1 @@
-"""Typed questions, answered with calibrated probabilities by whichever model the policy gives them to."""
+"""Typed questions, answered with calibrated probabilities by the model that the policy chooses."""

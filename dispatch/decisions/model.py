@@ -1,4 +1,4 @@
-"""`RoutedDecisionModel`: LangChain's decision model, on this machine where it is sure and hosted where it is not."""
+"""`RoutedDecisionModel`: a LangChain decision model that decides on this machine if sure, else on a hosted model."""
 
 from __future__ import annotations
 
@@ -33,41 +33,42 @@ Otherwise = str | bool | int
 
 
 class Decided(ClassifierResponse):
-    """Answers, and which of them nobody was sure of.
+    """Answers, and which of them no model was sure of.
 
     Attributes:
-        abstained: Questions whose most probable answer was below the threshold, or that no model answered; what is said
-            of them is the answer of ``otherwise=``, or the best guess.
+        abstained: Questions whose most probable answer was below the threshold, or that no model answered; their answer
+            is that of ``otherwise=``, or the best guess.
     """
 
     abstained: tuple[str, ...] = ()
 
 
 class RoutedDecisionModel(BaseDecisionModel):
-    """Answer typed questions with probabilities, on the cheapest model that is sure of them.
+    """Answers typed questions with probabilities, on the cheapest model that is sure of them.
 
-    It takes the place of any LangChain decision model, such as in ``ModelRouterMiddleware`` and ``AutoModeMiddleware``.
-    What has ``examples`` is decided on this machine, where that is sure; the rest goes to a model of a provider whose
-    backend is ``openai_decisions`` or ``systemone``. The questions of a request are one call, which is routed, paid for
-    and recorded as any other. ``confidence`` is the probability of the answer.
+    It replaces any LangChain decision model, such as in ``ModelRouterMiddleware`` and ``AutoModeMiddleware``.
+    Questions with ``examples`` are decided on this machine if that is sure; the rest go to a model of a provider whose
+    backend is ``openai_decisions`` or ``systemone``. The questions of a request are one call, which is routed, charged
+    and recorded like any other. ``confidence`` is the probability of the answer.
 
     Args:
-        model: The model to use while it qualifies, as ``provider/name``; whichever is cheapest where empty.
-        examples: Question -> CSV (``text,label``) of labelled examples. The labels of a yes or no are ``yes`` and
-            ``no``, those of a score its levels' numbers, from ``0``.
-        threshold: Probability below which an answer counts as not sure. What is decided on this machine has a threshold
-            of its own, learned from the examples, and must reach both.
-        otherwise: Question -> what is answered where nobody is sure. Of a yes or no, True raises the probability to one
-            half at least, and False lowers it; of a score, it is the least level; of a choice, the label. Where a risk
-            is judged, it must be the answer of the higher one: then doubt can only raise it.
-        reads: What of a state is read, as text; all of it where absent.
-        dispatcher: The configuration to run under; the working directory's project when absent.
+        model: The model to use while it qualifies, as ``provider/name``; if empty, the cheapest.
+        examples: Question -> CSV (``text,label``) of labelled examples. The labels of a yes-or-no question are ``yes``
+            and ``no``, those of a score the numbers of its levels, from ``0``.
+        threshold: Probability below which an answer counts as not sure. Decisions on this machine also have their own
+            threshold, learned from the examples, and must reach both.
+        otherwise: Question -> the answer if no model is sure. For a yes-or-no question, True raises the probability to
+            at least one half, and False lowers it to at most one half; for a score, it is the least level; for a
+            choice, the label. If a question judges a risk, this must be the higher-risk answer, so that doubt can only
+            raise the risk.
+        reads: Returns the part of a state to read, as text; default: all of it.
+        dispatcher: The dispatcher to use; default: that of the current run or the working directory's project.
 
     Raises:
-        ConfigError: At a call: a question asks for a place in a picture, or ``otherwise`` has an answer that it does
-            not offer.
+        ConfigError: At a call: a question asks for a place in an image, or ``otherwise`` has an answer that its
+            question does not offer.
         NoCandidate: At a call: no model can answer, and a question has no ``otherwise``.
-        AllFailed: At a call: none did, likewise.
+        AllFailed: At a call: every model failed, and a question has no ``otherwise``.
         BudgetExceeded: At a call: a cap leaves too little.
     """
 
@@ -169,7 +170,7 @@ def _check(name: str, question: Question, otherwise: Otherwise | None) -> None:
 
 
 def _guess(error: AllFailed | NoCandidate) -> AIMessage | None:
-    """The best guess of the last model that was not sure."""
+    """Return the best guess of the last model that was not sure; None if there is none."""
     if isinstance(error, NoCandidate):
         return None
     replies = [failure.reply for failure in error.failures if failure.reply is not None]
@@ -208,7 +209,7 @@ def _noul(shares: Shares, otherwise: Otherwise | None) -> NoulAnswer:
 
 
 def _filled(shares: Shares, labels: tuple[str, ...]) -> Shares:
-    """The probability of every label; all alike where nobody told any."""
+    """Return the probability of every label; equal probabilities if none were given."""
     if not shares:
         return dict.fromkeys(labels, 1 / len(labels))
     return {label: shares.get(label, 0.0) for label in labels}

@@ -14,15 +14,15 @@ __all__ = ["text_of"]
 
 
 def text_of(state: Any) -> str:
-    """Write a state as text: a text and a message as they are, anything else as JSON.
+    """Convert a state to text: a text or a message to its own text, anything else to JSON.
 
-    Pictures and other files are named and not shown, since not every decision model takes them.
+    Images and other files are mentioned but not included, since not every decision model accepts them.
 
     Args:
         state: As LangChain's decision models take it.
 
     Raises:
-        TypeError: It holds something that JSON has no word for.
+        TypeError: Part of it cannot be expressed in JSON.
     """
     if isinstance(state, str):
         return state

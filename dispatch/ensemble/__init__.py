@@ -1,1 +1,1 @@
-"""Several models asked the same, and one answer made of theirs."""
+"""Ask several models the same request, and combine their answers into one."""

@@ -1,4 +1,4 @@
-"""`Ensemble`: the same request to several models at once, and one answer out of theirs."""
+"""`Ensemble`: asks several models the same request, and combines their answers into one."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _COMBINE: Final = ("vote", "weighted", "judge", "best_of")
 
 @dataclass(frozen=True, slots=True)
 class EnsembleAnswer:
-    """One answer, and how it came about.
+    """The combined answer, and how it was found.
 
     Attributes:
         answer: As in `Member`.
         votes: The different answers, the one with the most weight first.
-        agreement: Share of the weight of all answers that says the same as this one, 0..1.
-        members: In the order they were given; one that was not asked has neither model nor failure.
-        judge: The judge's own call; None where there was nothing to judge.
+        agreement: Share of the total weight of all answers that equal this one, 0..1.
+        members: The members' results, in the given order; one that was not asked has neither model nor failure.
+        judge: The judge's own call; None if there was nothing to judge.
         reason: The judge's reason.
     """
 
@@ -49,7 +49,7 @@ class EnsembleAnswer:
 
 
 class EnsembleFailed(BackendError):
-    """Too few members answered, or no answer was accepted; ``members`` tells what became of each."""
+    """Too few members answered, or no answer was accepted; ``members`` holds the result of each."""
 
     def __init__(self, kind: FailureKind, message: str, members: Sequence[Member]) -> None:
         failed = [f"{place}. {m.failure}" for place, m in enumerate(members, 1) if m.failure is not None]
@@ -58,21 +58,21 @@ class EnsembleFailed(BackendError):
 
 
 class Ensemble:
-    """Asks several models the same and makes one answer of theirs.
+    """Asks several models the same request and combines their answers into one.
 
-    No two members ever run on the same model, not even by a fallback: the candidates are shared out beforehand.
-    ``vote`` takes the answer most members gave, and of equals the stronger tier's; ``weighted`` counts each by its
-    weight; ``judge`` has a model of another provider, where there is one, pick the best; ``best_of`` asks the members
-    one by one, tiers upwards and the cheaper first, until the caller accepts an answer.
+    No two members ever run on the same model, not even by a fallback: the candidates are divided among them beforehand.
+    ``vote`` takes the answer that most members gave, and in a tie the stronger tier's; ``weighted`` counts each member
+    by its weight; ``judge`` lets a model, of another provider if possible, pick the best; ``best_of`` asks the members
+    one by one, from the lowest tier and the cheapest model up, until ``verify`` accepts an answer.
 
     Args:
         members: Models, or models with tools bound that only read.
-        combine: How one answer is made of several.
-        quorum: Answers needed; more than half the members where absent.
-        weights: One for each member, above zero; the capability scores of whichever models ran where absent.
-        judge: Who judges; a model as strong as the strongest that answered where absent.
-        verify: Tells whether an answer will do.
-        seed: Of the order in which the judge sees the answers.
+        combine: How the answers are combined into one.
+        quorum: Answers needed; default: more than half the members.
+        weights: One for each member, above zero; default: the capability scores of the models that ran.
+        judge: The judging model; default: a model at least as strong as the strongest that answered.
+        verify: Returns whether an answer is acceptable.
+        seed: Seed for the order in which the judge sees the answers.
 
     Raises:
         ConfigError: A member can do more than read, or the arguments do not go together.
@@ -113,18 +113,18 @@ class Ensemble:
     async def ainvoke(
         self, messages: str | Sequence[MessageLikeRepresentation], output: type | dict[str, Any] | None = None
     ) -> EnsembleAnswer:
-        """Ask, and combine the answers; when it is cancelled, so is every call.
+        """Ask the members and combine their answers; cancelling this cancels every call.
 
         Args:
-            messages: The conversation, oldest first, or what the user says.
+            messages: The conversation, oldest first, or the user's text.
             output: Schema of a structured answer, as ``with_structured_output`` takes it.
 
         Raises:
             BudgetExceeded: A cap left too little for enough answers.
-            ConfigError: A member has tools bound, and an ``output`` is asked for.
-            EnsembleFailed: Fewer answers than the quorum, or none that was accepted.
-            AllFailed: Nobody could judge.
-            NoCandidate: Nobody may judge.
+            ConfigError: A member has tools bound, and ``output`` is given.
+            EnsembleFailed: There were fewer answers than the quorum, none was accepted, or the judge gave no ruling.
+            AllFailed: Every model asked to judge failed.
+            NoCandidate: No model may judge.
         """
         if output is not None and any(getattr(member, "kwargs", {}).get("tools") for member in self._members):
             raise ConfigError("a member of the ensemble has tools bound: bind tools or ask for an output, not both")
@@ -150,7 +150,7 @@ class Ensemble:
     invoke = sync.blocking(ainvoke)
 
     async def _asked(self, calls: Sequence[Callable[[], Awaitable[Member]]]) -> list[Member]:
-        """Ask all at once, and stop as soon as the quorum is out of reach."""
+        """Ask all members at once, and stop as soon as the quorum is out of reach."""
         members = [Member(failure="called off") for _ in calls]
 
         async def ask(place: int) -> Member:
@@ -176,7 +176,7 @@ class Ensemble:
     async def _first_accepted(
         self, calls: Sequence[Callable[[], Awaitable[Member]]], shares: Sequence[Sequence[str]]
     ) -> EnsembleAnswer:
-        assert self._verify is not None  # noqa: S101 - the constructor has seen to it
+        assert self._verify is not None  # noqa: S101 - the constructor has checked it
         members = [Member() for _ in calls]
         given: list[Candidate] = []
         for place in sorted(range(len(calls)), key=lambda place: cost_key(self._models[place], shares[place])):
@@ -204,7 +204,7 @@ class Ensemble:
         )
         runnable = judge.with_structured_output(schema, include_raw=True)
         authors = sorted({model.partition("/")[0] for model in models})
-        # Models favour what sounds like themselves, so one of their makers judges only where nobody else can.
+        # Models favour answers that sound like their own, so their providers judge only if no other can.
         barred: Barred = tuple((author, "it wrote one of the answers to judge") for author in authors)
         ruling = await called(runnable, asked, barred)()
         if isinstance(ruling.error, NoCandidate | BackendError):
@@ -232,7 +232,7 @@ def _combined(chosen: Vote, votes: tuple[Vote, ...], members: Sequence[Member]) 
 
 
 def _failure(message: str, members: Sequence[Member]) -> Exception:
-    """The error for too few answers; that of a cap goes first, since asking again would not help."""
+    """Return the error for too few answers; a cap's error comes first, since asking again would not help."""
     errors = [member.error for member in members if member.error is not None]
     capped = next((error for error in errors if isinstance(error, BudgetExceeded)), None)
     if capped is not None:

@@ -1,4 +1,4 @@
-"""The members of an ensemble: what each may run on, and its call."""
+"""The members of an ensemble: which models each may use, and its call."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ Barred: TypeAlias = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What became of one member.
+    """The result of one member.
 
     Attributes:
-        model: The model that answered, None where none did.
-        cost: Picodollars of all its calls whose cost is known; None where that of its answer is not.
-        failure: Why there is no answer; None where there is one.
-        answer: Text, the value of a structured answer, or the message where it calls tools; None where not asked.
+        model: The model that answered; None if none did.
+        cost: Picodollars of all its calls whose cost is known; None if the cost of its answer is unknown.
+        failure: Why there is no answer; None if there is one or the member was not asked.
+        answer: Text, the value of a structured answer, or the message if it calls tools; None if there is none.
         message: The reply itself.
-        error: The error behind the failure, where one was raised.
+        error: The exception behind the failure, if one was raised.
     """
 
     model: str | None = None
@@ -57,10 +57,10 @@ class Member:
 
 
 def model_of(member: Answering) -> RoutedChatModel:
-    """The model of a member that can do nothing but read.
+    """Return a member's model, after checking that the member can only read.
 
     Raises:
-        ConfigError: It can do more, or is no routed model.
+        ConfigError: It can do more, or is not a routed model.
     """
     model = unbound(member)
     if not isinstance(model, RoutedChatModel):
@@ -75,7 +75,7 @@ def model_of(member: Answering) -> RoutedChatModel:
 
 
 def routed(member: Answering, messages: list[BaseMessage], output: type | dict[str, Any] | None) -> Decision:
-    """What routing would say to this member alone."""
+    """Return the routing decision for this member alone."""
     model, step = model_of(member), current()
     dispatcher = model._dispatcher()
     ask: ModelRequest = model._ask(messages, None, dict(getattr(member, "kwargs", {})))
@@ -92,7 +92,7 @@ def routed(member: Answering, messages: list[BaseMessage], output: type | dict[s
 
 
 def shared_out(models: Sequence[RoutedChatModel], decisions: Sequence[Decision]) -> list[list[str]]:
-    """The candidates of each member alone: dealt in turns, those first that were asked for by name."""
+    """Divide the candidates among the members in turns; members that prefer a model by name choose first."""
     queues = [list(decision.candidates) for decision in decisions]
     turns = sorted(range(len(queues)), key=lambda place: models[place].prefer is None)
     shares: list[list[str]] = [[] for _ in queues]
@@ -114,7 +114,7 @@ def _identity(model: RoutedChatModel, name: str) -> str:
 
 
 def barred_from(model: RoutedChatModel, decision: Decision, share: Sequence[str]) -> Barred:
-    """All models but a member's own share, each with the reason."""
+    """Return all models outside a member's share, each with the reason."""
     rejected = {rejection.model: rejection.reason for rejection in decision.rejected}
     return tuple(
         (name, rejected.get(name, "another member of the ensemble has it"))
@@ -126,7 +126,7 @@ def barred_from(model: RoutedChatModel, decision: Decision, share: Sequence[str]
 def called(
     runnable: Runnable[Any, Any], messages: list[BaseMessage], barred: Barred
 ) -> Callable[[], Awaitable[Member]]:
-    """A call to be made later, in which what a provider or a cap does is told and not raised."""
+    """Return a call to make later; it reports errors of providers and caps in its result instead of raising them."""
 
     async def call() -> Member:
         step, costs = current(), list[int | None]()
@@ -144,7 +144,7 @@ def called(
         message: AIMessage = said if isinstance(said, AIMessage) else said["raw"]
         account = message.response_metadata["pointsman"]
         if {account["model"], account["model"].partition("/")[0]} & dict(barred).keys():
-            # A kept answer comes from whoever gave it first; counted here it would be one model's word twice.
+            # A cached answer belongs to the model that first gave it; counted here, that model would vote twice.
             return Member(failure=f"an answer was kept of {account['model']}, which this member may not use")
         cost = None if account["cost"] is None else sum(cost or 0 for cost in costs)
         if message is said:
@@ -158,7 +158,7 @@ def called(
 
 
 def cost_key(model: RoutedChatModel, share: Sequence[str]) -> tuple[int, float]:
-    """Tier, and USD for a token in and a token out, of the model that a member will ask first."""
+    """Return the tier, and the USD for one input and one output token, of the model that a member asks first."""
     if not share:
         return len(Tier), math.inf
     card: ModelCard = model._dispatcher().cards[share[0]]

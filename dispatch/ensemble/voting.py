@@ -1,4 +1,4 @@
-"""When two answers say the same, what each weighs, and how a judge is shown them."""
+"""When two answers count as equal, how much each weighs, and how a judge sees them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _JUDGE: Final = (
 
 @dataclass(frozen=True)
 class Candidate:
-    """One answer with the model that gave it and what it weighs."""
+    """One answer with the model that gave it and its weight."""
 
     answer: Any
     card: ModelCard
@@ -40,20 +40,20 @@ class Candidate:
 
     @cached_property
     def key(self) -> str:
-        """The same for answers that say the same."""
+        """The canonical form, which is the same for equal answers."""
         return canonical(self.answer)
 
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """All the answers that say the same.
+    """A group of equal answers.
 
     Attributes:
-        key: What they have in common, as `canonical` gives it.
-        answer: As the strongest model among them gave it.
+        key: Their common form, as `canonical` returns it.
+        answer: The answer as the strongest of its models gave it.
         weight: Sum of their weights.
-        models: Those that gave it, the strongest first.
-        tier: Of the strongest.
+        models: The models that gave it, the strongest first.
+        tier: Tier of the strongest model.
     """
 
     key: str
@@ -64,9 +64,9 @@ class Vote:
 
 
 def tally(candidates: Sequence[Candidate]) -> tuple[Vote, ...]:
-    """Put equal answers together: the heaviest first, of equals the stronger tier's, then the more capable model's.
+    """Group equal answers and sort by weight, the heaviest first; break ties by tier, then by capability.
 
-    The result does not depend on the order of the candidates, as long as no model is among them twice.
+    The result does not depend on the order of the candidates, as long as no model occurs twice.
     """
     groups: dict[str, list[Candidate]] = {}
     for candidate in sorted(candidates, key=_strength):
@@ -82,7 +82,7 @@ def tally(candidates: Sequence[Candidate]) -> tuple[Vote, ...]:
         )
         for key, group in groups.items()
     ]
-    # Sorting is stable, and the groups stand in order of strength already.
+    # Sorting is stable, and the groups are already in order of strength.
     return tuple(sorted(votes, key=lambda vote: -vote.weight))
 
 
@@ -92,11 +92,11 @@ def _strength(candidate: Candidate) -> tuple[int, float, str]:
 
 
 def canonical(answer: Any) -> str:
-    """Give the form in which two answers that say the same are equal.
+    """Return the canonical form of an answer, in which answers that say the same are equal.
 
-    Free text is compared without case, spacing, surrounding quotes and full stops; a structured value by its JSON,
-    without the order of keys, the difference between 1 and 1.0, and space around strings; a message by the tools it
-    calls.
+    Free text is compared ignoring case, spacing, surrounding quotes, and final full stops and exclamation marks; a
+    structured value by its JSON, ignoring the order of keys, the difference between 1 and 1.0, and space around
+    strings; a message by the tools it calls.
     """
     if isinstance(answer, str):
         folded = " ".join(unicodedata.normalize("NFC", answer).casefold().split())
@@ -127,7 +127,7 @@ def _json(value: Any) -> str:
 
 
 def as_text(answer: Any) -> str:
-    """Write an answer for a reader."""
+    """Return an answer as readable text."""
     if isinstance(answer, str):
         return answer
     if isinstance(answer, AIMessage):
@@ -136,9 +136,9 @@ def as_text(answer: Any) -> str:
 
 
 def capability(card: ModelCard, task: str) -> float:
-    """What a model's word weighs: the mean of its known scores that matter, reasoning always and coding for code.
+    """Return a model's weight: the mean of its known relevant scores, always reasoning, and for code also coding.
 
-    Where none is known its tier speaks, from 0.2 for the lowest to 1 for the highest.
+    If none is known, its tier decides, from 0.2 for the lowest to 1 for the highest.
     """
     names = ("reasoning", "coding") if task in _CODE_TASKS else ("reasoning",)
     known = [card.scores[name] for name in names if card.scores.get(name)]
@@ -148,22 +148,22 @@ def capability(card: ModelCard, task: str) -> float:
 def judge_request(
     messages: Sequence[BaseMessage], votes: Sequence[Vote], seed: int
 ) -> tuple[list[BaseMessage], dict[str, Any], Mapping[str, Vote]]:
-    """Say to a judge what was asked and answered.
+    """Make a judge's request from the conversation and the answers.
 
-    Equal answers are shown once and without their models, in an order drawn from the seed and the answers alone: no
-    model can come to stand first more often than another.
+    Equal answers are shown once and without their models, in an order that depends only on the seed and the answers,
+    so that no model comes first more often than another.
 
     Returns:
-        The messages, the schema of the ruling (``reason`` and ``best``), and id -> what it stands for.
+        The messages, the schema of the ruling (``reason`` and ``best``), and id -> the vote it stands for.
     """
     order = sorted(votes, key=lambda vote: vote.key)
-    # Seeding with text is the same in every process, unlike its hash.
+    # A text seed gives the same order in every process, unlike its hash.
     random.Random("\n".join([str(seed), *(vote.key for vote in order)])).shuffle(order)  # noqa: S311 - no secret
     shown = {f"answer-{place}": vote for place, vote in enumerate(order, 1)}
     asked = [Evidence(f"request-{place}", said.type, str(said.text)) for place, said in enumerate(messages, 1)]
     answers = [Evidence(name, "answer", as_text(vote.answer)) for name, vote in shown.items()]
     text = f"What was asked:\n{render_evidence(asked)}\n\nThe answers:\n{render_evidence(answers)}\n\nWhich is best?"
-    # Pictures and files cannot be quoted, so they are shown as they are.
+    # Images and files cannot be quoted, so they are shown as they are.
     seen = [
         block
         for said in messages

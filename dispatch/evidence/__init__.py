@@ -1,1 +1,1 @@
-"""What has been seen of a step or a task that a decision takes into account."""
+"""Observations about a step or a task that a decision takes into account."""

@@ -1,4 +1,4 @@
-"""`Classifier`: a small model judges how hard a step is, where the decision depends on that."""
+"""`Classifier`: a small model judges how hard a step is, if the decision depends on it."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ _log = logging.getLogger(__name__)
 
 _TIERS: Final = (Tier.ECONOMY, Tier.STANDARD)
 _NO_CIRCUMSTANCES: Final = RoutingContext()
-# What is asked stands at the beginning of a question or at its end; some 350 tokens of English.
+# What is asked is at the beginning or the end of a question; together some 350 tokens of English.
 _HEAD_BYTES: Final = 900
 _TAIL_BYTES: Final = 500
-# The answer has some 30 tokens; a model that thinks first counts its thoughts among them.
+# The answer has some 30 tokens; for a model that thinks first, its thoughts count too.
 _MOST_OUTPUT: Final = 1_000
-# Of a step's deadline, so that whoever then does the step has most of it.
+# Share of a step's deadline, so that most of it is left for the step itself.
 _SHARE_OF_DEADLINE: Final = 0.25
 _TOOL: Final = "judge_step"
 _LEVELS: Final = {"type": "string", "enum": list(LEVELS)}
@@ -85,7 +85,7 @@ _INSTRUCTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class _Question:
-    """A judgement to be asked for: of which step, in which words, and of which models."""
+    """A judgement to request: the step to judge, the request, and the models that may answer."""
 
     step: StepContext
     features: Features
@@ -97,27 +97,27 @@ class _Question:
 
 @dataclass(eq=False, repr=False)
 class Classifier:
-    """Judges complexity by one short call of a small model, where the policy's scorer is ``classifier``.
+    """Judges complexity with one short call to a small model, if the policy's scorer is ``classifier``.
 
-    What it says goes into the features, which are recorded, so that routing stays pure and a decision replays without
-    the model. There is no second try: where nobody can be asked, or no usable answer comes in time, the features stay
-    as they are, and the rules decide alone.
+    Its answer goes into the features, which are recorded, so that routing stays pure and a decision can be replayed
+    without the model. There is no retry: if no model can be asked, or no usable answer comes in time, the features stay
+    unchanged, and the rules decide alone.
 
-    In a run that can be taken up its answer is kept as those of other calls are, so that no step is judged again when
-    it is done again.
+    In a run that can be resumed, its answer is kept like those of other calls, so that a step that is repeated is not
+    judged again.
 
     The call is itself routed, as a step without tools that transforms data of the same sensitivity for the same class
-    of users, so that whatever forbids a model to see the step's data forbids it here. It is charged to the caps of the
-    step and booked under the agent `ROUTER`, as ``<decision>-router``.
+    of users, so that a rule that keeps the step's data from a model applies here too. It is charged to the caps of the
+    step and recorded under the agent `ROUTER`, as ``<decision>-router``.
 
     Attributes:
         clients: The chat models.
-        guards: What gives leave to call, with breakers of its own: they neither keep a model from anybody else nor are
-            opened by anybody else's calls.
+        guards: Admit its calls, with separate breakers: they do not block a model for other calls, and other calls do
+            not open them.
         availability: What cannot be used now.
-        ledger: Where its calls are written down.
+        ledger: Where its calls are recorded.
         prices: The price book.
-        trouble: Why no model could be chosen when one was last wanted; None where one was.
+        trouble: Why no model could be chosen the last time one was needed; None if one was chosen.
     """
 
     clients: Clients
@@ -130,16 +130,16 @@ class Classifier:
     async def judged(
         self, features: Features, ask: ModelRequest, policy: Policy, circumstances: RoutingContext = _NO_CIRCUMSTANCES
     ) -> Features:
-        """The features with a model's judgement, or as they are.
+        """Return the features with a model's judgement added, or unchanged.
 
-        No model is asked where no rule depends on it, where latency is critical, or for a small
-        step that gathers or transforms: such a step costs about as much as the question.
+        No model is asked if no rule depends on the judgement, if latency is critical, or for a small step that gathers
+        or transforms: such a step costs about as much as the judgement.
 
         Args:
-            features: Of the step.
-            ask: The step, for the words of its question.
-            policy: Under which it will be decided.
-            circumstances: Those under which it will be decided, as far as they are known; the rules may ask for them.
+            features: Features of the step.
+            ask: The step's request, for the text of its question.
+            policy: The policy for the step's decision.
+            circumstances: The circumstances of that decision, as far as known; rules may test them.
         """
         if policy.routing.scorer != "classifier" or features.judged is not None or features.latency == "critical":
             return features
@@ -156,11 +156,11 @@ class Classifier:
         return replace(features, judged=claimed(said["level"], said["hardest"]))
 
     async def _asked(self, question: _Question, policy: Policy, replay: Replay | None) -> AIMessage | None:
-        """A usable answer, or None where nobody can be asked or none came."""
+        """Ask a model; return a usable answer, or None if no model can be asked or none was given."""
         card = self._chosen(question.decision, policy)
         if card is None or (replay is not None and replay.failed(card.id)):
             return None
-        # Built before the clock runs: to import a vendor's SDK for the first time takes longer than a judgement.
+        # Built before the timeout starts: importing a vendor's SDK for the first time takes longer than a judgement.
         ready = await self.clients.ready(card)
         call = await self._admitted(card, ready, question)
         if call is None:
@@ -168,7 +168,7 @@ class Classifier:
         with call:
             message = await self._said(call, question, replay)
         if replay is not None:
-            # What it was asked for begins now, and may be cut off.
+            # The judged step begins now, and may be interrupted.
             await replay.caught_up()
         return message
 
@@ -179,7 +179,7 @@ class Classifier:
         declared = RouteRequest(task="route", kind=StepKind.TRANSFORM, model=model, max_output=_MOST_OUTPUT)
         messages = _messages(features, ask)
         words = ModelRequest(messages, declared, tools=(_SCHEMA,), tool_choice="any", output=_TOOL)
-        # What the step's planner says of its risk is about the step, not about judging it.
+        # The risk that the planner declares is about the step, not about judging it.
         asked = route_request(words, replace(step, risk=None, dependents=0), f"{features.id}-router")
         now = RoutingContext(
             unavailable=self.availability.reasons(step.unavailable),
@@ -198,7 +198,7 @@ class Classifier:
         )
 
     def _chosen(self, decision: Decision, policy: Policy) -> ModelCard | None:
-        """The model to ask: the configured one, or the cheapest small one that may see the step."""
+        """Return the model to ask: the configured one, or the cheapest small one that may see the step; else None."""
         wanted = policy.routing.classifier.model
         able = [entry for entry in policy.cards if entry.id in decision.candidates]
         if wanted is None:
@@ -221,15 +221,15 @@ class Classifier:
         return None if found is None else found.card
 
     async def _admitted(self, card: ModelCard, ready: Ready, question: _Question) -> ModelCall | None:
-        """The call, or None where breaker, rate limit or budget do not allow it now."""
+        """Return the call, or None if a breaker, rate limit or budget does not allow it now."""
         decision = question.decision
-        # Its decision is not recorded, so nothing else has asked whether its row can be.
+        # Its decision is not recorded, so nothing else has checked whether the ledger can be written.
         self.ledger.check()
         grant = self.guards.admit(card, decision.features.tokens, _MOST_OUTPUT)
         if not isinstance(grant, Grant):
             return None
         messages, options = brief(question.words, card, self.clients.said(question.words, card))
-        # What it cost is not compared with a flagship, which nobody would have asked this.
+        # Its cost is not compared with a flagship, since nobody would have asked a flagship this.
         step = replace(question.step, agent=ROUTER)
         recorder = CallRecorder(self.ledger, self.prices, step, decision.request, decision.risk)
         call = ModelCall(
@@ -249,7 +249,7 @@ class Classifier:
         return call
 
     async def _said(self, call: ModelCall, question: _Question, replay: Replay | None) -> AIMessage | None:
-        """The answer, or None where no usable one came; booked either way, and kept where it was paid."""
+        """Make the call; return its answer, or None if it is not usable. Record it, and keep what was paid for."""
         try:
             until = asyncio.get_running_loop().time() + question.seconds
             message = await call.invoke(until)
@@ -269,7 +269,7 @@ class Classifier:
 
 
 def _left_for_others(scopes: Mapping[str, int | None], step: StepContext) -> dict[str, int | None]:
-    """The caps without what the run keeps for its steps of high risk: a judgement must not use that up."""
+    """Return the caps less what the run reserves for future high-risk steps, which a judgement must not use up."""
     kept, own = sum(step.ahead), dict(step.run.caps)
     return {scope: max(0, cap - kept) if cap is not None and scope in own else cap for scope, cap in scopes.items()}
 
@@ -304,5 +304,5 @@ def _question_of(ask: ModelRequest) -> str:
 
 
 def _cut(text: str, most: int) -> str:
-    """The beginning of a text, in no more bytes than this, as a byte bounds a token."""
+    """Return the beginning of a text in at most ``most`` bytes, which also limits its tokens."""
     return text[:most].encode(errors="ignore")[:most].decode(errors="ignore")

@@ -1,4 +1,4 @@
-"""`TaskHistory`: how each model has recently done at each task, as exponentially decaying counts."""
+"""`TaskHistory`: how each model has recently performed at each task, as exponentially decaying counts."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["TaskHistory"]
 
 _EXCUSED: Final = frozenset(kind.value for kind, told in FAILURES.items() if told.excused)
 _UNUSABLE: Final = frozenset(kind.value for kind in FailureKind if of_failure(kind) is not None)
-# How a row ends for which no call was made.
+# The ``finish`` of a row for which no call was made.
 _CACHED: Final = "cached"
-# Tasks are free words of whoever calls, so there is no natural end to them.
+# Callers choose task names freely, so their number has no natural limit.
 _MOST_TASKS: Final = 512
 _MOST_MODELS: Final = 128
 _FRESH_SECONDS: Final = 1.0
@@ -33,7 +33,7 @@ _NOTHING: Final[Mapping[str, TaskStats]] = MappingProxyType({})
 class TaskHistory:
     """Exponentially decaying counts for each task and model; thread-safe.
 
-    A call is taken in and given out in constant time, and nothing grows with the number of calls.
+    Recording and reading take constant time, and nothing grows with the number of calls.
 
     Args:
         half_life: Seconds.
@@ -48,11 +48,11 @@ class TaskHistory:
         self._tasks: OrderedDict[str, _Task] = OrderedDict()
 
     def observe(self, task: str, row: CallRow) -> None:
-        """Take in how a call went.
+        """Record how a call went.
 
         Args:
-            task: What it was for.
-            row: The call; one that tells nothing of its model is passed over.
+            task: The call's task.
+            row: The call's row; one that says nothing about its model is ignored.
         """
         if row.finish == _CACHED or row.failure in _EXCUSED:
             return
@@ -73,12 +73,12 @@ class TaskHistory:
             seen.news += 1
 
     def of(self, task: str) -> Mapping[str, TaskStats]:
-        """Model -> how it has done at a task; at most a second and seven calls old."""
+        """Return model -> how it has performed at a task; at most one second and seven calls out of date."""
         seen = self._tasks.get(task)
         if seen is None:
             return _NOTHING
         now = self._clock()
-        # Back as well as forth: a clock that was set back would else leave the view as it is.
+        # Checked in both directions: otherwise a clock that was set back would freeze the view.
         if seen.news >= _FRESH_CALLS or not 0 <= now - seen.read < _FRESH_SECONDS:
             with self._lock.inner:
                 seen.news = 0
@@ -87,17 +87,17 @@ class TaskHistory:
         return seen.view
 
     def load(self, calls: Iterable[tuple[str, CallRow]]) -> None:
-        """Take in calls of the past.
+        """Record past calls.
 
         Args:
-            calls: Each after its task.
+            calls: Pairs of task and call row.
         """
         for task, row in calls:
             self.observe(task, row)
 
 
 class _Task:
-    """The models that were asked for one task, and what was last read of them."""
+    """The tallies of the models that were asked for one task, and the view last computed from them."""
 
     __slots__ = ("news", "read", "tallies", "view")
 
@@ -109,7 +109,7 @@ class _Task:
 
 
 class _Tally:
-    """Sums over the calls of one model, each by its weight at the moment ``at``."""
+    """Sums over the calls of one model, each weighted as of the time ``at``."""
 
     __slots__ = ("answering", "at", "calls", "cost", "counted", "good", "output", "priced", "seconds", "unusable")
 
@@ -125,7 +125,7 @@ class _Tally:
             self._fade(0.5 ** (age / half_life))
             self.at = row.at
         else:
-            # Calls end in another order than they began.
+            # Calls may end in a different order than they began.
             weight = 0.5 ** (-age / half_life)
         self.calls += weight
         self.seconds += weight * row.latency
@@ -142,7 +142,7 @@ class _Tally:
             self.output += weight * row.usage.output
 
     def read(self, now: float, half_life: float) -> TaskStats:
-        # What has faded to nothing divides by nothing.
+        # Sums that have faded to zero must not cause a division by zero.
         calls = self.calls or 1.0
         weight = 0.5 ** (max(0.0, now - self.at) / half_life)
         return TaskStats(

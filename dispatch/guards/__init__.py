@@ -1,1 +1,1 @@
-"""What may hold a call back: breakers, limits of rate, budgets, and what an operator switched off."""
+"""What may block or delay a call: breakers, rate limits, budgets, and what an operator switched off."""

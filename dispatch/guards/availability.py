@@ -1,4 +1,4 @@
-"""`Availability`: which providers and models cannot be used now; `Overrides`: those an operator has switched off."""
+"""`Availability`: which providers and models cannot be used now; `Overrides`: which ones an operator switched off."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ OVERRIDES_FILE: Final = "switches.json"
 """Its name in the project's state folder."""
 
 _REFUSED_SECONDS: Final = 300.0
-"""How long a key that was refused is not tried again: keys are mended while a process runs."""
+"""How long a refused key is not tried again: users fix keys while a process runs."""
 _LOOK_SECONDS: Final = 0.25
-"""How soon an override that another process has set takes effect."""
+"""How long it may take until an override set by another process takes effect."""
 _REASON_CHARACTERS: Final = 200
 _LAST: Final = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
 _NONE: Final[Mapping[str, Because]] = MappingProxyType({})
@@ -39,11 +39,11 @@ _NONE: Final[Mapping[str, Because]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """One provider or model that is off.
+    """One provider or model that is switched off.
 
     Attributes:
         name: A provider, or a model as ``provider/name``.
-        until: When it is on again by itself, in seconds since the epoch.
+        until: When it is switched on again automatically, in seconds since the epoch.
         reason: Why, in the operator's words; may be empty.
     """
 
@@ -53,16 +53,16 @@ class Override:
 
     @property
     def said(self) -> str:
-        """The reason as a decision gives it."""
+        """The reason as shown in a decision."""
         moment = datetime.fromtimestamp(self.until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         return f"switched off until {moment}{f': {self.reason}' if self.reason else ''}"
 
 
 class Overrides:
-    """What is switched off, kept in one small file that all processes of a project read.
+    """The providers and models that are switched off, in one small file that all processes of a project read.
 
     Args:
-        path: The file; it need not exist, and making the object touches nothing.
+        path: The file; it need not exist, and the constructor does not touch it.
         clock: Seconds since the epoch.
     """
 
@@ -77,15 +77,15 @@ class Overrides:
         self._looked = -math.inf
 
     def reasons(self, age: float = 0.0) -> Mapping[str, Because]:
-        """What is off now: provider or model -> why, as `RoutingContext.unavailable` takes it.
+        """Return what is off now: provider or model -> why, as `RoutingContext.unavailable` takes it.
 
-        The file is looked at each time, a few microseconds, and read only when it has changed.
+        Each call checks the file's time stamp, which takes a few microseconds, and reads the file only if it changed.
 
         Args:
-            age: Seconds that the last look may be old, where it will do.
+            age: The most seconds since the last check for which no new check is made.
 
         Raises:
-            ConfigError: The file is not one of switches.
+            ConfigError: The file is not a valid file of switches.
         """
         now = self._clock()
         if 0 <= now - self._looked < age and now < self._next:
@@ -97,7 +97,7 @@ class Overrides:
             stamp = None
         except OSError as error:
             raise self._unreadable(error) from error
-        # The time stamp is older than what is read, so a change in between is seen at the next look.
+        # The time stamp was taken before the read, so a change in between is seen at the next check.
         if stamp != self._stamp:
             self._known, self._stamp, self._next = self._read(), stamp, -math.inf
         if now >= self._next:
@@ -107,24 +107,24 @@ class Overrides:
         return self._reasons
 
     def all(self) -> tuple[Override, ...]:
-        """What is off now, by name.
+        """Return what is off now, sorted by name.
 
         Raises:
-            ConfigError: The file is not one of switches.
+            ConfigError: The file is not a valid file of switches.
         """
         self.reasons()
         return tuple(self._known[name] for name in sorted(self._reasons))
 
     def off(self, name: str, until: float, reason: str = "") -> Override:
-        """Switch a provider or a model off, in place of an earlier switch of it.
+        """Switch a provider or a model off, replacing an earlier override.
 
         Args:
             name: A provider, or a model as ``provider/name``.
-            until: When it is on again by itself, in seconds since the epoch.
-            reason: Why; folded into one line without anything that looks like a key.
+            until: When it is switched on again automatically, in seconds since the epoch.
+            reason: Why; folded into one line, with anything that looks like a key removed.
 
         Raises:
-            ConfigError: The time has passed already or is none, or the file cannot be used.
+            ConfigError: The time has already passed or is invalid, or the file cannot be used.
         """
         if not self._clock() < until <= _LAST:
             raise ConfigError(f"{name} can only be switched off until a time to come")
@@ -134,10 +134,10 @@ class Overrides:
         return switch
 
     def on(self, name: str) -> bool:
-        """Switch it on again.
+        """Switch a provider or a model on again.
 
         Returns:
-            False when it was not off.
+            False if it was not off.
 
         Raises:
             ConfigError: The file cannot be used.
@@ -167,7 +167,7 @@ class Overrides:
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, Override]]:
-        """Give what is off now, and keep what the block makes of it; one process at a time."""
+        """Yield what is off now, and save the block's changes; one process at a time."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = os.open(f"{self._name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -179,7 +179,7 @@ class Overrides:
                 self._write(switches)
                 self._looked = -math.inf
             finally:
-                # Said, not left to the closing: a child forked meanwhile has it open too.
+                # Unlocked explicitly, not by closing: a child forked meanwhile has the file open too.
                 fcntl.flock(lock, fcntl.LOCK_UN)
                 os.close(lock)
         except OSError as error:
@@ -191,7 +191,7 @@ class Overrides:
         with suppress(FileNotFoundError):
             later = os.stat(self._name).st_mtime_ns + 1
         replace_private(self._path, f"{text}\n".encode())
-        # Two changes within one tick of the file system's clock must not look like one.
+        # Two changes within one tick of the file system's clock must have different time stamps.
         if os.stat(self._name).st_mtime_ns < later:
             os.utime(self._name, ns=(later, later))
 
@@ -208,12 +208,12 @@ class Availability:
     """Knows which providers and models cannot be used: no key, a refused key, or switched off by an operator.
 
     Attributes:
-        providers: Provider -> why it cannot be used now, such as a missing key, without what an operator switched off.
+        providers: Provider -> why it cannot be used now, such as a missing key, apart from an operator's overrides.
         overrides: What an operator switched off.
         health: The breakers.
         cards: The catalogue.
         keys: Provider -> where its key comes from.
-        clock: Seconds that never go back.
+        clock: A monotonic clock, in seconds.
     """
 
     providers: dict[str, Because]
@@ -229,10 +229,10 @@ class Availability:
         self._refused: dict[str, float] = {}
 
     def reasons(self, besides: tuple[tuple[str, str], ...] = ()) -> Mapping[str, Because]:
-        """Provider or model -> why it cannot be used now.
+        """Return provider or model -> why it cannot be used now.
 
         Args:
-            besides: What only one step must not use, each with its reason.
+            besides: Further providers or models that only one step must not use, each with its reason.
         """
         overridden = self.overrides.reasons(age=_LOOK_SECONDS)
         if self._refused:
@@ -243,12 +243,12 @@ class Availability:
         return {**self.providers, **overridden, **barred}
 
     def open_circuits(self) -> frozenset[str]:
-        """The models whose breaker lets nothing through now."""
+        """Return the models whose breaker is open."""
         states = (state.key for state in self.health.states() if state.state == "open")
         return frozenset(self._models[key.provider, key.model] for key in states if key[:2] in self._models)
 
     def refused(self, provider: str) -> None:
-        """Note that a provider refused its key, so that for a while no call is made with it."""
+        """Note that a provider refused its key, so that no call uses the key for a while."""
         said = f"its key was refused: check {self.keys[provider]}"
         self.providers[provider] = Because(RejectionCode.KEY_REFUSED, said)
         self._refused[provider] = self.clock() + _REFUSED_SECONDS

@@ -1,6 +1,6 @@
 """One circuit breaker over a sliding window of calls: closed, open, half-open with one probe.
 
-It knows a model's usual speed, to tell a model that has become slow from one that writes a long answer.
+It knows a model's usual speed, to distinguish a model that has become slow from one that writes a long answer.
 
 The states and the half-open probe are those of M. Nygard, *Release It!*, 2nd ed. (2018), "Circuit Breaker"; the
 cool-down that doubles up to a cap with jitter follows M. Brooker, "Exponential Backoff And Jitter", AWS (2015).
@@ -29,23 +29,23 @@ State = Literal["closed", "open", "half_open"]
 _P95_CALLS: Final = 20
 _MOST_DOUBLINGS: Final = 60
 
-# A slow but healthy hosted model: a second to begin, 5,000 tokens a second of prompt that is in no cache, 20 tokens a
-# second of answer, what it thinks included. How fast a model really is cancels out, for each is compared with itself;
-# the figures only weigh the length of a prompt and of an answer against each other and against the wait for the first
-# word. Of 2026's models prompts are read at 2,000 to 20,000 tokens a second and answers written at 20 to 200
-# (artificialanalysis.ai, output speed and time to first token).
+# A slow but healthy hosted model: one second to begin, 5,000 tokens a second of uncached prompt, 20 tokens a second of
+# answer, including thinking. A model's actual speed cancels out, since each model is compared with itself; the figures
+# only weigh the length of the prompt, the length of the answer and the wait for the first word against each other. The
+# models of 2026 read prompts at 2,000 to 20,000 tokens a second and write answers at 20 to 200 (artificialanalysis.ai,
+# output speed and time to first token).
 _BEGIN_SECONDS: Final = 1.0
 _PROMPT_TOKENS_A_SECOND: Final = 5_000.0
 _ANSWER_TOKENS_A_SECOND: Final = 20.0
 
-# A provider's busy hours make a model two or three times as slow (p95 over p50 of its time per token); a provider in
-# trouble, ten times and more.
+# In a provider's busy hours a model is two or three times as slow (p95 over p50 of its time per token); if the provider
+# is in trouble, ten times and more.
 _FACTOR: Final = 5.0
-# Some dozen slow calls in a row become what is usual: what lasts is no longer trouble but the model's speed, and one
-# that was compared with too few calls at first must not be left alone for ever.
+# After some dozen slow calls in a row, their speed becomes the usual one: slowness that lasts is the model's own speed,
+# and a model that was first compared with too few calls must not be avoided for ever.
 _WEIGHT: Final = 1 / 20
 _LEAST_SECONDS: Final = 1e-3
-# Counts come out of a provider's JSON, which can hold any number.
+# Counts come from a provider's JSON, which can hold any number.
 _MOST_TOKENS: Final = 10**9
 
 
@@ -53,9 +53,9 @@ class Cause(StrEnum):
     """Why a breaker opened."""
 
     ILL = "ill"
-    """Failures that pass by themselves."""
+    """Failures that pass on their own."""
     DOWN = "down"
-    """The key, the money or the model is missing, which somebody must see to."""
+    """The key, the money or the model is missing, which somebody must fix."""
     SLOW = "slow"
     """It answers, but late."""
     LIMITED = "limited"
@@ -63,7 +63,7 @@ class Cause(StrEnum):
 
 
 class HealthKey(NamedTuple):
-    """What can fail by itself: a model at a provider, in one region where the provider has several."""
+    """The unit that can fail on its own: a model at a provider, in one region if the provider has several."""
 
     provider: str
     model: str
@@ -74,9 +74,9 @@ class Outcome(NamedTuple):
     """How a call went.
 
     Attributes:
-        latency: Seconds to the answer, for a stream to its first token: whatever the SLA is about.
-        kind: What went wrong, None for a usable answer.
-        usage: Tokens of the whole, without which nobody can tell whether it was slow for what it did.
+        latency: Seconds to the answer, or for a stream to its first token; the SLA applies to it.
+        kind: What went wrong; None for a usable answer.
+        usage: Tokens of the whole call, needed to tell whether it was slow for its amount of work; None if unknown.
         retry_after: Seconds the provider asked to wait.
     """
 
@@ -88,16 +88,16 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HealthState:
-    """One breaker as it stands, for display.
+    """The current state of one breaker, for display.
 
     Attributes:
         calls: Calls in the window; ``errors`` of them failed.
         consecutive: Failures in a row.
-        p95: 95th percentile (nearest rank) of the latencies of answered calls in seconds, None without any.
-        retry_in: Seconds until a probe may pass, 0 when calls pass already.
-        reason: Why it opened, empty while it is closed.
-        cause: What kind of reason that is.
-        trips: Times it opened in a row.
+        p95: 95th percentile (nearest rank) of the latencies of answered calls in seconds; None without any.
+        retry_in: Seconds until a probe may pass; 0 if a call may pass now.
+        reason: Why it opened; empty while it is closed.
+        cause: The kind of reason.
+        trips: How many times it opened in a row.
     """
 
     key: HealthKey
@@ -113,7 +113,7 @@ class HealthState:
 
 
 class Breaker:
-    """The state of one key. ``reason`` is empty while it is closed; open ends, and half-open begins, at ``until``."""
+    """The breaker of one key. ``reason`` is empty while it is closed; at ``until`` open turns into half-open."""
 
     def __init__(self, limits: HealthLimits, sla: float | None) -> None:
         self.limits = limits
@@ -131,7 +131,7 @@ class Breaker:
         self.slow_in_a_row = 0
 
     def refusal(self, now: float) -> str | None:
-        """Why no call may pass now although it is open, None when one may."""
+        """Return why an open breaker lets no call pass now; None if one may pass."""
         if now < self.until:
             return f"circuit open for {self.until - now:.1f} s more: {self.reason}"
         if self.probe is not None and self.probe() is not None:
@@ -139,9 +139,9 @@ class Breaker:
         return None
 
     def add(self, now: float, call: Outcome, verdict: Verdict, jitter: Callable[[], float]) -> None:
-        """Count a call made while it was closed, and open if that was one too many."""
+        """Count a call made while the breaker was closed, and open it if a limit is reached."""
         well = verdict == "well"
-        # The latency of a failure would make a provider that refuses quickly look fast.
+        # Latencies of failures are not counted: a provider that refuses quickly would look fast.
         answered = call.kind is None
         slow = answered and call.latency > self._bound(call)
         self.window.add(now, well, call.latency if answered else None, slow)
@@ -156,7 +156,7 @@ class Breaker:
             self._trip(now, reason, Cause.SLOW, jitter())
 
     def probed(self, now: float, call: Outcome, verdict: Verdict, jitter: float) -> None:
-        """Close or open again by what the probe brought back."""
+        """Close or reopen the breaker according to the probe's result."""
         bound = self._bound(call) if call.kind is None else math.inf
         if verdict != "well":
             cause = Cause.DOWN if verdict == "down" else Cause.ILL
@@ -169,19 +169,19 @@ class Breaker:
             self._start_anew()
 
     def hold(self, now: float, wait: float, *, current: bool) -> None:
-        """Open until the provider's own time; the late answer of an earlier call can only lengthen that."""
+        """Open until the time the provider asked for; a late answer to an earlier call can only extend that."""
         if current or self.reason:
             self.open(now + wait, f"rate limited for {wait:g} s", Cause.LIMITED)
 
     def open(self, until: float, reason: str, cause: Cause) -> None:
-        """Let nothing through before ``until``."""
+        """Let no call through before ``until``."""
         self.until = max(self.until, until) if self.reason else until
         self.reason = reason
         self.cause = cause
         self._start_anew()
 
     def state(self, key: HealthKey, now: float) -> HealthState:
-        """The breaker as it stands."""
+        """Return the breaker's current state."""
         self.window.prune(now)
         state: State = "closed" if not self.reason else "open" if now < self.until else "half_open"
         return HealthState(
@@ -198,7 +198,7 @@ class Breaker:
         )
 
     def _bound(self, call: Outcome) -> float:
-        """Seconds beyond which an answer is slow, infinite where nothing tells; a model's pace learns from each."""
+        """Return the seconds beyond which an answer is slow, infinite if unknown; without an SLA, update the pace."""
         if self.sla is not None:
             return self.sla
         return math.inf if call.usage is None else self.pace.bound(call.latency, call.usage, self.limits.slack)
@@ -208,13 +208,13 @@ class Breaker:
         if not self.reason and now - self.closed_at > limits.window:
             self.trips = 0
         doubled = limits.cool_down * 2.0 ** min(self.trips, _MOST_DOUBLINGS)
-        # What somebody must see to first will not be well in seconds.
+        # A fault that somebody must fix first does not pass within seconds.
         seconds = limits.cool_down_cap if cause is Cause.DOWN else min(doubled, limits.cool_down_cap)
         self.trips += 1
         self.open(now + seconds * (1 + limits.jitter * jitter), reason, cause)
 
     def _start_anew(self) -> None:
-        # What calls of an earlier state bring back late must not be counted in this one.
+        # Late results of calls from an earlier state must not count in this one.
         self.generation += 1
         self.window.clear()
         self.consecutive = self.slow_in_a_row = 0
@@ -231,11 +231,11 @@ class Breaker:
     def _slowness(self) -> str:
         limits, window = self.limits, self.window
         bound = "what is usual for it" if self.sla is None else f"{self.sla:g} s"
-        # One caller after the other never gets enough answers into the window for a percentile once they are slow.
+        # Sequential callers never get enough slow answers into the window for a percentile.
         if self.slow_in_a_row >= limits.consecutive:
             return f"{self.slow_in_a_row} answers in a row took over {bound}"
         if self.sla is None:
-            # One answer in twenty may be slow for reasons of its own where nobody has promised anything.
+            # Without an SLA, one slow answer in twenty proves nothing.
             many = window.timed >= limits.calls and window.slow >= limits.rate * window.timed
             return f"{window.slow} of {window.timed} answers took over {bound}" if many else ""
         enough = max(limits.calls, _P95_CALLS)
@@ -243,7 +243,7 @@ class Breaker:
 
 
 def _reckoned(usage: Usage) -> float:
-    """Seconds that a slow but healthy model would need for a call.
+    """Return the seconds that a slow but healthy model would need for a call.
 
     Args:
         usage: Tokens of the prompt and the answer.
@@ -256,10 +256,10 @@ def _reckoned(usage: Usage) -> float:
 class _Pace:
     """A moving geometric mean of the ratio of a model's latency to the latency expected for its work.
 
-    Geometric, since latencies spread by factors rather than by seconds.
+    It is geometric because latencies vary by factors rather than by seconds.
 
     Args:
-        calls: Answers it takes to know what is usual.
+        calls: How many answers it takes to know the usual speed.
     """
 
     def __init__(self, calls: int) -> None:
@@ -268,13 +268,13 @@ class _Pace:
         self._log = 0.0
 
     def bound(self, latency: float, usage: Usage, slack: float) -> float:
-        """Seconds over which this answer would have been slow, infinite until enough is known; then learn from it.
+        """Return the seconds above which this answer is slow, infinite until enough is known; then learn from it.
 
         Args:
             latency: Seconds to the answer, or to the first words of a stream. The whole answer's length counts for
-                either, since a model that thinks first has written most of it before the first words.
+                both, since a model that thinks first has written most of it before the first words.
             usage: What it used.
-            slack: Least seconds beyond what is usual.
+            slack: The least seconds above the usual time.
         """
         work = _reckoned(usage)
         usual = math.exp(self._log) * work
@@ -293,7 +293,7 @@ class _Sample(NamedTuple):
 
 
 class _Window:
-    """The calls of the last seconds, bounded in number too, with their counts kept up to date."""
+    """The calls of the last seconds, also limited in number, with their counts kept up to date."""
 
     def __init__(self, seconds: float, most: int) -> None:
         self._seconds, self._most = seconds, most
@@ -321,7 +321,7 @@ class _Window:
 
     def p95(self) -> float | None:
         latencies = sorted(sample.latency for sample in self._samples if sample.latency is not None)
-        # Nearest rank, from 1; in whole numbers, for 0.95 has no exact float.
+        # Nearest rank, from 1; computed in integers, since 0.95 has no exact float.
         rank = -(-95 * len(latencies) // 100)
         return latencies[rank - 1] if latencies else None
 

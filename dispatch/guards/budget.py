@@ -1,4 +1,4 @@
-"""What a call can cost at most, and the caps it counts against."""
+"""The most a call can cost, and the caps it counts against."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ __all__ = ["DEFAULT_OUTPUT", "STEP_INPUT", "Bound", "bounded", "input_bound", "s
 
 _PICO: Final = 10**12
 DEFAULT_OUTPUT: Final = 4096
-"""Output tokens a call may use under a cap where nobody said; without a limit a single call could need it all."""
+"""Default limit of output tokens under a cap; without a limit a single call could use up the whole cap."""
 
 STEP_INPUT: Final = 8_000
-"""Input tokens reckoned with for a step that is still to come; nobody knows yet what it will read."""
+"""Input tokens assumed for a future step, since it is not known yet what it will read."""
 
 # A byte-pair token is at least one byte, so bytes bound the tokens of a text; the rest is what vendors add around it.
 _PER_MESSAGE: Final = 16
@@ -38,7 +38,7 @@ _PER_REQUEST: Final = 600
 # The largest image of any vendor here counts 4,784 tokens (platform.claude.com/docs/en/build-with-claude/vision).
 _PER_IMAGE: Final = 6_000
 _WINDOW: Final = 2_000_000
-"""Input tokens of a model whose window nobody knows: no model here has a larger one."""
+"""Input tokens assumed for a model whose context window is unknown: no model here has a larger one."""
 _MEDIA: Final = frozenset({"file", "audio", "video"})
 _TEXT: Final = frozenset({"type", "text"})
 _NOTHING: Final = Asked()
@@ -47,14 +47,14 @@ _NO_TIERS: Final = frozenset({"", "auto"})
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A call with its output limited, and the most it can use and cost.
+    """A call with limited output, and the most it can use and cost.
 
     Attributes:
-        options: Its keyword arguments, the limit of its output among them.
+        options: Its keyword arguments, including the output limit.
         input: The most input tokens it can have.
-        output: The most output tokens.
-        most: Picodollars it can cost at most; 0 where nothing is capped or the price is unknown: without a cap anywhere
-            such a model may run, and is counted once its cost is known.
+        output: The most output tokens it can have.
+        most: The most picodollars it can cost; 0 if the price is unknown: without any cap such a model may run, and is
+            counted once its cost is known.
     """
 
     options: dict[str, Any]
@@ -64,12 +64,12 @@ class Bound:
 
 
 def input_bound(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, Any]], window: int | None = None) -> int:
-    """Tokens the input can have at most, without asking a tokenizer.
+    """Return the most tokens the input can have, without using a tokenizer.
 
     Args:
         messages: The conversation.
         tools: Tools in OpenAI format.
-        window: Tokens of input that the model takes: as many may be in what the provider fetches by itself.
+        window: The model's input window in tokens, which content that the provider fetches by itself may fill.
     """
     total, fetched = _PER_REQUEST, False
     for message in messages:
@@ -81,7 +81,7 @@ def input_bound(messages: Sequence[BaseMessage], tools: Sequence[Mapping[str, An
 
 
 def uncapped(ask: ModelRequest, options: dict[str, Any], backend: Backend) -> dict[str, Any]:
-    """The options of a call that counts against nothing, its output limited where the request says so."""
+    """Return the options of a call without caps; its output is limited only if the request says so."""
     name, most = backend.output_limit, ask.declared.max_output
     return options if most is None or name is None else {name: most, **options}
 
@@ -96,21 +96,21 @@ def bounded(
     backend: Backend,
     settled: Asked,
 ) -> Bound:
-    """Compute the most a call can cost, and limit its output to what that covers.
+    """Compute the most a call can cost, and limit its output to match.
 
     Args:
-        prices: The price book, asked for the prices of now.
+        prices: The price book, asked for current prices.
         card: The model.
-        ask: What is asked.
+        ask: The request.
         messages: The conversation in the form the model takes.
         options: Keyword arguments of the call, as its client will get them.
-        backend: Of the model's provider.
-        settled: What the options that are configured for the model ask for in every call.
+        backend: The backend of the model's provider.
+        settled: What the model's configured options request in each of its calls.
     """
     name, meter = backend.output_limit, backend.meter
     asked = meter.read(options) if options else _NOTHING
     wanted = max((*asked.limits.values(), *asked.inside), default=0) or ask.declared.max_output
-    # A limit that thinking uses up leaves no answer, and some vendors refuse it.
+    # If thinking uses up the limit, there is no answer left, and some vendors reject such a limit.
     unsaid = DEFAULT_OUTPUT + max(asked.thinking, settled.thinking)
     limit = wanted or settled.limits.get(name or "") or unsaid
     limit = min(limit, card.max_output or limit)
@@ -118,7 +118,7 @@ def bounded(
         options = meter.held(options, limit)
     if name is not None and not asked.inside and not settled.inside:
         options = {**options, name: limit}
-    # What is configured inside other options goes into the request, whatever a call says beside them.
+    # Limits configured inside other options are sent with the request, whatever the call's own limit is.
     inside = [number or card.max_output or _WINDOW for number in settled.inside]
     others = [number for key, number in settled.limits.items() if key != name]
     output = max((limit, *inside, *others)) * max(asked.answers, settled.answers)
@@ -136,7 +136,7 @@ def bounded(
 
 
 def _content_bound(message: BaseMessage) -> tuple[int, bool]:
-    """Tokens of a message at most, and whether the provider fetches something for it that is not counted."""
+    """Return the most tokens a message can have, and whether the provider fetches uncounted content for it."""
     bound = 0
     for part in (vars(message).get("tool_calls"), vars(message).get("invalid_tool_calls")):
         if part:
@@ -159,17 +159,17 @@ def _content_bound(message: BaseMessage) -> tuple[int, bool]:
 
 
 def _bytes(text: str) -> int:
-    # A lone surrogate has no bytes to be sent, which the client says in its own words.
+    # A lone surrogate cannot be encoded and sent; the client raises its own error for that.
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def scopes_of(run: RunContext, budgets: Mapping[str, float], at: datetime | None = None) -> dict[str, int | None]:
-    """The scopes a call of ``run`` counts against, each with its cap in picodollars; empty when nothing is capped.
+    """Return the scopes a call of ``run`` counts against, each with its cap in picodollars; empty without caps.
 
     Args:
-        run: The run, which carries the caps of the runs around it.
+        run: The run, which includes the caps of the runs around it.
         budgets: ``day``, ``user`` or ``tag:NAME`` -> USD, from the routing policy.
-        at: The moment of the call, which names the day (UTC).
+        at: The time of the call, which determines the day (UTC); default: now.
     """
     scopes: dict[str, int | None] = dict(run.caps)
     for name, dollars in budgets.items():
@@ -186,5 +186,5 @@ def scopes_of(run: RunContext, budgets: Mapping[str, float], at: datetime | None
 
 @lru_cache(maxsize=4096)
 def _known_as(user: str) -> str:
-    """A user's name as the ledger stores it; a name that is itself a secret is replaced by its hash."""
+    """Return a user's name as the ledger stores it; a name that looks like a secret is replaced by its hash."""
     return user if redact(user) == user else f"hidden {sha256(user.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"

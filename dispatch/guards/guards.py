@@ -1,4 +1,4 @@
-"""`Guards`: the checks before every call, of breakers and rate limits; `Grant`: what one call was admitted with."""
+"""`Guards`: checks breakers and rate limits before every call; `Grant`: what one call was admitted with."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = ["Grant", "Guards"]
 
 @dataclass(frozen=True, eq=False)
 class Guards:
-    """Gives leave to make calls.
+    """Admits calls.
 
     Attributes:
         health: The breakers.
-        rate_limiter: What each provider still takes.
+        rate_limiter: How much each provider still accepts.
         prices: The price book, for the most a call can cost.
-        budgets: Gives the caps; they are opened at the first call that counts against one.
+        budgets: Returns the caps; they are opened at the first call that counts against one.
         regions: Provider -> region.
-        settled: Gives what the configured options of a model ask for in every call.
+        settled: Returns what a model's configured options request in each of its calls.
     """
 
     health: Health
@@ -42,22 +42,22 @@ class Guards:
     settled: Callable[[ModelCard], Asked]
 
     def key(self, card: ModelCard) -> HealthKey:
-        """What can fail by itself: the card's model at its provider, in the region that is configured."""
+        """Return the unit that can fail on its own: the card's model at its provider, in the configured region."""
         return HealthKey(card.provider, card.name, self.regions[card.provider])
 
     def admit(
         self, card: ModelCard, input_tokens: int, output_tokens: int, *, last: bool = False
     ) -> Grant | Wait | str:
-        """Ask the breaker and the rate limits for leave to call a model now.
+        """Check whether the breaker and the rate limits allow calling a model now.
 
         Args:
             card: The model.
-            input_tokens: Estimated input.
-            output_tokens: The most it may answer, 0 where that is open.
-            last: Ask a model that is merely slow all the same.
+            input_tokens: Estimated input tokens.
+            output_tokens: The most output tokens; 0 if not limited.
+            last: Whether to allow a model that is only slow.
 
         Returns:
-            The grant, still without money; or why the call must wait; or why it must not be made.
+            The grant, without money reserved yet; or why the call must wait; or why it must not be made.
         """
         permit = self.health.allow(self.key(card), last=last)
         if isinstance(permit, str):
@@ -71,13 +71,13 @@ class Guards:
 
 @dataclass(eq=False)
 class Grant:
-    """Leave to make one call: given back in full if the call is never sent, settled once otherwise.
+    """Permission to make one call: given back in full if the call is never sent, settled once otherwise.
 
     Attributes:
-        permit: Of the breaker; None where no breaker guards the call.
-        share: Of the rate limits; None where none are kept.
-        money: What was reserved for the call, and of which budgets.
-        tokens: The same, of which caps.
+        permit: The breaker's permit; None if no breaker guards the call.
+        share: Its share of the rate limits; None if none are kept.
+        money: The budgets and the id of the money reservation; None if none was made.
+        tokens: The token caps and the id of the token reservation; None if none was made.
     """
 
     permit: Permit | None = None
@@ -86,7 +86,7 @@ class Grant:
     tokens: tuple[TokenCaps, str] | None = None
 
     def give_back(self) -> None:
-        """End a grant under which nothing was sent."""
+        """Give back a grant under which nothing was sent."""
         if self.money is not None:
             budgets, reservation = self.money
             budgets.release(reservation)
@@ -97,16 +97,16 @@ class Grant:
             self.permit.cancel()
 
     def settle(self, usage: Usage | None, cost: int | None, *, billed: bool) -> int | None:
-        """Charge what was used; money goes first, so that nothing else can keep it from being counted.
+        """Charge what was used; money is settled first, so that no other failure can prevent it.
 
         Args:
-            usage: Tokens, where they are known.
-            cost: Picodollars, where they are known.
-            billed: Whether the provider may have billed the call. If so and the cost is not known, all that was
-                reserved is charged; if not, nothing is.
+            usage: Tokens; None if unknown.
+            cost: Picodollars; None if unknown.
+            billed: Whether the provider may have billed the call. If so and the cost is unknown, everything reserved
+                is charged; if not, nothing is.
 
         Returns:
-            Picodollars charged; None where no money was reserved or nothing is billed.
+            Picodollars charged; None if no money was reserved or nothing is billed.
         """
         charged: int | None = None
         if self.money is not None:
@@ -129,8 +129,8 @@ class Grant:
         """Tell the breaker how the call went.
 
         Args:
-            row: The call's.
-            kind: What went wrong, None for a usable answer.
+            row: The call's row.
+            kind: What went wrong; None for a usable answer.
             retry_after: Seconds the provider asked to wait.
         """
         if self.permit is not None:

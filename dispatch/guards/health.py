@@ -21,9 +21,9 @@ from .breaker import Breaker, Cause, HealthKey, HealthState, Outcome
 __all__ = ["Health", "HealthKey", "HealthState", "Permit"]
 
 _LOOK_SECONDS: Final = 3.0
-"""How often a process that makes calls looks what others have found out: a cool-down is five seconds at least."""
+"""How often a process that makes calls checks the breakers of others: a cool-down takes at least five seconds."""
 _SKEW_SECONDS: Final = 1.0
-"""A kept moment that is later than the one known here by less than this is the same one."""
+"""A stored time that is later than the local one by less than this counts as the same."""
 _CAUSES: Final[Mapping[str, Cause]] = {cause.value: cause for cause in Cause}
 
 
@@ -31,12 +31,12 @@ class Health:
     """The breakers of one process, made at first use of each key; thread-safe.
 
     Args:
-        limits: For every key.
+        limits: The limits for every key.
         slas: Model id (``provider/model``) -> its own ``sla`` in seconds.
         book: Storage of open breakers shared with other processes; None for none.
-        clock: Seconds that never go back.
+        clock: A monotonic clock, in seconds.
         wall: Seconds since the epoch, for the stored breakers.
-        jitter: Gives a random number in 0..1 for each cool-down.
+        jitter: Returns a random number in 0..1 for each cool-down.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class Health:
 
     @classmethod
     def of(cls, settings: Settings, cards: Iterable[ModelCard], ledger: Path | None) -> Health:
-        """Make it as configured.
+        """Make the breakers from the configuration.
 
         Args:
             settings: The limits, and the models' own ``sla``.
-            cards: The catalogue made of them.
-            ledger: The file in which open breakers are kept; None for nowhere.
+            cards: The catalogue made from them.
+            ledger: The file that stores open breakers; None to store none.
         """
         slas = {f"{card.provider}/{card.name}": settings.models[card.id].sla for card in cards}
         return cls(
@@ -79,21 +79,21 @@ class Health:
         )
 
     def reset_after_fork(self) -> None:
-        """Reset in a forked child: the parent's probes bring nothing back here."""
+        """Reset in a forked child: the parent's probes do not report here."""
         self._lock = threading.Lock()
         for breaker in self._breakers.values():
             breaker.probe = None
 
     def allow(self, key: HealthKey, *, last: bool = False) -> Permit | str:
-        """Ask for leave to call.
+        """Check whether a call may be made.
 
         Args:
             key: The model to call.
-            last: There is no other candidate, so a model that is merely slow may be asked.
+            last: Whether there is no other candidate, so that a model that is only slow may be asked.
 
         Returns:
-            A permit, whose result must be recorded or which must be cancelled (a ``with`` block does), or the reason
-            why the call must not be made.
+            A permit, whose result must be recorded or which must be cancelled (a ``with`` block cancels it), or the
+            reason why the call must not be made.
         """
         now = self._clock()
         if self._book is not None and now >= self._next_look:
@@ -110,13 +110,13 @@ class Health:
             return permit
 
     def merely_slow(self, key: HealthKey) -> bool:
-        """Whether calls are held back from a model only because it has become slow."""
+        """Return whether a model's breaker is open only because the model has become slow."""
         with self._lock:
             breaker = self._breaker(key)
             return bool(breaker.reason) and breaker.cause is Cause.SLOW
 
     def held(self, key: HealthKey) -> float:
-        """Seconds for which calls are held back only because the provider limits their rate; 0 where they are not."""
+        """Return the seconds for which a breaker is open only because of the provider's rate limit; 0 if it is not."""
         with self._lock:
             breaker = self._breaker(key)
             return max(0.0, breaker.until - self._clock()) if breaker.cause is Cause.LIMITED else 0.0
@@ -127,7 +127,7 @@ class Health:
             self._breaker(key).until = self._clock()
 
     def states(self) -> list[HealthState]:
-        """Every breaker that was ever asked, in the order of the keys."""
+        """Return the state of every breaker used so far, ordered by key."""
         with self._lock:
             now = self._clock()
             return [breaker.state(key, now) for key, breaker in sorted(self._breakers.items())]
@@ -135,11 +135,11 @@ class Health:
     def adopt(self, rows: Iterable[HealthRow]) -> None:
         """Adopt the breakers that other processes have opened.
 
-        Another process's open breaker opens the one here, unless it is about a key's permissions, since processes may
-        have different keys. A breaker that is no longer stored was closed elsewhere: the next call here may try.
+        Another process's open breaker opens the local one, unless its cause is `Cause.DOWN`, since processes may have
+        different keys. A breaker that is no longer stored was closed elsewhere: the next local call may try.
 
         Args:
-            rows: All that are stored now.
+            rows: All rows stored now.
         """
         with self._lock:
             now, wall = self._clock(), self._wall()
@@ -211,15 +211,15 @@ class Health:
 
 
 class Permit:
-    """Leave to make one call; used as a ``with`` block, it is cancelled at the end unless a result was recorded.
+    """Permission to make one call; as a ``with`` block, it is cancelled at the end unless a result was recorded.
 
     A permit that is garbage-collected counts as cancelled, so that a lost one cannot block the probe for ever.
 
     Attributes:
         key: The model to call.
-        generation: State of the breaker in which it was given; None for a call that is let past an open breaker, whose
-            result counts for nothing.
-        settled: Its result is recorded, or it is cancelled.
+        generation: The breaker's generation when it was given; None for a call let past an open breaker, whose result
+            does not count.
+        settled: Whether its result is recorded or it is cancelled.
     """
 
     __slots__ = ("__weakref__", "_health", "generation", "key", "settled")
@@ -238,12 +238,12 @@ class Permit:
         usage: Usage | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """Say how the call went; only the first word counts.
+        """Record how the call went; only the first record counts.
 
         Args:
-            latency: Seconds to the answer, for a stream to its first token: whatever the SLA is about.
-            kind: What went wrong, None for a usable answer.
-            usage: Tokens of the whole, without which nobody can tell whether it was slow for what it did.
+            latency: Seconds to the answer, or for a stream to its first token; the SLA applies to it.
+            kind: What went wrong; None for a usable answer.
+            usage: Tokens of the whole call, needed to tell whether it was slow for its amount of work; None if unknown.
             retry_after: Seconds the provider asked to wait.
         """
         self._health._settle(self, Outcome(max(0.0, latency), kind, usage, retry_after))

@@ -1,4 +1,4 @@
-"""Leave a provider before its rate limit is hit: token buckets fed by response headers and by configured limits."""
+"""Stop using a provider before its rate limit is hit: token buckets fed by response headers and configured limits."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _MINUTE: Final = 60.0
 _DAY: Final = 86_400.0
 # Amounts smaller than this are rounding errors of refilling.
 _CRUMB: Final = 1e-6
-# By how much less than was known here a provider has left of a limit that was not known; finite, to be reckoned with.
+# The difference recorded in `Reservation.counted` for a limit that was not known before; finite, for arithmetic.
 _NOT_KNOWN: Final = -1e300
 Resource = Literal["requests", "tokens", "input_tokens", "output_tokens"]
 _Need = dict[Resource, float]
-"""What one call takes of each kind of limit."""
+"""How much one call takes of each kind of limit."""
 
 
 class RateLimitKey(NamedTuple):
-    """Whose limit it is; providers set limits for each model or family."""
+    """What a limit applies to; providers set limits for each model or family."""
 
     provider: str
     model: str
@@ -44,7 +44,7 @@ class RateLimitKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A configured limit: requests (``rpm``) and tokens, input and output together (``tpm``), a minute.
+    """A configured limit per minute: requests (``rpm``) and tokens, input and output together (``tpm``).
 
     Raises:
         ConfigError: A limit is not a positive number.
@@ -60,7 +60,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Why a call does not fit now, and in how many seconds it will; infinite when it never can."""
+    """Why a call does not fit now, and in how many seconds it will; infinite if it never can."""
 
     reason: str
     seconds: float
@@ -70,18 +70,18 @@ class Wait:
 
 
 _RESERVED: ContextVar[Reservation | None] = ContextVar("pointsman_reserved", default=None)
-"""The last reservation of the running task, which is that of the call it makes next."""
+"""The running task's last reservation, which belongs to the call it makes next."""
 
 
 class RateLimiter:
-    """What every provider and model still takes; safe to use from several threads.
+    """How much every provider and model still accepts; safe to use from several threads.
 
     A limit is kept as a token bucket that refills evenly, which is how OpenAI and Anthropic describe theirs
-    (platform.claude.com/docs/en/api/rate-limits: "continuously replenished up to your maximum limit"). Every call
-    under way has taken its share already, so that parallel callers see what is really left.
+    (platform.claude.com/docs/en/api/rate-limits: "continuously replenished up to your maximum limit"). Every call in
+    progress has already taken its share, so that parallel callers see what is really left.
 
     Args:
-        rates: Limits to keep whether or not the provider tells its own.
+        rates: Limits to enforce, whether or not the provider reports its own.
         clock: Seconds since the epoch.
     """
 
@@ -105,31 +105,32 @@ class RateLimiter:
 
     @classmethod
     def of(cls, settings: Settings, cards: Iterable[ModelCard]) -> RateLimiter:
-        """Keep the limits that the models' entries name.
+        """Make a rate limiter with the limits configured for the models.
 
         Args:
-            settings: Their entries.
-            cards: The catalogue made of them.
+            settings: The models' entries.
+            cards: The catalogue made from them.
         """
         entries = [(RateLimitKey(card.provider, card.name), settings.models[card.id]) for card in cards]
         return cls({key: Rate(entry.rpm, entry.tpm) for key, entry in entries if entry.rpm or entry.tpm})
 
     def reset_after_fork(self) -> None:
-        """Reset in a forked child: the parent's calls end there."""
+        """Reset in a forked child: the parent's calls end in the parent."""
         self._lock = threading.Lock()
         for account in self._accounts.values():
             account.land()
 
     def reserve(self, key: RateLimitKey, input_tokens: float, output_tokens: float = 0) -> Reservation | Wait:
-        """Take a call's share if it fits, in one step.
+        """Take a call's share if it fits, atomically.
 
         Args:
-            key: Whose limits.
-            input_tokens: Counted input.
-            output_tokens: The most it may answer, which is what providers count before they know better.
+            key: The key whose limits apply.
+            input_tokens: Counted input tokens.
+            output_tokens: The most output tokens, which is what providers count until they know the real number.
 
         Returns:
-            The share, to be settled with what was really used or released (a ``with`` block does), or why not.
+            The share, to be settled with what was really used or released (a ``with`` block releases it); or why the
+            call must wait.
         """
         with self._lock:
             now = self._clock()
@@ -144,11 +145,11 @@ class RateLimiter:
         return reservation
 
     def hear(self, key: RateLimitKey, headers: Mapping[str, str]) -> None:
-        """Learn from the headers of a response as they come in; they are those of the call that this task reserved for.
+        """Learn from the headers of a response to the call that this task last reserved for, as soon as they arrive.
 
         Args:
-            key: Whose limits.
-            headers: Of an answer or of a refusal.
+            key: The key whose limits they report.
+            headers: Headers of an answer or a refusal.
         """
         self.observe(key, headers, _RESERVED.get())
 
@@ -158,13 +159,13 @@ class RateLimiter:
         """Learn from the headers of a response.
 
         Args:
-            key: Whose limits.
-            headers: Names in any case.
-            call: The call they belong to, while it is not settled: the provider has counted it already. All others
-                under way count as not counted yet.
+            key: The key whose limits they report.
+            headers: The headers, with names in any case.
+            call: The call they belong to, while it is not settled: the provider has already counted it. All other calls
+                in progress are assumed not to be counted yet.
 
         Returns:
-            What was read off them.
+            The limits read from them.
         """
         now = self._clock()
         found = read_limits(headers, now)
@@ -175,7 +176,7 @@ class RateLimiter:
         return found
 
     def left(self, key: RateLimitKey) -> dict[Resource, float]:
-        """What is left of each known limit, reservations taken off; the tighter where there are two of a kind."""
+        """Return what is left of each known limit after reservations; of two limits of a kind, the tighter."""
         with self._lock:
             now = self._clock()
             account = self._accounts.get(key)
@@ -197,8 +198,8 @@ class Reservation:
     """A call's share of its limits; as a ``with`` block it is released at the end unless it was settled.
 
     Attributes:
-        counted: None before its own headers came; then, of each limit they told, by how much more the provider had left
-            than was known here, the call itself taken off in both.
+        counted: None before its own headers arrive. Then, for each limit they report, how much more the provider has
+            left than was known locally, with the call itself subtracted in both.
     """
 
     __slots__ = ("counted", "home", "key", "need", "settled")
@@ -211,11 +212,11 @@ class Reservation:
         self.counted: dict[Resource, float] | None = None
 
     def settle(self, input_tokens: float, output_tokens: float = 0) -> None:
-        """Replace the estimate by what was used; only the first word counts."""
+        """Replace the estimate by what was used; only the first settlement counts."""
         self.home._settle(self, _need(input_tokens, output_tokens))
 
     def keep(self) -> None:
-        """Count the whole estimate as used: the call was sent, and nobody said what it took."""
+        """Count the whole estimate as used: the call was sent, and its usage is unknown."""
         self.home._settle(self, self.need)
 
     def release(self) -> None:
@@ -230,7 +231,7 @@ class Reservation:
 
 
 def _need(input_tokens: float, output_tokens: float) -> _Need:
-    """What one call takes of each kind of limit."""
+    """Return how much one call takes of each kind of limit."""
     if not (0 <= input_tokens < math.inf and 0 <= output_tokens < math.inf):
         raise ValueError(f"tokens must be finite and not negative: {input_tokens}, {output_tokens}")
     tokens = input_tokens + output_tokens
@@ -239,7 +240,7 @@ def _need(input_tokens: float, output_tokens: float) -> _Need:
 
 @dataclass
 class _Bucket:
-    """A limit that refills evenly; ``rate`` is per second. The level may fall below zero by later, better counts."""
+    """A limit that refills evenly; ``rate`` is per second. Later, better counts may take the level below zero."""
 
     resource: Resource
     limit: float
@@ -248,7 +249,7 @@ class _Bucket:
     at: float
 
     def level_at(self, now: float) -> float:
-        # A clock that was set back must not take away what was there.
+        # A clock that was set back must not lower the level.
         self.level = min(self.limit, self.level + self.rate * max(0.0, now - self.at))
         self.at = now
         return self.level
@@ -270,7 +271,7 @@ class _Bucket:
 
 
 class _Account:
-    """The buckets of one key, configured and told by the provider, and what calls under way have taken of them."""
+    """The buckets of one key, configured or reported by the provider, and what calls in progress have taken of them."""
 
     def __init__(self, configured: list[_Bucket]) -> None:
         self._configured = configured
@@ -300,8 +301,8 @@ class _Account:
             bucket.give_back(rest[bucket.resource], now)
         for resource, bucket in self._told.items():
             more = counted.get(resource, math.inf)
-            # The provider has counted it: as if it had been settled before its headers came, the level is to be the
-            # lower of the account here, which the rest corrects, and of what was told.
+            # The provider has counted the call. The level becomes what it would be had the call been settled before its
+            # headers arrived: the lower of the local level, corrected by the rest, and the reported one.
             bucket.give_back(min(rest[resource], more) - min(0.0, more), now)
         if call.counted is None:
             self._fly(call.need, -1)
@@ -320,12 +321,12 @@ class _Account:
             remaining = min(headroom.remaining, limit)
             rate = _refill(limit, remaining, headroom.resets_at, now)
             if known is None:
-                # Calls under way may not be in the provider's count yet, so they are taken off.
+                # The provider may not have counted calls in progress yet, so they are subtracted.
                 self._told[resource] = _Bucket(resource, limit, remaining - self._flying[resource], rate, now)
                 counted[resource] = _NOT_KNOWN
                 continue
-            # Answers overtake each other and others use the same key: the lower of the two counts is safe, and what
-            # it may be too low by comes back with the refilling.
+            # Answers arrive out of order, and others use the same key: the lower of the two counts is safe, and if it
+            # is too low, the refill makes up for it.
             level = known.level_at(now)
             counted[resource] = remaining - level
             known.level = min(level, remaining)
@@ -337,13 +338,14 @@ class _Account:
 
 
 def _refill(limit: float, remaining: float, resets_at: float | None, now: float) -> float:
-    """Tokens a second: those that are gone, over the time until all are back; a minute's worth when not said."""
+    """Return the refill per second: what is used, over the time until it is back; the limit a minute if unknown."""
     if resets_at is None or remaining >= limit:
         return limit / _MINUTE
     left = resets_at - now
-    # Moments are written to the second, and no limit is known to take more than a day.
+    # Reset times are given to the second, and no known limit takes more than a day.
     rate = (limit - remaining) / min(max(left, 1.0), _DAY)
-    # One call gone and back in milliseconds is no slow refill: what is whole within a minute is a limit a minute.
+    # One call used and back in milliseconds says little about the rate: a limit that is full within a minute is a limit
+    # a minute.
     return max(rate, limit / _MINUTE) if left <= _MINUTE else rate
 
 
@@ -351,9 +353,9 @@ class RateLimitReading(NamedTuple):
     """What is left of one limit.
 
     Attributes:
-        limit: The most a minute takes, or None when the provider does not say.
+        limit: The most a minute allows; None if the provider does not say.
         remaining: What is left of it.
-        resets_at: Seconds since the epoch, by this machine's clock, when all of it is back; None when not said.
+        resets_at: When all of it is back, in seconds since the epoch by this machine's clock; None if not reported.
     """
 
     limit: float | None
@@ -366,10 +368,10 @@ _DURATION: Final = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:
 _UNITS: Final = (86_400.0, 3_600.0, 60.0, 1.0, 0.001)
 
 
-# The headers of every answer are read, and of many answers within a second most values are the same.
+# The headers of every answer are parsed, and most values are the same for many answers within a second.
 @lru_cache
 def _duration(text: str) -> float | None:
-    """Seconds from now."""
+    """Parse a duration to seconds."""
     found = _DURATION.fullmatch(text.strip())
     if found is None or not any(found.groups()):
         return _number(text)
@@ -378,7 +380,7 @@ def _duration(text: str) -> float | None:
 
 @lru_cache
 def _moment(text: str) -> float | None:
-    """Seconds since the epoch, by the provider's clock."""
+    """Parse a time to seconds since the epoch, by the provider's clock."""
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -387,7 +389,7 @@ def _moment(text: str) -> float | None:
 
 
 class _Scheme(NamedTuple):
-    """The headers of one limit; resets are moments, or else durations."""
+    """The headers of one limit; ``is_moment`` says whether resets are points in time or durations."""
 
     resource: Resource
     remaining: str
@@ -413,16 +415,16 @@ _NAMES: Final = frozenset(name for scheme in _SCHEMES for name in (scheme.remain
 
 
 def read_limits(headers: Mapping[str, str], now: float) -> dict[Resource, RateLimitReading]:
-    """Read every limit that the headers of one response tell.
+    """Read every limit that the headers of one response report.
 
     Args:
-        headers: Names in any case; a value that cannot be read counts as absent.
-        now: Seconds since the epoch when they came. Where the response has a ``date``, moments are taken relative to
-            it, since the two clocks may differ.
+        headers: The headers, with names in any case; a value that cannot be parsed counts as absent.
+        now: When they arrived, in seconds since the epoch. If the response has a ``date``, reset times are taken
+            relative to it, since the two clocks may differ.
     """
     told: dict[str, str] = {}
     date = ""
-    # One pass over all headers: each look into an HTTP client's headers is a pass of its own.
+    # One pass over all headers: each lookup in an HTTP client's headers is a pass of its own.
     for name, value in headers.items():
         low = name.lower()
         if low in _NAMES:

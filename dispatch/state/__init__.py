@@ -1,1 +1,1 @@
-"""Whose the state folder is, and how what others or earlier versions kept is taken over."""
+"""Ownership of the state folder, and taking over the state of other users or earlier versions."""

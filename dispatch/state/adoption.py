@@ -24,7 +24,7 @@ _UNSEALED: Final = (
     ("checkpoints.db", "writes", "instr(type, '+') = 0"),
     ("ledger.db", "batch_asks", "facts NOT LIKE 'aes256gcm-%'"),
 )
-"""File, table, and which of its rows nobody encrypted; LangGraph puts the cipher behind a ``+`` after the type."""
+"""File, table, and the condition for its unencrypted rows; LangGraph appends ``+`` and the cipher to the type."""
 _VALUES: Final = {
     "checkpoints": "type = type || sealed_as(), checkpoint = sealed(checkpoint)",
     "writes": "type = type || sealed_as(), value = sealed(value)",
@@ -48,10 +48,10 @@ _COUNTED: Final = (
 
 
 def unsealed(folder: Path) -> int:
-    """Count what is kept in a state folder that must come back exactly and that nobody encrypted.
+    """Count the unencrypted rows in a state folder that should be encrypted.
 
     Args:
-        folder: The state folder, as `root_of` gives it.
+        folder: The state folder, as `root_of` returns it.
     """
     return sum(
         _number(place, file, _count(table, rows)) for place in _places(folder) for file, table, rows in _UNSEALED
@@ -59,19 +59,19 @@ def unsealed(folder: Path) -> int:
 
 
 def held(folder: Path) -> dict[str, Any]:
-    """Count what is in it, what was simulated included.
+    """Count the contents of a state folder, including simulated state.
 
     Args:
-        folder: The state folder, as `root_of` gives it.
+        folder: The state folder, as `root_of` returns it.
 
     Returns:
-        By kind; ``spent`` is in picodollars, ``switched_off`` names what is off now and why, and ``links`` what leads
-        out of the folder.
+        Counts by kind; ``spent`` is in picodollars, ``switched_off`` lists what is off now and why, and ``links`` lists
+        the folder's symlinks.
     """
     places = list(_places(folder))
     numbers = Counter[str]()
     for kind, file, query in _COUNTED:
-        # What version 0.1 kept elsewhere counts with the rest.
+        # State that version 0.1 kept elsewhere counts too.
         numbers[kind] += sum(_number(place, file, query) for place in places)
     return {
         **numbers,
@@ -82,11 +82,11 @@ def held(folder: Path) -> dict[str, Any]:
 
 
 def take_over(folder: Path, project: Path) -> None:
-    """Make a state folder the user's own, and encrypt under their key what nobody encrypted, so that it is used again.
+    """Make a state folder the user's own, and encrypt its unencrypted rows with their key, so that it is used again.
 
     Args:
-        folder: The state folder, as `root_of` gives it.
-        project: The project it lies in.
+        folder: The state folder, as `root_of` returns it.
+        project: The project that contains it.
 
     Raises:
         ConfigError: It cannot be marked or changed, another process uses it, or there is no place for the user's key.
@@ -114,10 +114,10 @@ def _seal(path: Path, table: str, rows: str) -> None:
             connection.execute("PRAGMA trusted_schema = OFF")
             connection.create_function("sealed_as", 0, lambda: f"+{name}")
             connection.create_function("sealed", 1, lambda value: seal.encrypt(_bytes(value))[1])
-            # What `BatchBook` keeps of a text; one that is not there stays so.
+            # As `BatchBook` stores texts; a missing text stays missing.
             connection.create_function("closed", 1, lambda text: seal.close(text) if text else text)
             connection.execute(f"UPDATE {table} SET {_VALUES[table]} WHERE {rows}")  # noqa: S608 - our own words
-            # What was in the clear is left neither in free pages nor in the file while its log holds the new ones.
+            # Leave no plaintext in free pages, nor in the main file while its log holds the new pages.
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except (OSError, sqlite3.Error) as error:
@@ -133,7 +133,7 @@ def _bytes(value: bytes | str | None) -> bytes:
 
 
 def _places(folder: Path) -> Iterator[Path]:
-    """The folders of state in a state folder: itself, and what was simulated."""
+    """Yield the folders with state: the state folder itself, and the one for simulated state."""
     yield folder
     if not os.path.islink(folder / OFFLINE):
         yield folder / OFFLINE

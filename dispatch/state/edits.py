@@ -1,4 +1,4 @@
-"""Edits of a run: what each file was before a tool changed it, kept once, encrypted, until the run is forgotten."""
+"""Edits of a run: each file's content before a tool changed it, kept once, encrypted, until the run is forgotten."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DIGITS: Final = 8
 
 
 class EditKind(StrEnum):
-    """Who changed a file: a tool; ``undo``; or ``redo``, which took an undo back."""
+    """Who changed a file: a tool; ``undo``; or ``redo``, which reverts an undo."""
 
     TOOL = "tool"
     UNDO = "undo"
@@ -37,23 +37,23 @@ class EditKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One change of one file, written down before it was made, so that it may have never been.
+    """One change of one file, recorded before it is made, so the change may never have happened.
 
     Attributes:
         run: The run.
         kind: Who changed it.
         root: The workspace, relative to the project, so that both can be moved.
-        path: Of the file, relative to the workspace.
-        before: SHA-256 of what was there; empty where nothing was.
-        size: Bytes of that.
-        mode: That of it, as of `Found`.
-        kept: Whether its content is kept.
-        after: SHA-256 of what is there afterwards; empty where it was deleted.
-        folders: How many folders of the path were made for it.
-        batch: Names the changes that one command made.
-        of: The changes that it takes back, by number.
+        path: Path of the file, relative to the workspace.
+        before: SHA-256 of the previous content; empty if there was no file.
+        size: Bytes of the previous content.
+        mode: Its previous mode, as in `Found`.
+        kept: Whether the previous content is kept.
+        after: SHA-256 of the new content; empty if the file was deleted.
+        folders: How many folders of the path were created for it.
+        batch: Identifies the changes that one command made.
+        of: Numbers of the changes that it reverts.
         after_mode: As in `Change`.
-        number: Its place among the changes of the run and of the runs around it and inside it.
+        number: Its position among the changes of the outermost run and the runs inside it.
     """
 
     run: str
@@ -73,16 +73,16 @@ class Edit:
 
     @property
     def given(self) -> int | None:
-        """The mode that it gave, as of `Found`; None where that stayed as it was."""
+        """The mode that it set, as in `Found`; None if the mode did not change."""
         if not self.after_mode:
             return None
-        # What earlier versions kept has no kind beside the permission bits of a file.
+        # Earlier versions recorded only a file's permission bits, without the file type.
         is_file = stat.S_IFMT(self.after_mode) in (0, stat.S_IFREG)
         return stat.S_IMODE(self.after_mode) if is_file else self.after_mode
 
 
 class Edits:
-    """The changes of a run, and of the runs inside it, in the order in which they were made.
+    """The changes of a run and of the runs inside it, in the order they were made.
 
     Args:
         state: The project's state folder.
@@ -96,13 +96,13 @@ class Edits:
         self._last = 0
 
     def root(self, edit: Edit) -> Path:
-        """The workspace of a change, where it lies now."""
+        """Return the current path of a change's workspace."""
         return Path(os.path.normpath(Path(os.path.realpath(self._project)) / edit.root))
 
     def keep(
         self, change: Change, run: str, kind: EditKind = EditKind.TOOL, *, batch: str = "", of: tuple[int, ...] = ()
     ) -> None:
-        """Keep a change that is about to be made; it is on the disk when this returns.
+        """Record a change that is about to be made; it is on disk when this returns.
 
         Args:
             change: The change.
@@ -112,7 +112,7 @@ class Edits:
             of: As in `Edit`.
 
         Raises:
-            ConfigError: It cannot be kept, and so must not be made.
+            ConfigError: It cannot be recorded, so it must not be made.
         """
         before, root = change.before, os.path.relpath(change.root, os.path.realpath(self._project))
         edit = Edit(
@@ -134,14 +134,14 @@ class Edits:
             ) from error
 
     def all(self) -> tuple[Edit, ...]:
-        """The changes, the oldest first.
+        """Return the changes, the oldest first.
 
         Raises:
             ConfigError: One cannot be read.
         """
         made = []
         for path in self._numbered():
-            # An empty one was begun, and its change never made.
+            # An empty file was begun, but its change was never made.
             if sealed := path.read_text(encoding="utf-8"):
                 told: dict[str, Any] = json.loads(user_seal().open(sealed))
                 edit = Edit(**{**told, "kind": EditKind(told["kind"]), "of": tuple(told["of"])})
@@ -149,13 +149,13 @@ class Edits:
         return tuple(made)
 
     def content(self, digest: str) -> bytes:
-        """What a file held.
+        """Return the kept content of a file.
 
         Args:
             digest: Its SHA-256.
 
         Raises:
-            ConfigError: It is gone, or cannot be read.
+            ConfigError: It is missing, cannot be read, or has been changed.
         """
         path = self._folder / digest
         try:
@@ -168,11 +168,11 @@ class Edits:
         return content
 
     def forget(self) -> None:
-        """Delete all that is kept."""
+        """Delete everything that is kept."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _next(self) -> Path:
-        """A number that nobody has."""
+        """Reserve the next free number by creating its empty file, and return the file's path."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._last = self._last or max((int(path.name) for path in self._numbered()), default=0)
         while True:
@@ -191,13 +191,13 @@ class Edits:
 
 
 def folders_made(found: Mapping[tuple[str, str], Sequence[Edit]]) -> dict[tuple[str, str], int]:
-    """Find the folders that tools made for files.
+    """Find the folders that tools created for files.
 
     Args:
-        found: Workspace and path -> the changes of that.
+        found: Workspace and path of a file -> its changes.
 
     Returns:
-        Workspace and path of each -> the number of the first change that made it.
+        Workspace and path of each folder -> the number of the first change that created it.
     """
     made: dict[tuple[str, str], int] = {}
     for (root, path), edits in found.items():
@@ -209,11 +209,11 @@ def folders_made(found: Mapping[tuple[str, str], Sequence[Edit]]) -> dict[tuple[
 
 
 def origin_of(edits: Sequence[Edit], made: int | None) -> Edit | None:
-    """Tell that a folder was made, where that was by a tool for a file, and before what is kept of the folder itself.
+    """Return the creation of a folder as an edit, if a tool created it for a file before its own first edit.
 
     Args:
-        edits: What was written down of it.
-        made: The number of the change of that file.
+        edits: The recorded edits of the folder.
+        made: The number of that file's change; None if no tool created the folder.
     """
     first = edits[0]
     if made is None or made > first.number or not (first.before and is_folder(first.mode)):
@@ -222,11 +222,11 @@ def origin_of(edits: Sequence[Edit], made: int | None) -> Edit | None:
 
 
 def untouched(state: Path, before: float) -> list[str]:
-    """The outermost runs of which something is kept, and whose files nobody has changed for long.
+    """Return the outermost runs whose kept edits have not changed since a given time.
 
     Args:
         state: The project's state folder.
-        before: Since when, in seconds since the epoch.
+        before: The time, in seconds since the epoch.
     """
     try:
         with os.scandir(state / _FOLDER) as found:

@@ -1,6 +1,6 @@
-"""Files of a run: each is kept once, encrypted, and what is kept of the run only refers to it.
+"""Files of a run: each is stored once, encrypted, and the run's checkpoints only refer to it.
 
-Each run has a folder of its own. What two runs need is linked into the folders of both, so each can let go of its own.
+Each run has its own folder. A file that two runs need is linked into both folders, so that each run can delete its own.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _PLACE: Final = re.compile(r"(?P<folder>[0-9a-f]{32})/(?P<name>[0-9a-f]{64})")
 
 
 def set_aside(state: Path, run: str, block: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep the bytes of a content block beside the checkpoints of a run.
+    """Store the bytes of a content block outside the checkpoints of a run.
 
     Args:
         state: The project's state folder.
         run: Id of the run.
-        block: The block, with ``base64`` or a reference to a file of another run; any other stays as it is.
+        block: The block, with ``base64`` or a reference to a file of another run; any other block stays unchanged.
 
     Returns:
-        The block with a reference in the place of its bytes.
+        The block with a reference instead of its bytes.
 
     Raises:
         ConfigError: The file cannot be written.
@@ -58,20 +58,20 @@ def set_aside(state: Path, run: str, block: Mapping[str, Any]) -> dict[str, Any]
 
 
 def refers(message: BaseMessage) -> bool:
-    """Whether a message refers to a file that was set aside."""
+    """Return whether a message refers to a stored file."""
     content = message.content
     return not isinstance(content, str) and any(map(_place, content))
 
 
 def brought(state: Path, messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
-    """Messages with the bytes of what they refer to; the same object where they refer to nothing.
+    """Return the messages with the bytes of the files they refer to; the same object if they refer to none.
 
     Args:
         state: The project's state folder.
         messages: The conversation.
 
     Raises:
-        ConfigError: A file is gone, or cannot be read.
+        ConfigError: A file is missing or cannot be read.
     """
     if not any(map(refers, messages)):
         return messages
@@ -84,7 +84,7 @@ def brought(state: Path, messages: Sequence[BaseMessage]) -> Sequence[BaseMessag
 
 
 def shared(state: Path, source: str, target: str) -> None:
-    """Have a run keep all files of another, for as long as it needs them.
+    """Make a run keep all files of another run, for as long as it needs them.
 
     Args:
         state: The project's state folder.
@@ -103,7 +103,7 @@ def shared(state: Path, source: str, target: str) -> None:
 
 
 def forget(state: Path, run: str) -> None:
-    """Delete what was set aside for a run that cannot be taken up any more.
+    """Delete the stored files of a run that can no longer be resumed.
 
     Args:
         state: The project's state folder.
@@ -128,9 +128,9 @@ def _link(source: Path, folder: Path) -> None:
 
 
 def _path(state: Path, place: str) -> Path | None:
-    """The file that a reference names: one in the folder of files, and none elsewhere, whoever wrote it.
+    """Return the file that a reference names; it is always inside the folder of files, whoever wrote the reference.
 
-    Where the run that the reference names has let go of it, it is the same file in the folder of another.
+    If the run that the reference names has deleted the file, return the same file in another run's folder.
     """
     found = _PLACE.fullmatch(place)
     if found is None:

@@ -1,4 +1,4 @@
-"""Who owns a state folder: one that came with a cloned project is not the user's, and is not used."""
+"""Ownership of state folders: one that came with a cloned project is not the user's, and is not used."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MARK: Final = "mark"
 _MARK_BYTES: Final = 256
 _IGNORE: Final = ".gitignore"
 _EMPTY: Final = frozenset({_IGNORE, ".gitkeep"})
-"""What may lie in a folder that holds no state yet."""
+"""Files that a folder without state may contain."""
 _SEALED: Final = (
     (
         "checkpoints.db",
@@ -35,11 +35,11 @@ _SEALED: Final = (
     ),
     ("responses.db", "SELECT NULL, body FROM responses LIMIT 1"),
 )
-"""Where a version that made no marks kept what only the user's key opens."""
+"""Where a version without marks kept data that only the user's key can decrypt."""
 
 
 class _Whose(Enum):
-    """``NEW``: holds nothing; ``OWN``: has the user's mark; ``EARLIER``: the user's, from before there were marks."""
+    """``NEW``: empty; ``OWN``: has the user's mark; ``EARLIER``: the user's, from a version without marks."""
 
     NEW = 1
     OWN = 2
@@ -48,35 +48,35 @@ class _Whose(Enum):
 
 
 def root_of(settings: Settings) -> Path:
-    """The state folder itself, also where what was simulated is kept apart inside it."""
+    """Return the state folder itself, also when offline, when simulated state is kept in a folder inside it."""
     inner = settings.offline and settings.state.name == OFFLINE
     return settings.state.parent if inner else settings.state
 
 
 def refuse_foreign(settings: Settings) -> None:
-    """Refuse a state folder that is not the user's own, and write nothing.
+    """Refuse a state folder that is not the user's own, without writing anything.
 
     Args:
-        settings: Tell the folder, and whether it must be the user's own: one that the user named need not.
+        settings: The folder, and whether it must be the user's own; a folder that the user named need not be.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: The folder must be the user's own and is not.
     """
     if settings.needs_mark and foreign(root_of(settings), settings.project):
         raise _refused(root_of(settings))
 
 
 def claim(settings: Settings) -> None:
-    """Make sure that the state folder is the user's own, and mark a new one as such; asked before anything is read.
+    """Check that the state folder is the user's own, and mark a new one; called before anything is read from it.
 
-    The mark is a random id, signed with the user's key, so that it lasts when the folder is moved or copied, and nobody
-    else can make it. What an earlier version kept without a mark is the user's where their key opens something in it.
+    The mark is a random id, signed with the user's key: it stays valid when the folder is moved or copied, and nobody
+    else can make it. An unmarked folder of an earlier version is the user's if their key can decrypt something in it.
 
     Args:
         settings: As in `refuse_foreign`.
 
     Raises:
-        ConfigError: It is not, it cannot be marked, or there is no place for the user's key.
+        ConfigError: It is not the user's, it cannot be marked, or there is no place for the user's key.
     """
     folder = root_of(settings)
     if not settings.needs_mark:
@@ -98,11 +98,11 @@ def claim(settings: Settings) -> None:
 
 
 def foreign(folder: Path, project: Path) -> bool:
-    """Whether a folder holds state that is not known to be the user's own.
+    """Return whether a folder holds state that is not known to be the user's own.
 
     Args:
-        folder: The state folder, as `root_of` gives it.
-        project: The project it lies in.
+        folder: The state folder, as `root_of` returns it.
+        project: The project that contains it.
     """
     return _whose(folder, project) is _Whose.FOREIGN
 
@@ -111,8 +111,8 @@ def adopt(folder: Path, project: Path) -> None:
     """Mark a folder as the user's own from now on.
 
     Args:
-        folder: The state folder, as `root_of` gives it.
-        project: The project it lies in.
+        folder: The state folder, as `root_of` returns it.
+        project: The project that contains it.
 
     Raises:
         ConfigError: It cannot be marked, or there is no place for the user's key.
@@ -126,12 +126,12 @@ def adopt(folder: Path, project: Path) -> None:
 
 
 def stored(folder: Path, file: str, query: str) -> list[tuple[Any, ...]]:
-    """Rows of an SQLite file in a folder that may be anybody's, read without a change to it; none where it has none.
+    """Read rows from an SQLite file in an untrusted folder without changing it; return none if that fails.
 
     Args:
         folder: The folder.
-        file: The file's name in it. It is not read through a link, which might lead to a file of the user's.
-        query: What is asked.
+        file: The file's name in it. Symlinks are not followed, since they might lead to a file of the user's.
+        query: The SQL query.
     """
     path = folder / file
     try:
@@ -151,14 +151,14 @@ def _with_log(path: Path) -> Iterator[Path]:
 
 def _whose(folder: Path, project: Path | None) -> _Whose:
     if project is not None and _led_away(folder, project):
-        # A link that came with the project leads to another folder, perhaps another project's of the user's.
+        # A symlink that came with the project leads to another folder, perhaps of another project of the user's.
         known = TrustStore(environment()).knows(folder, os.path.realpath(folder))
         return _Whose.OWN if known and _is_marked(folder) else _Whose.FOREIGN
     if _is_marked(folder):
         return _Whose.OWN
     if not _holds(folder):
         return _Whose.NEW
-    # Another process may have made it meanwhile, mark first.
+    # Another process may have created the state meanwhile, beginning with the mark.
     if _is_marked(folder):
         return _Whose.OWN
     return _Whose.EARLIER if _read(folder) is None and _opens(folder) else _Whose.FOREIGN
@@ -179,7 +179,7 @@ def _holds(folder: Path) -> bool:
 
 
 def _read(folder: Path) -> str | None:
-    """The mark, None where there is none; a link is no mark, since it may lead to that of a folder of the user's."""
+    """Return the mark, None if there is none; a symlink is not a mark, since it may lead to another folder's mark."""
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         file = os.open(folder / _MARK, flags)
@@ -199,7 +199,7 @@ def _is_marked(folder: Path) -> bool:
 
 
 def _opens(folder: Path) -> bool:
-    """Whether something in it was encrypted with the user's key."""
+    """Return whether something in the folder was encrypted with the user's key."""
     for place in (folder, folder / OFFLINE):
         if os.path.islink(place):
             continue
@@ -215,12 +215,12 @@ def _opens(folder: Path) -> bool:
 
 
 def _note(folder: Path) -> None:
-    """Mark a folder that is obeyed for once, or by its name, where it is the user's own."""
+    """Mark a folder that is trusted only this once, or because the user named it, if it is the user's own."""
     whose = _whose(folder, None)
     if whose is not _Whose.FOREIGN:
         _mark(folder, whose)
     elif _read(folder) is None:
-        # What is encrypted in it from now on must not make it the user's own.
+        # Data encrypted in it from now on must not make it look like the user's own.
         _write(folder, "none")
 
 
@@ -236,7 +236,7 @@ def _signed() -> str:
 
 def _write(folder: Path, text: str) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # What is kept here is nobody else's: a commit leaves it out, and so the mark never comes with a clone.
+    # The state is private: git ignores it, so that the mark never comes with a clone.
     with suppress(FileExistsError):
         descriptor = os.open(folder / _IGNORE, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(descriptor, "w") as file:
