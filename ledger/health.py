@@ -17,7 +17,7 @@ from .worker import Worker
 __all__ = ["HealthBook", "HealthRow"]
 
 _FORGOTTEN_SECONDS = 86_400.0
-"""How long after it may be probed a breaker is kept that nobody closed."""
+"""How long a breaker that was not closed is kept after its ``until``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,7 +221,7 @@ def _worst_called(names: Iterable[str], known: Mapping[str, Effect], *, declares
 
 
 def _says_nothing(request: RouteRequest) -> bool:
-    """Whether a request declares neither a kind nor tools or effects: its transcript then shows its tools."""
+    """Whether a request declares neither a kind nor tools or effects; its tools are then inferred from its messages."""
     return request.kind is None and not {"effects", "tools"} & request.model_fields_set
 
 

@@ -108,7 +108,7 @@ def _names(policy: Policy) -> Iterator[Problem]:
 
 
 def _tiers(policy: Policy, circumstances: RoutingContext) -> Iterator[Problem]:
-    """Yield the lowest tiers at or above which, where fallbacks go, only one provider or no model is left.
+    """Yield problems for the lowest tiers that, with all tiers above them, have only one provider or no model.
 
     A model that serves only some tasks cannot stand in for others.
     """
@@ -139,7 +139,7 @@ def _tiers(policy: Policy, circumstances: RoutingContext) -> Iterator[Problem]:
 
 
 def _classes(policy: Policy) -> Iterator[Problem]:
-    """Yield the user classes that may not use any model good enough for some risk."""
+    """Yield problems for user classes that may not use any model good enough for some risk."""
     for name, limits in policy.limits.items():
         allowed = [
             entry.rank

@@ -230,7 +230,8 @@ def step_risk(features: Features, policy: RiskPolicy) -> tuple[Risk, tuple[RuleH
     """Judge the risk of a step: what it can break.
 
     Of all rules that apply, the highest risk wins; it is `Risk.LOW` if none applies. The caller's own opinion can only
-    raise it. The rules see only declared facts, so no wording of a message changes the outcome.
+    raise it. The rules see only declared facts and which tools were called, so no wording of a message changes the
+    outcome.
 
     Args:
         features: Features of the step.
