@@ -1,4 +1,4 @@
-"""How good a router is: scores over labelled agent steps and over prompts that two models answered, with intervals."""
+"""Router quality: scores over labelled agent steps and over prompts that two models answered, with intervals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 AGENT_TIERS: Final = (Tier.ECONOMY, Tier.STANDARD, Tier.ADVANCED, Tier.FRONTIER)
-"""The tiers of step labels, lowest first; a label's number is its place here."""
+"""The tiers of step labels, lowest first; a label's number is its index here."""
 
 _LABELS: Final = {
     "low": 0,
@@ -44,7 +44,7 @@ _LABELS: Final = {
 }
 # USD per million tokens by tier (cache read, cache write, output): TwinRouterBench's price table (arXiv 2605.18859).
 _PRICES: Final = ((0.13, 0.26, 0.5), (0.059, 0.3, 2.0), (0.05, 0.08333, 5.0), (0.5, 6.25, 25.0))
-# TwinRouterBench: a cache is cold after three steps, and a reply whose length is unknown has 500 tokens.
+# TwinRouterBench: a cache is cold after three steps, and a reply of unknown length has 500 tokens.
 _CACHE_STEPS: Final = 3
 _UNKNOWN_OUTPUT: Final = 500.0
 _HULL_POINTS: Final = 400
@@ -53,7 +53,7 @@ _MESSAGE_TOKENS: Final = 4.0
 
 
 def step_tier(label: object) -> int:
-    """The number of a step label, 0 (economy) to 3 (frontier).
+    """Return the number of a step label, 0 (economy) to 3 (frontier).
 
     Args:
         label: A `Tier`, or one of ``low``, ``mid``, ``mid_high`` and ``high``.
@@ -85,10 +85,10 @@ class StepScores:
 
     Attributes:
         row_pass: Steps whose tier was at least the one needed.
-        row_exact: Steps whose tier was the one needed.
-        trajectory_pass: Steps in trajectories all of whose steps passed.
-        cost_saved: Cost saved against always taking the highest tier; a failed trajectory saves nothing and what it
-            spent is lost on top. Mean over workloads, weighted by their steps.
+        row_exact: Steps whose tier was exactly the one needed.
+        trajectory_pass: Steps in trajectories in which every step passed.
+        cost_saved: Cost saved compared with always using the highest tier; a failed trajectory saves nothing, and what
+            it spent is subtracted. Mean over workloads, weighted by their steps.
     """
 
     row_pass: float
@@ -98,24 +98,24 @@ class StepScores:
 
     @property
     def mean(self) -> float:
-        """Mean of the four."""
+        """Mean of the four scores."""
         return (self.row_pass + self.row_exact + self.trajectory_pass + self.cost_saved) / 4
 
 
 class StepBench:
-    """Labelled steps, prepared so that any prediction for them is scored at once.
+    """Labelled steps, prepared for scoring any prediction for them.
 
     Args:
-        rows: Each with ``messages`` and ``target_tier``, and where known ``instance_id`` (steps of one trajectory
-            share it), ``step_index`` and ``benchmark`` (the workload).
+        rows: Each with ``messages`` and ``target_tier``, and if known ``instance_id`` (shared by the steps of one
+            trajectory), ``step_index`` and ``benchmark`` (the workload).
 
     Raises:
         ConfigError: There are no rows, or a row lacks messages or a label.
 
     Attributes:
         targets: Tier needed by each row, 0..3.
-        groups: Number of the trajectory of each row.
-        workloads: Name of the workload of each row.
+        groups: Index of each row's trajectory.
+        workloads: Name of each row's workload.
         tokens: Estimated input tokens of each row.
     """
 
@@ -155,7 +155,7 @@ class StepBench:
         return len(self.targets)
 
     def _follow(self, path: list[int], rows: Sequence[Mapping[str, Any]], texts: list[list[str]]) -> None:
-        """Note what each step of a trajectory can reuse of the one before, and how long its reply was."""
+        """Store how much of the previous step each step of a trajectory can reuse, and how long its reply was."""
         known: list[float] = []
         for before, now in pairwise(path):
             start = texts[before]
@@ -168,7 +168,7 @@ class StepBench:
         self._output[path] = [*known, sum(usual) / len(usual) if usual else _UNKNOWN_OUTPUT]
 
     def _cost(self, path: list[int], tiers: Sequence[int]) -> float:
-        """USD of a trajectory on these tiers, with what its prompt cache saves."""
+        """Return the USD of a trajectory on these tiers, including what its prompt cache saves."""
         total = 0.0
         called: dict[int, int] = {}
         for place, (row, tier) in enumerate(zip(path, tiers, strict=True)):
@@ -184,12 +184,12 @@ class StepBench:
 
         Args:
             tiers: Tier of each row, 0..3.
-            paths: Trajectories to score, repeats allowed as a bootstrap draws them; all where None.
+            paths: Trajectories to score, with repeats as a bootstrap draws them; None for all.
         """
         return self._summed(self._by_path(tiers), slice(None) if paths is None else np.asarray(paths))
 
     def _by_path(self, tiers: Sequence[int] | Ints) -> Floats:
-        """Of each trajectory: its rows, those high enough, the exact ones, those of one all right, and USD saved."""
+        """Return per trajectory: rows, passing rows, exact rows, rows if all of them pass (else 0), and USD saved."""
         chosen = np.asarray(tiers)
         enough, exact = chosen >= self.targets, chosen == self.targets
         found = []
@@ -208,17 +208,17 @@ class StepBench:
         return StepScores(100 * right / rows, 100 * same / rows, 100 * whole / rows, 100 * cost)
 
     def interval(self, tiers: Sequence[int] | Ints, *, draws: int = 400, seed: int = 0) -> Interval:
-        """The mean of the four scores, with an interval from drawing whole trajectories."""
+        """Return the mean of the four scores, with an interval from resampling whole trajectories."""
         return self._drawn([(self._by_path(tiers), 1)], draws, seed)
 
     def gain(
         self, tiers: Sequence[int] | Ints, other: Sequence[int] | Ints, *, draws: int = 1000, seed: int = 0
     ) -> Interval:
-        """How much better the mean of the four scores is than another prediction's, drawing whole trajectories."""
+        """Return the gain in the mean of the four scores over another prediction, resampling whole trajectories."""
         return self._drawn([(self._by_path(tiers), 1), (self._by_path(other), -1)], draws, seed)
 
     def _drawn(self, found: Sequence[tuple[Floats, int]], draws: int, seed: int) -> Interval:
-        """The sum of means, each with its sign, over all trajectories and its interval over drawn ones."""
+        """Return the signed sum of means over all trajectories, with its interval over resampled ones."""
         random, count = np.random.default_rng(seed), len(self._paths)
 
         def figure(paths: slice | Ints) -> float:
@@ -228,12 +228,12 @@ class StepBench:
         return Interval(figure(slice(None)), *map(float, np.percentile(figures, [2.5, 97.5])))
 
     def baselines(self, train: Ints, test: Ints) -> dict[str, Ints]:
-        """Predictions for the rows ``test`` that need no model, fitted on the rows ``train``.
+        """Return predictions for the rows ``test`` that need no model, fitted on the rows ``train``.
 
         - *always-high*: the highest tier;
-        - *best-fixed*: the one tier with the best mean score;
-        - *majority*: the commonest tier of the workload, the highest for a workload never seen;
-        - *length*: the longer the higher, in the proportions of the tiers.
+        - *best-fixed*: the single tier with the best mean score;
+        - *majority*: the most common tier of the workload, the highest for an unseen workload;
+        - *length*: the longer the input, the higher the tier, in the proportions of the tiers.
         """
         labels = self.targets[train]
         size = len(test)
@@ -254,7 +254,7 @@ class StepBench:
 
 
 def _text(message: Mapping[str, Any]) -> str:
-    """What a provider would bill of a message."""
+    """Return the text of a message that a provider would bill."""
     content = message.get("content")
     texts = [content] if isinstance(content, str) else []
     if isinstance(content, list | tuple):
@@ -272,17 +272,17 @@ def _tokens(texts: Sequence[str]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class PairScores:
-    """How well a score tells which prompts need the strong one of two models.
+    """How well a score predicts which prompts need the stronger of two models.
 
-    PGR (performance gap recovered) at a share of strong calls is the quality gained over the weak model by the
+    PGR (performance gap recovered) at a share of strong calls is the quality gained over the weak model divided by the
     quality the strong one would gain (RouteLLM, arXiv 2406.18665). Ties count as drawn at random.
 
     Attributes:
         apgr: Area under PGR over the share of strong calls; 0.5 for a random score.
         cpt50: Smallest share of strong calls with a PGR of 0.5.
-        cpt80: Likewise 0.8.
+        cpt80: The same for a PGR of 0.8.
         aiq: Mean quality of the best curve over the cost between the two models (RouterBench, arXiv 2403.12031).
-        aiq_gain: The same less mixing the two models blindly.
+        aiq_gain: ``aiq`` minus that of mixing the two models at random, or of the weak one if it is the better.
         best_fixed: Quality of the better single model.
         quality: Highest quality on the curve.
     """
@@ -308,19 +308,19 @@ def pair_scores(
 
     Args:
         strong: Quality of the strong model on each prompt, 0..1.
-        weak: Of the weak one.
+        weak: Quality of the weak model on each prompt, 0..1.
         score: How much each prompt needs the strong model, on any scale.
-        costs: What each prompt costs with the strong and with the weak model; 25 to 1 where None.
+        costs: What each prompt costs with the strong and with the weak model; 25 to 1 if None.
         weights: How often each prompt counts, for a bootstrap.
 
     Raises:
-        ConfigError: The lengths differ, a score is no number, or the two models are equally good.
+        ConfigError: The lengths differ or are zero, a score is not finite, or the two models are equally good.
     """
     high, low = costs or (np.full(len(score), 25.0), np.ones(len(score)))
     curve = _Curve.draw(strong, weak, score, weights)
     quality, best, worst = curve.quality, curve.strong, curve.weak
     cost = curve.follow(low, high - low)
-    # The hull is found in a loop, so it is found over at most 400 points, the ends among them.
+    # The hull is computed in a Python loop, so over at most 400 points, including both ends.
     some = np.unique(np.linspace(0, len(cost) - 1, min(len(cost), _HULL_POINTS)).astype(np.int64))
     area = _hull_area(cost[some], quality[some])
     return PairScores(
@@ -335,13 +335,13 @@ def pair_scores(
 
 
 def apgr(strong: Floats, weak: Floats, score: Floats, weights: Floats | None = None) -> float:
-    """`PairScores.apgr` alone, for where it is wanted often."""
+    """Return only `PairScores.apgr`, for use in loops."""
     return _Curve.draw(strong, weak, score, weights).apgr
 
 
 @dataclass(frozen=True, slots=True)
 class _Curve:
-    """Quality as ever more prompts go to the strong model, those with the highest score first."""
+    """Quality as more and more prompts go to the strong model, highest score first."""
 
     order: Ints
     ends: Ints
@@ -369,7 +369,7 @@ class _Curve:
         )
 
     def follow(self, start: Floats, gain: Floats) -> Floats:
-        """Weighted mean of ``start`` with the gains of ever more prompts; no start counts as zero."""
+        """Return the weighted mean of ``start`` plus the gains of more and more prompts; an empty start counts as 0."""
         total = float(self.weight.sum())
         first = float(self.weight @ start) / total if len(start) else 0.0
         return np.append(first, first + np.cumsum((self.weight * gain)[self.order])[self.ends] / total)
@@ -384,7 +384,7 @@ class _Curve:
 
 
 def _crossing(share: Floats, pgr: Floats, goal: float) -> float:
-    """The share at which PGR first reaches a goal."""
+    """Return the share at which PGR first reaches a goal."""
     reached = np.flatnonzero(pgr >= goal - 1e-12)
     if not len(reached):
         return 1.0
@@ -396,7 +396,7 @@ def _crossing(share: Floats, pgr: Floats, goal: float) -> float:
 
 
 def _hull_area(cost: Floats, quality: Floats) -> float:
-    """Mean height of the upper concave hull of a curve between its first and its last cost."""
+    """Return the mean height of the upper concave hull of a curve between its first and its last cost."""
     hull: list[tuple[float, float]] = []
     for x, y in sorted(zip(cost.tolist(), np.maximum.accumulate(quality).tolist(), strict=True)):
         while len(hull) > 1 and (hull[-1][1] - hull[-2][1]) * (x - hull[-2][0]) <= (y - hull[-2][1]) * (
@@ -411,14 +411,14 @@ def _hull_area(cost: Floats, quality: Floats) -> float:
 def bootstrap(
     figure: Callable[[Floats], float], size: int, *, draws: int = 400, seed: int = 0, groups: Ints | None = None
 ) -> Interval:
-    """A figure over weighted rows, with its 95 % percentile interval.
+    """Return a figure over weighted rows, with its 95 % percentile interval.
 
     Args:
         figure: Weights of the rows -> the figure.
         size: Number of rows.
-        draws: Resamples.
-        seed: Of the resampling.
-        groups: Draw whole groups of rows (0..n) instead of single ones.
+        draws: Number of resamples.
+        seed: Seed of the resampling.
+        groups: Group of each row (0..n), to draw whole groups instead of single rows.
     """
     return bootstraps(lambda weights: [figure(weights)], size, draws=draws, seed=seed, groups=groups)[0]
 
@@ -431,7 +431,7 @@ def bootstraps(
     seed: int = 0,
     groups: Ints | None = None,
 ) -> list[Interval]:
-    """Several figures over the same weighted rows, each with its 95 % percentile interval; arguments as `bootstrap`."""
+    """Return several figures over the same weighted rows with their 95 % intervals; arguments as in `bootstrap`."""
     random = np.random.default_rng(seed)
     place = np.arange(size) if groups is None else groups
     count = int(place.max()) + 1

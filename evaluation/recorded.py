@@ -1,4 +1,4 @@
-"""What the ledger tells about past decisions, read row by row: what followed each, and how each model did."""
+"""What the ledger says about past decisions, read row by row: what followed each, and how each model performed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ..ledger.storage.tables import DECISIONS, UNPRICED
 __all__ = ["Course", "Evidence", "Floats", "Recorded", "Seen", "evidence"]
 
 Floats = NDArray[np.float64]
-"""The first place holds the plain figure, the others its resamples."""
+"""The first element is the plain figure, the others are its resamples."""
 
 _CHUNK: Final = 500
 
 
 class Course(NamedTuple):
-    """What followed a recorded decision: its calls, their USD and seconds, and the tokens of the one that counted."""
+    """What followed a recorded decision: its calls, their USD and seconds, and the tokens of the decisive call."""
 
     calls: int
     cost: float | None
@@ -36,7 +36,7 @@ class Course(NamedTuple):
 
 @dataclass(slots=True)
 class Evidence:
-    """What was seen of one model for one task; the first place of an array is the plain figure, the rest resamples."""
+    """Observations of one model for one task; the first element of an array is the plain figure, the rest resamples."""
 
     calls: int
     failed: Floats
@@ -44,11 +44,11 @@ class Evidence:
 
 
 Seen = Mapping[tuple[str, str], Evidence]
-"""Task and model -> what was seen."""
+"""Task and model -> observations."""
 
 
 class Recorded:
-    """The questions to one ledger; rows are read one at a time.
+    """Queries to one ledger; rows are read one at a time.
 
     Args:
         ledger: The ledger.
@@ -63,16 +63,16 @@ class Recorded:
         self._where = self._since.format("") + ("" if run is None else " AND run = :run")
 
     def runs(self) -> int:
-        """Runs with decisions."""
+        """Return the number of runs with decisions."""
         with self._ledger.reading() as connection:
             query = f"SELECT count(DISTINCT run) FROM decisions WHERE run <> '' AND {self._where}"  # noqa: S608 - our own words
             count: int = connection.execute(query, self._values).fetchone()[0]
             return count
 
     def decisions(self) -> Iterator[tuple[DecisionRow, Course | None]]:
-        """The decisions of each run together, with what followed them."""
-        # In a query with one max() SQLite takes the other columns from the row that has it: here the last call with
-        # tokens, a usable one before any other.
+        """Yield the decisions, grouped by run, with what followed them."""
+        # In a query with one max(), SQLite takes the other columns from the row with the maximum: here the last call
+        # with tokens, preferring usable ones.
         course = (
             "SELECT decision AS asked, count(*) AS calls, total(cost) AS spent, "  # noqa: S608 - our own words
             f"sum({UNPRICED}) AS unpriced, total(latency) AS seconds, at AS moment, "
@@ -92,7 +92,7 @@ class Recorded:
                 yield DECISIONS.decode(tuple(values)), Course(calls, cost, seconds, moment, usage) if calls else None
 
     def calls(self) -> Iterator[tuple[str, str, float, bool]]:
-        """Task, model, seconds and failure of every call."""
+        """Yield task, model, seconds and failure of every call."""
         query = (
             "SELECT d.task, c.model, c.latency, c.failure IS NOT NULL FROM calls AS c "  # noqa: S608 - our own words
             f"JOIN decisions AS d ON d.id = c.decision WHERE {self._since.format('c.')} ORDER BY c.seq"
@@ -101,7 +101,7 @@ class Recorded:
             yield from connection.execute(query, self._values)
 
     def percentiles(self) -> dict[tuple[str, str], tuple[float, float]]:
-        """Task and model -> nearest-rank p50 and p95 of its answered calls."""
+        """Return task and model -> nearest-rank p50 and p95 of the seconds of the answered calls."""
         partition = "OVER (PARTITION BY d.task, c.model"
         numbered = (
             f"SELECT d.task AS task, c.model AS model, c.latency AS value, count(*) {partition}) AS many, "  # noqa: S608 - our own words
@@ -118,12 +118,12 @@ class Recorded:
 
 
 def evidence(query: Recorded, random: np.random.Generator, draws: int) -> Seen:
-    """Add up how each model did for each task, with resamples of its calls.
+    """Sum up how each model performed for each task, with resamples of its calls.
 
     Args:
-        query: The ledger.
+        query: The ledger's queries.
         random: Draws how often each call counts.
-        draws: Resamples.
+        draws: Number of resamples.
     """
     sums: dict[tuple[str, str], Floats] = {}
     counts: Counter[tuple[str, str]] = Counter()
@@ -147,7 +147,7 @@ def evidence(query: Recorded, random: np.random.Generator, draws: int) -> Seen:
     add()
     seen: dict[tuple[str, str], Evidence] = {}
     for key, (weight, seconds, failed) in sums.items():
-        # A resample without any of the calls says nothing: the plain figure stands in.
+        # A resample without any of the calls has no value, so the plain figure is used.
         some = weight > 0
         weight = np.where(some, weight, weight[0])
         mean = np.where(some, seconds, seconds[0]) / weight

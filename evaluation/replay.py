@@ -1,7 +1,7 @@
-"""Replay: decide every recorded step again under another policy, and say what that would have changed.
+"""Replay: decide every recorded step again under another policy, and report what that would have changed.
 
-Nothing is asked of any model. What the ledger cannot tell is counted and left out, never guessed: a choice that was
-not tried often enough for the same task, a step without a call, a price nobody knows.
+No model is called. What the ledger does not record is counted and left out, never guessed: a choice that was not tried
+often enough for the same task, a step without a call, an unknown price.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _FEWEST_RUNS: Final = 10
 _LASTING: Final = frozenset(
     (Code.BELOW_FLOOR, Code.NOT_APPROVED, Code.USER_CLASS, Code.RULE, Code.CANNOT),
 )
-"""What does not depend on the moment; anything else was true then, and is taken to have been true."""
-# How version 0.1 put what lasts, which recorded no codes.
+"""Rejections that do not depend on the moment; all others held at that time and are assumed to hold in the replay."""
+# How version 0.1, which recorded no codes, worded lasting reasons.
 _LASTING_THEN: Final = re.compile(
     r"tier \w+ is below |not approved$|user class |avoided by rule |serves only |cannot |context \d|output \d"
     r"|\w+ unknown, \d|\w+ \d\.\d\d < \d"
@@ -57,28 +57,28 @@ def replay(
     seed: int = 0,
     each: Callable[[Replayed], None] | None = None,
 ) -> ReplayReport:
-    """Decide the recorded decisions again, in memory that does not grow with the ledger.
+    """Decide the recorded decisions again, using memory that does not grow with the ledger.
 
-    What a model could not be asked for at that moment (no key, a breaker, a budget) it cannot be asked for now either;
-    the catalogue has the prices of that moment. Where the first choice changes, its cost is that of the recorded
-    tokens at its own price then, and its time the mean of what was recorded of that model for that task. In the share
-    of cases in which it failed there, the recorded course is taken to follow, its cost and time on top.
+    A model that could not be used at that moment (no key, a breaker, a budget) counts as unavailable now too; the
+    catalogue has the prices of that moment. If the first choice changes, its cost is that of the recorded tokens at
+    its own price then, and its time the mean recorded for that model and task. In the share of cases in which it failed
+    there, the recorded course is assumed to follow, with its cost and time on top.
 
-    What history told and who carried the conversation is not recorded, only that it put a model first or raised the
-    step. It is taken to do so again wherever the policy still leaves that to evidence, so that no such difference
-    counts as the policy's.
+    The content of history and which model carried the conversation are not recorded, only that they put a model first
+    or raised the step. They are assumed to do so again wherever the policy still leaves that to evidence, so that such
+    a difference is never attributed to the policy.
 
     Intervals are 95 % percentile intervals of a Poisson bootstrap over runs or decisions, and at the same time over
-    the calls that tell of a model's time and failures (Chamandy et al., "Estimating Uncertainty for Massive Data
-    Streams", Google, 2012).
+    the calls that a model's time and failures are estimated from (Chamandy et al., "Estimating Uncertainty for Massive
+    Data Streams", Google, 2012).
 
     Args:
-        ledger: What happened.
-        settings: Under which to decide: policy, risk rules, catalogue.
+        ledger: The ledger to read.
+        settings: What to decide by: policy, risk rules, catalogue.
         since: Only what happened at or after this, in seconds since the epoch.
-        run: Only the decisions of this run; what is known of models still comes from all.
-        draws: Resamples.
-        seed: Of the resampling.
+        run: Only the decisions of this run; what is known of models still comes from all runs.
+        draws: Number of resamples.
+        seed: Seed of the resampling.
         each: Called with every decision that could be made again.
     """
     random = np.random.default_rng(seed)
@@ -97,7 +97,7 @@ def replay(
             continue
         if drawn is None or not by_run or not row.run or drawn[0] != row.run:
             drawn = (row.run, np.concatenate(([1.0], random.poisson(1.0, draws))))
-        # A router that was trained judges by signals, which are recorded only where one was in use.
+        # A trained router judges by signals, which are recorded only if one was in use.
         tally.unmeasured += policy.unmeasured(decision.features)
         found, expected = _compare(row, course, decision, seen, policies.prices)
         tally.add(found, drawn[1], expected)
@@ -107,7 +107,7 @@ def replay(
 
 
 class _Policies:
-    """The policy as it would have been at any moment: only prices differ, so one is compiled for each set of them."""
+    """The policy as it would have been at any moment: only prices differ, so one is compiled per set of prices."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -135,11 +135,11 @@ def _again(row: DecisionRow, policy: Policy) -> Decision | None:
         hits = {str(hit["id"]): str(hit["reason"]) for hit in json.loads(row.rules)}
         told = set(hits) & heeded(policy)
         if HISTORY in told:
-            # What history told is not recorded, only that it raised the step.
+            # The content of history is not recorded, only that it raised the step.
             raised = [HISTORY, hits[HISTORY].rpartition(": ")[0], None]
             recorded = {**recorded, "evidence": [*recorded.get("evidence", ()), raised]}
             decision = explain.replay(recorded, policy, now)
-        # Evidence of the same tier says nothing where the policy now chooses another tier.
+        # Evidence within a tier says nothing if the policy now chooses another tier.
         if told and decision.tier.value == row.tier:
             decision = explain.replay(recorded, policy, replace(now, proven=row.model))
         return decision
@@ -148,10 +148,10 @@ def _again(row: DecisionRow, policy: Policy) -> Decision | None:
 
 
 def _unavailable(row: DecisionRow) -> dict[str, Because]:
-    """What could not be asked at that moment: models by their recorded reason, and providers that were out as a whole.
+    """Return what was unavailable at that moment: models with their recorded reason, and whole providers.
 
-    Of a model that was ruled out for good nobody looked whether it could be asked. Where its provider served nothing
-    and gave one reason for all others, that reason is taken to hold for it, too.
+    A model rejected for a lasting reason was not checked for availability. If its provider had no candidate and one
+    and the same reason for all its other models, that reason is assumed to hold for this model too.
     """
     candidates = {name.partition("/")[0] for name in json.loads(row.candidates)}
     reasons: dict[str, Because] = {}
@@ -219,7 +219,7 @@ def _expect(
     seen: Seen,
     prices: PriceBook,
 ) -> tuple[Expected, str]:
-    """Cost and seconds under the new choice, and why one of them is not known."""
+    """Return cost and seconds under the new choice, and why one of them is unknown."""
     if model is None:
         return Expected(None, None), "no model" if outcome == "none" else "no call"
     known = seen.get((row.task, model))

@@ -1,4 +1,4 @@
-"""Adds up what a policy would have changed, in memory that does not grow with the ledger."""
+"""Sum up what a policy would have changed, using memory that does not grow with the ledger."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 FEWEST_CALLS: Final = 5
-"""Recorded calls of a model for a task below which nothing is said about choosing it."""
+"""Fewest recorded calls of a model for a task with which choosing it is evaluated."""
 
 _FEW: Final = 10
 
@@ -38,18 +38,18 @@ Outcome = Literal["same", "other", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """One recorded decision and what the new policy makes of it.
+    """One recorded decision and its outcome under the new policy.
 
     Attributes:
         decision: Its id.
         outcome: The ``same`` first choice, an ``other`` one, or ``none``: no model qualifies any more.
-        model: The recorded first choice, None where there was none; ``new_model`` the one under the new policy.
-        cost: USD its calls cost, failed ones included; None where that is not known.
-        new_cost: USD expected of the new choice; None where it is not supported or not known.
-        seconds: Time its calls took; ``new_seconds`` the time expected of the new choice.
-        left_out: Why cost or time is not compared, empty where both are.
-        why: Why the recorded choice is not the first any more.
-        gained: Rules that apply now and did not then; ``lost`` those that applied then.
+        model: The recorded first choice, None if there was none; ``new_model`` is the one under the new policy.
+        cost: USD its calls cost, including failed ones; None if unknown.
+        new_cost: Expected USD of the new choice; None if unsupported or unknown.
+        seconds: Time its calls took; ``new_seconds`` is the expected time of the new choice.
+        left_out: Why cost or time is not compared, empty if both are.
+        why: Why the recorded choice is no longer the first.
+        gained: Rules that apply now and did not then; ``lost`` are those that applied only then.
     """
 
     decision: str
@@ -76,13 +76,13 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A figure over the decisions where both sides are known.
+    """A figure over the decisions for which both sides are known.
 
     Attributes:
-        decisions: How many.
-        recorded: The figure as recorded, and ``new`` under the new policy.
-        change: ``new`` less ``recorded``.
-        share: The change as a share of ``recorded``; None where that is zero.
+        decisions: Number of these decisions.
+        recorded: The figure as recorded; ``new`` is the one under the new policy.
+        change: ``new`` minus ``recorded``.
+        share: The change as a share of ``recorded``; None if that is zero.
     """
 
     decisions: int
@@ -114,14 +114,14 @@ class Shift:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A new first choice for a task, and what was seen of that model for it.
+    """A new first choice for a task, and the observations of that model for it.
 
     Attributes:
-        decisions: Decisions that would choose it anew.
-        calls: Recorded calls of it for this task.
-        supported: There are at least `FEWEST_CALLS`.
+        decisions: Decisions that would newly choose it.
+        calls: Its recorded calls for this task.
+        supported: Whether there are at least `FEWEST_CALLS` of them.
         failed: Share of them without a usable answer, 0..1.
-        mean: Seconds a call took; ``p50`` and ``p95`` are nearest-rank percentiles of the answered ones.
+        mean: Mean seconds per call; ``p50`` and ``p95`` are nearest-rank percentiles of the answered ones.
     """
 
     task: str
@@ -151,23 +151,24 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ReplayReport:
-    """What a policy would have changed; ``dataclasses.asdict`` of it is JSON.
+    """What a policy would have changed; ``dataclasses.asdict`` makes it JSON-compatible.
 
     Attributes:
-        policy_hash: Of the new policy at the prices of the latest decision.
-        decisions: Recorded decisions that were read, skipped ones included.
+        policy_hash: Hash of the new policy at the prices of the latest decision.
+        decisions: Recorded decisions that were read, including skipped ones.
         skipped: Those whose features are of another version and cannot be decided again.
-        same: Those with the same first choice, ``other`` those with another, ``none`` those without any.
-        unsupported: Those whose new choice was hardly or never tried for their task.
-        left_out: Why cost or time is not compared -> decisions.
-        cost: USD, failed calls included.
+        same: Those with the same first choice; ``other`` counts those with another, ``none`` those without any.
+        unsupported: Those whose new choice was rarely or never tried for their task.
+        left_out: Why cost or time is not compared -> number of decisions.
+        cost: USD, including failed calls.
         latency: Mean seconds of a decision's calls.
-        tiers: By tier, the lowest first.
-        risk: Risks against the recorded ones, ``floor`` floors likewise.
-        below_floor: Decisions whose new tier lies below the floor that was recorded.
-        choices: New choices, the most frequent first.
-        changes: What changed and why, the most frequent first.
-        resampled: What the intervals draw: whole ``runs``, or ``decisions`` where there are fewer than ten runs.
+        tiers: By tier, lowest first.
+        risk: New risks compared with the recorded ones; ``floor`` does the same for floors.
+        below_floor: Decisions whose new tier lies below the recorded floor.
+        choices: New choices, most frequent first.
+        changes: What changed and why, most frequent first.
+        resampled: What the intervals resample: whole ``runs``, or ``decisions`` if there are fewer than ten runs or
+            only one run is replayed.
         notes: What a reader should know.
     """
 
@@ -192,14 +193,14 @@ class ReplayReport:
 
 
 class Expected(NamedTuple):
-    """USD and seconds under the new choice with their resamples; None where they are not known."""
+    """USD and seconds under the new choice, with their resamples; None if unknown."""
 
     cost: Floats | None
     seconds: Floats | None
 
 
 class _Sums:
-    """Weighted sums of a figure, recorded and new; the first place has weight 1, the rest are resamples."""
+    """Weighted sums of a figure, recorded and new; the first element has weight 1, the rest are resamples."""
 
     def __init__(self, draws: int) -> None:
         self.count = 0
@@ -212,7 +213,7 @@ class _Sums:
         self._new += weight * new
 
     def shares(self) -> tuple[Interval, Interval]:
-        """Both figures as shares of the decisions."""
+        """Return both figures as shares of the decisions."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return _interval(self._recorded / self._weight), _interval(self._new / self._weight)
 
@@ -233,7 +234,7 @@ class _Sums:
 
 
 def _interval(figures: Floats) -> Interval:
-    # Where nothing was drawn, or nothing that cost anything, there is no figure.
+    # A resample that drew nothing, or nothing that cost anything, has no figure.
     known = figures[np.isfinite(figures)]
     low, high = np.percentile(known, [2.5, 97.5])
     return Interval(float(figures[0]), float(low), float(high))
@@ -245,7 +246,7 @@ _Key = tuple[str, "str | None", "str | None", tuple[str, ...], tuple[str, ...]]
 
 @dataclass
 class Tally:
-    """Everything that is added up, of a size that does not depend on the number of decisions."""
+    """All sums, of a size that does not depend on the number of decisions."""
 
     draws: int
     read: int = 0
@@ -267,7 +268,7 @@ class Tally:
 
         Args:
             found: The decision.
-            weight: How often it counts, 1 in the first place.
+            weight: How often it counts; the first element is 1.
             expected: Its cost and time under the new choice.
         """
         self.outcomes[found.outcome] += 1
@@ -279,7 +280,7 @@ class Tally:
             self.latency.add(weight, found.seconds, expected.seconds)
         for tier, sums in self.tiers.items():
             sums.add(weight, found.tier == tier, found.new_tier == tier)
-        # Each shift is kept as the shares that fall and rise.
+        # Each shift is stored as the shares that fall and rise.
         risk = Risk(found.new_risk).rank - Risk(found.risk).rank
         floor = Tier(found.new_floor).rank - Tier(found.floor).rank
         self.shifts["risk"].add(weight, risk < 0, risk > 0)
@@ -296,12 +297,12 @@ class Tally:
     def report(
         self, policy: Policy, seen: Seen, query: Recorded, resampled: Literal["runs", "decisions"]
     ) -> ReplayReport:
-        """What it all comes to.
+        """Return the report.
 
         Args:
             policy: The new policy.
-            seen: How each model did for each task.
-            query: Asked for percentiles.
+            seen: How each model performed for each task.
+            query: Supplies the percentiles.
             resampled: What the weights were drawn for.
         """
         some = self.read > self.skipped

@@ -1,4 +1,4 @@
-"""A scorer's figures on labelled rows, beside those of baselines that need none, and the proof that follows."""
+"""Scores of a scorer on labelled rows, compared with baselines that need no model, and the resulting proof."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ __all__ = [
 
 _SEED: Final = 0
 _DRAWS: Final = 200
-# What a row may declare of its step besides messages and label, as a request does.
+# What a row may declare about its step besides messages and label, like a request.
 _DECLARED: Final = frozenset(RouteRequest.model_fields) - {"messages", "id", "evidence"}
 _TASK: Final = "chat"
 
 Row = Mapping[str, Any]
 Judge = Callable[[Sequence[RouteRequest], Policy], list[Features]]
-"""Requests -> their features, with what a model judged."""
+"""Requests -> their features, including a model's judgement."""
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class StepScore:
-    """The scores of `evaluation.StepScores` in per cent, and their mean with its interval over trajectories."""
+    """The scores of `evaluation.StepScores` in per cent, and their mean with an interval over trajectories."""
 
     name: str
     row_pass: float
@@ -55,16 +55,16 @@ class StepScore:
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """A scorer on labelled steps.
+    """The evaluation of a scorer on labelled steps.
 
     Attributes:
-        rows: Steps measured.
-        left_out: It was trained on these rows, so each is measured by a router trained without its trajectory.
-        dropped: Rows that were not measured, since it was trained on their trajectories.
+        rows: Number of steps measured.
+        left_out: The scorer was trained on all rows, so each is measured by a router trained without its trajectory.
+        dropped: Rows that were not measured because the scorer was trained on their trajectories.
         configurations: How many settings training tried; 0 for a scorer that was not trained.
-        scores: Of the tiers that are decided with the scorer under the rules in force, floors included, of the rules
-            alone, and of the baselines, which are fitted on the other trajectories and know no floor.
-        proof: What it has shown.
+        scores: Scores of the tiers decided with the scorer under the current rules and floors, of the rules alone, and
+            of the baselines, which are fitted on the other trajectories and ignore floors.
+        proof: The scorer's proof.
     """
 
     rows: int
@@ -90,7 +90,7 @@ class PromptScore:
 
 @dataclass(frozen=True, slots=True)
 class PromptReport:
-    """A router on prompts; the attributes as for steps."""
+    """The evaluation of a router on prompts; the attributes are those of `StepReport`."""
 
     rows: int
     left_out: bool
@@ -102,10 +102,10 @@ class PromptReport:
 
 
 def request_of(row: Row) -> RouteRequest:
-    """The request of a labelled step, with what the row declares.
+    """Return the request of a labelled step, with what the row declares.
 
     Raises:
-        ValidationError: A declared fact does not fit.
+        ValidationError: A declared fact is invalid.
     """
     declared = {name: row[name] for name in _DECLARED & set(row)}
     return RouteRequest(messages=tuple(row["messages"]), **declared)
@@ -121,7 +121,7 @@ def score_steps(rows: Sequence[Row], router: RouterFile, known: str, settings: S
         settings: The rules that turn complexity into a tier.
 
     Raises:
-        ConfigError: There are fewer than two trajectories, too few to train on, or all rows but a few were trained on.
+        ConfigError: There are fewer than two trajectories among the rows measured, or too few to train on.
     """
     kept, left_out = _unseen(rows, router)
     bench = _bench(kept)
@@ -137,7 +137,7 @@ def score_steps(rows: Sequence[Row], router: RouterFile, known: str, settings: S
 
 
 def score_judged(rows: Sequence[Row], judge: Judge, known: str, settings: Settings) -> StepReport:
-    """Score a model that judges complexity on labelled steps; arguments as `score_steps`, and the model.
+    """Score a model that judges complexity, on labelled steps; arguments as in `score_steps`, and the judging model.
 
     Raises:
         ConfigError: There are fewer than two trajectories.
@@ -156,8 +156,8 @@ def score_prompts(
 ) -> PromptReport:
     """Score a router on prompts that two models answered.
 
-    The baselines are the prompt's length; by how much the stronger model is better on the other prompts of its
-    category; and the better single model, whose choice no prompt changes.
+    The baselines are the prompt's length; how much better the stronger model is on the other prompts of its category;
+    and the better single model for all prompts.
 
     Args:
         rows: Prompts with the quality of both answers.
@@ -201,8 +201,10 @@ def score_prompts(
 
 
 def _unseen(rows: Sequence[Row], router: RouterFile) -> tuple[Sequence[Row], bool]:
-    """The rows of trajectories or prompts that the router was not trained on; all of them where it saw every one, and
-    has to be trained anew without those it is measured on."""
+    """Return the rows the router was not trained on, and False.
+
+    If it was trained on every row, return all rows and True: routers must then be trained without the measured rows.
+    """
     seen = set(router.header["instances"])
     kept = [row for row in rows if instance(row) not in seen]
     if not kept:
@@ -218,7 +220,7 @@ def _bench(rows: Sequence[Row]) -> StepBench:
 
 
 def _policy(settings: Settings, scorer: Scorer | None) -> Policy:
-    """The rules in force over no model at all, so that neither prices nor keys have a say in the tier."""
+    """Return the current rules with an empty catalogue, so that neither prices nor keys affect the tier."""
     return Policy.compile(settings.routing.model_copy(update={"scorer": "rules"}), settings.risk, (), scorer=scorer)
 
 
@@ -227,14 +229,14 @@ def _decided(policy: Policy, features: Features) -> int:
 
 
 def _place(rank: int) -> int:
-    """The place of a tier among those of step labels, where the on-device tier counts as the lowest."""
+    """Return the index of a tier among those of step labels; the on-device tier counts as the lowest."""
     return max(0, rank - AGENT_TIERS[0].rank)
 
 
 def _compared(
     rows: Sequence[Row], bench: StepBench, requests: Sequence[RouteRequest], tiers: Ints, known: str, settings: Settings
 ) -> tuple[tuple[StepScore, ...], Proof]:
-    """The scores beside those of the baselines, and the proof for each task."""
+    """Return the scores with those of the baselines, and the proof for each task."""
     plain = _policy(settings, None)
     alone = [decide(plain.features(request), plain) for request in requests]
     found: dict[str, Ints] = {"scorer": tiers, "rules": np.array([_place(decision.tier.rank) for decision in alone])}
@@ -256,7 +258,7 @@ def _compared(
 
 
 def _tasks(rows: Sequence[Row]) -> dict[str, Ints]:
-    """Task -> the places of its rows."""
+    """Return task -> the indexes of its rows."""
     names = np.array([str(row.get("task", _TASK)) for row in rows])
     return {str(name): np.flatnonzero(names == name) for name in np.unique(names)}
 
@@ -295,7 +297,7 @@ def _step_score(bench: StepBench, name: str, tiers: Ints) -> StepScore:
 
 
 def _by_category(data: PromptSet, inside: Ints) -> Floats:
-    """How much better the stronger model is on each category, judged by some of the prompts."""
+    """Return how much better the stronger model is on each category, estimated from the prompts ``inside``."""
     gaps = (data.strong - data.weak)[inside]
     count = int(data.categories.max()) + 1
     sums = np.bincount(data.categories[inside], weights=gaps, minlength=count)

@@ -1,4 +1,4 @@
-"""Train a router from labelled rows in seconds on one core; what is chosen is chosen by cross-validation inside."""
+"""Train a router from labelled rows in seconds on one core; its settings are chosen by inner cross-validation."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ _BANDS: Final = dict(zip((tier.value for tier in AGENT_TIERS), (0.0, 0.35, 0.6, 
 _FEWEST_TRAJECTORIES: Final = 5
 _FEWEST_PROMPTS: Final = 50
 
-# Penalty (C of scikit-learn) and margin of `learned.choose`, the careful ones first.
+# Penalty (C of scikit-learn) and margin of `learned.choose`, careful values first.
 _PENALTIES: Final = (0.1, 0.2, 0.5)
 _MARGINS: Final = (3.0, 2.0, 1.5)
 _REPEATS: Final = 2
 _FOLDS: Final = 5
-# Points of the mean score that a more careful setting may cost before a bolder one is taken.
+# Points of the mean score that a more careful setting may lose before a bolder one is chosen.
 _CAREFUL: Final = 0.2
-# A step is familiar when it lies no further from its nearest example than this share of the training steps do from
-# the nearest one of another trajectory.
+# A step is familiar if it is no further from its nearest example than this share of the training steps are from the
+# nearest one of another trajectory.
 _FAMILIAR: Final = 0.98
 
-# Similarity below which a known prompt says nothing about another (at 0.7 unseen benchmarks are touched already), and
+# Similarity below which a known prompt says nothing about another (at 0.7 unseen benchmarks are already affected), and
 # weight of the correction in standard deviations of log length.
 _REACHES: Final = (0.9, 0.8)
 _WEIGHTS: Final = (3.0, 10.0)
-# Known prompts as good as no evidence, in the manner of an empirical Bayes prior.
+# Number of known prompts that the prior weighs as much as, in the manner of empirical Bayes.
 _PRIOR: Final = 4.0
-# Prompts more alike than this are kept as one.
+# Prompts more similar than this are stored as one.
 _SAME: Final = 0.9
 _FEWEST_ALIKE: Final = 2
-# Share of the prompts, those that need it least, which the weaker model is given.
+# Share of the prompts that go to the weaker model: those that need the stronger one least.
 _STRONG_FROM: Final = 0.5
-# APGR by which the lower end of the interval may lie below plain length on groups never seen.
+# APGR by which the lower end of the interval may lie below plain length on unseen groups.
 _TOLERANCE: Final = 0.003
 _MOST_VALIDATED: Final = 6_000
 
@@ -67,25 +67,25 @@ def train(
 ) -> RouterFile:
     """Train a router.
 
-    Steps (``messages``, ``target_tier``, and where known ``instance_id``, ``step_index``, ``benchmark``) give three
-    ordered logistic models over `SIGNALS`. Penalty and margin are those with the best mean of the four scores of
-    `evaluation.StepScores` in cross-validation by trajectory, careful ones preferred.
+    From steps (``messages``, ``target_tier``, and if known ``instance_id``, ``step_index``, ``benchmark``), it fits
+    three ordered logistic models over `SIGNALS`. Penalty and margin are those with the best mean of the four scores of
+    `evaluation.StepScores` in cross-validation by trajectory, preferring careful ones.
 
-    Prompts (``prompt``, and the quality 0..1 of two models as ``strong`` and ``weak``; where known ``benchmark`` and
-    ``category``) give plain length and a correction by known prompts that are much alike. Reach and weight of the
-    correction are chosen so that on whole groups left out (benchmarks, categories, or clusters where neither is
-    known) it is not worse than plain length; where no setting passes, plain length is what remains.
+    From prompts (``prompt``, and the quality 0..1 of two models as ``strong`` and ``weak``; if known ``benchmark`` and
+    ``category``), it builds a score of plain length and a correction by very similar known prompts. Reach and weight of
+    the correction are chosen so that on whole groups left out (benchmarks, categories, or clusters if neither is known)
+    it is not worse than plain length; if no setting passes, only plain length is used.
 
     Args:
         rows: Labelled rows, all steps or all prompts.
-        embed: Texts -> unit vectors; used for prompts alone.
-        seed: Of folds and resampling.
-        trained_on: A line about the data, for whoever meets the file later.
-        date: Day of training, ISO 8601; today where None.
+        embed: Texts -> unit vectors; used only for prompts.
+        seed: Seed of folds and resampling.
+        trained_on: A line about the data, for later readers of the file.
+        date: Day of training, ISO 8601; today if None.
 
     Raises:
-        ConfigError: There are too few rows, a row is neither or lacks its label, both kinds are mixed, or the
-            embedder's vectors do not fit each other.
+        ConfigError: There are too few rows, a row is neither kind or lacks its label, both kinds are mixed, or the
+            embedder's vectors are inconsistent.
     """
     kind = _kind(rows)
     day = date or datetime.now(UTC).date().isoformat()
@@ -104,12 +104,12 @@ def train(
 
 
 def grouped_folds(groups: Ints, seed: int, folds: int = _FOLDS) -> Iterator[tuple[Ints, Ints]]:
-    """Rows to train on and rows to test on, so that no group is in both.
+    """Yield rows to train on and rows to test on, so that no group is in both.
 
     Args:
-        groups: Number of the group of each row, 0..n.
-        seed: Of the order of the groups.
-        folds: How many.
+        groups: Index of each row's group, 0..n.
+        seed: Seed of the order of the groups.
+        folds: Number of folds.
     """
     count = int(groups.max()) + 1
     fold = np.empty(count, dtype=np.int64)
@@ -120,7 +120,7 @@ def grouped_folds(groups: Ints, seed: int, folds: int = _FOLDS) -> Iterator[tupl
 
 
 def _one_thread() -> AbstractContextManager[object]:
-    """Keep linear algebra to one thread: the matrices are small, and threads that wait for each other cost seconds."""
+    """Limit linear algebra to one thread: the matrices are small, and threads waiting for each other cost seconds."""
     import sklearn.linear_model  # noqa: F401 - loads the libraries that are then limited
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # scikit-learn brings it
 
@@ -149,7 +149,7 @@ def _kind(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def instance(row: Mapping[str, Any]) -> str:
-    """Names the trajectory or prompt a row belongs to, so that rows that were trained on are known again."""
+    """Return a hash of the trajectory or prompt a row belongs to, so that training rows can be recognised later."""
     named = row.get("instance_id")
     said = row.get("messages") if "messages" in row else " ".join(str(row.get("prompt")).lower().split())
     text = json.dumps([named] if named is not None else said, sort_keys=True, default=str)
@@ -157,7 +157,7 @@ def instance(row: Mapping[str, Any]) -> str:
 
 
 def data_hash(rows: Sequence[Mapping[str, Any]]) -> str:
-    """SHA-256 of labelled rows."""
+    """Return the SHA-256 of labelled rows."""
     whole = hashlib.sha256()
     for row in rows:
         whole.update(json.dumps(dict(row), sort_keys=True, default=str).encode("utf-8", "surrogatepass"))
@@ -191,7 +191,7 @@ def _fit_steps(points: Floats, targets: Ints, penalty: float) -> dict[str, NDArr
     for tier in range(3):
         above = targets > tier
         if above.all() or not above.any():
-            # One class only: the rule of succession, whatever the step looks like.
+            # Only one class: a constant by the rule of succession, whatever the step looks like.
             bias[tier] = np.log((above.sum() + 1) / (len(above) - above.sum() + 1))
             continue
         model = LogisticRegression(C=penalty, max_iter=1000).fit(known, above)
@@ -206,7 +206,7 @@ def _fit_steps(points: Floats, targets: Ints, penalty: float) -> dict[str, NDArr
 
 
 def _choose_steps(bench: StepBench, points: Floats, seed: int) -> tuple[float, float]:
-    """Penalty and margin by the score that counts, on trajectories left out."""
+    """Return penalty and margin, chosen by mean score on left-out trajectories."""
     scores: dict[tuple[float, float], float] = {}
     for penalty in _PENALTIES:
         for repeat in range(_REPEATS):
@@ -224,7 +224,7 @@ def _choose_steps(bench: StepBench, points: Floats, seed: int) -> tuple[float, f
 
 
 def _reach(examples: Floats, groups: Ints) -> float:
-    """How far a training step usually lies from the nearest one of another trajectory."""
+    """Return how far a training step usually is from the nearest one of another trajectory (98 % quantile)."""
     nearest = np.empty(len(examples))
     for row, point in enumerate(examples):
         others = examples[groups != groups[row]]
@@ -237,14 +237,14 @@ def _reach(examples: Floats, groups: Ints) -> float:
 
 @dataclass(frozen=True, slots=True)
 class PromptSet:
-    """Prompts that two models answered, as arrays of one length.
+    """Prompts that two models answered, as arrays of the same length.
 
     Attributes:
         prompts: Texts.
         strong: Quality of the stronger model on each, 0..1.
-        weak: Of the weaker one.
-        benchmarks: Number of the benchmark each comes from, 0..n.
-        categories: Number of its category within all benchmarks, 0..n.
+        weak: Quality of the weaker model on each, 0..1.
+        benchmarks: Index of the benchmark each comes from, 0..n.
+        categories: Index of its category across all benchmarks, 0..n.
         vectors: Embeddings, shape (prompts, dimensions); no columns without an embedder.
     """
 
@@ -260,7 +260,7 @@ class PromptSet:
         """Read rows with ``prompt``, ``strong`` and ``weak``, and embed them.
 
         Raises:
-            ConfigError: A value does not fit, there are too few rows, or the vectors do not fit each other.
+            ConfigError: A value is invalid, there are too few rows, or the vectors are inconsistent.
         """
         if len(rows) < _FEWEST_PROMPTS:
             raise ConfigError(f"{len(rows)} prompts are too few; give at least {_FEWEST_PROMPTS}")
@@ -293,7 +293,7 @@ class PromptSet:
         return len(self.prompts)
 
     def part(self, places: Ints) -> PromptSet:
-        """Some of the prompts."""
+        """Return a subset of the prompts."""
         return PromptSet(
             tuple(self.prompts[place] for place in places.tolist()),
             self.strong[places],
@@ -326,7 +326,7 @@ def _train_prompts(data: PromptSet, embed: Embed | None, seed: int, header: dict
         "prior": _PRIOR,
         "strong_from": _STRONG_FROM,
     }
-    # Half precision is plenty for a similarity, and halves the file.
+    # Half precision is sufficient for a similarity, and halves the file.
     arrays: dict[str, NDArray[Any]] = {
         "centres": centres.astype(np.float16),
         "counts": counts,
@@ -340,10 +340,10 @@ def _train_prompts(data: PromptSet, embed: Embed | None, seed: int, header: dict
 
 
 def _condense(data: PromptSet) -> tuple[NDArray[np.float32], Floats, Floats]:
-    """Prompts that are nearly the same as one each: centre, how many they are, and their mean gap.
+    """Merge nearly identical prompts; return the centres, the size of each group and its mean gap.
 
-    The gap is the quality the strong model gains over the weak one, less what prompts of that length usually gain.
-    A prompt that nothing resembles is dropped: it says nothing about another.
+    The gap is the quality the strong model gains over the weak one, minus what prompts of that length usually gain.
+    A prompt that resembles no other is dropped, because it says nothing about other prompts.
     """
     usual = np.polyval(np.polyfit(data.lengths, data.strong - data.weak, 1), data.lengths)
     gaps = data.strong - data.weak - usual
@@ -365,7 +365,7 @@ def _condense(data: PromptSet) -> tuple[NDArray[np.float32], Floats, Floats]:
 
 
 def _choose_prompts(data: PromptSet, seed: int) -> tuple[float, float]:
-    """Weight and reach of the correction: the most gained on prompts like known ones, nothing lost on others."""
+    """Return weight and reach of the correction with the highest gain on similar prompts and no loss on others."""
     random = np.random.default_rng(seed)
     sample = data.part(random.permutation(len(data))[:_MOST_VALIDATED])
     lengths = sample.lengths
@@ -384,7 +384,7 @@ def _choose_prompts(data: PromptSet, seed: int) -> tuple[float, float]:
 
 
 def _groups(data: PromptSet, seed: int) -> list[Ints]:
-    """Ways to leave whole groups out: by benchmark and by category, by cluster where there is neither."""
+    """Return ways to leave whole groups out: by benchmark and by category, or by cluster if there is neither."""
     known = [groups for groups in (data.benchmarks, data.categories) if groups.max() >= 1]
     if known:
         return known
@@ -395,7 +395,7 @@ def _groups(data: PromptSet, seed: int) -> list[Ints]:
 
 
 def _corrections(data: PromptSet, groups: Ints, seed: int) -> dict[float, Floats]:
-    """What prompts of other folds say about each, for every reach."""
+    """Return, for every reach, each prompt's correction by prompts of other folds."""
     found = {reach: np.zeros(len(data)) for reach in _REACHES}
     for inside, outside in grouped_folds(groups, seed):
         centres, counts, gaps = _condense(data.part(inside))
@@ -409,7 +409,7 @@ def _corrections(data: PromptSet, groups: Ints, seed: int) -> dict[float, Floats
 
 
 def _gain(data: PromptSet, change: Floats, seed: int) -> float:
-    """Lower end of the interval of the APGR gained over plain length."""
+    """Return the lower end of the interval of the APGR gained over plain length."""
     lengths = data.lengths
 
     def gained(weights: Floats) -> float:

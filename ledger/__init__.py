@@ -1,4 +1,4 @@
-"""The ledger: what was decided, called and paid, tamper-evident, and what waits for a person."""
+"""The ledger: a tamper-evident record of decisions, calls and costs, and of what waits for a person."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ _NAMES = {
     "storage.chain": ("Break",),
 }
 
-# SQLite and the price table are loaded by those who use them; naming a row type must not pay for either.
+# SQLite and the price table are loaded only when used; importing a row type must load neither.
 __getattr__, __dir__ = lazily(__name__, _NAMES)

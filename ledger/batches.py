@@ -1,4 +1,4 @@
-"""`BatchBook`: the batches that providers work on, in the ledger's file, so that any process can go on with them."""
+"""`BatchBook`: the batches that providers work on, in the ledger's file, so that any process can continue them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from .storage.connection import Connection
 __all__ = ["AskRow", "BatchBook", "BatchRow", "Outcome", "PartRow", "PartState", "owner_of"]
 
 _KEPT_SECONDS = 30 * 86_400.0
-"""How long a batch is kept from its submission on; after that no provider has the answers any more."""
+"""How long a batch is kept after its submission; after that no provider has the answers any more."""
 _SILENT_SECONDS = 3_600.0
-"""A holder that cannot be seen from here, and has not stirred for so long, is taken for gone."""
+"""A holder that cannot be observed from here, and has not renewed its claim for this long, counts as gone."""
 
 PartState = Literal["planned", "sending", "sent", "collected", "given_up"]
-"""``sending``: it may have been handed in. ``given_up``: it was not, or its answers are lost."""
+"""``sending``: it may have been submitted. ``given_up``: it was not, or its answers are lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRow:
-    """One batch with the counts of its asks; ``ended`` is None until none of them is open."""
+    """One batch with the counts of its requests (asks); ``ended`` is None as long as one of them is open."""
 
     id: str
     at: float
@@ -41,14 +41,14 @@ class BatchRow:
 
 @dataclass(frozen=True, slots=True)
 class PartRow:
-    """What goes to one model in one go.
+    """The part of a batch that is submitted to one model at once.
 
     Attributes:
-        id: The label it is handed in under.
-        at: When it was first about to be handed in, seconds since the epoch; 0 before.
-        reservation: Its reservation in the budgets, None where nothing is capped.
-        vendor: The provider's id of it, None until that is known.
-        detail: What the provider last said of it.
+        id: The label it is submitted under.
+        at: When it was first about to be submitted, seconds since the epoch; 0 before.
+        reservation: Its reservation in the budgets, None if nothing is capped.
+        vendor: The provider's id for it, None until known.
+        detail: What the provider last said about it.
     """
 
     id: str
@@ -63,19 +63,19 @@ class PartRow:
 
 @dataclass(frozen=True, slots=True)
 class AskRow:
-    """One ask.
+    """One request (ask) of a batch.
 
     Attributes:
-        place: Its place in the order of the asks, from 0.
-        part: The part it is in; None where it was never meant for one.
-        state: ``waiting`` for its part, to be asked ``live``, or ``done``.
-        call: Id of the ledger's row of its call in the part.
+        place: Its index in the order of the asks, from 0.
+        part: The part it is in; None if it was never meant for one.
+        state: ``waiting`` for its part, to be called ``live``, or ``done``.
+        call: Id of the ledger's row for its call in the part.
         facts: JSON of the step it belongs to, and of what was decided about it.
-        ask: JSON of what is asked, empty once it is done.
-        worst: Picodollars it can cost at most in its part.
-        cost: Picodollars it did cost there, None while that is unknown.
+        ask: JSON of the request, empty once it is done.
+        worst: Maximum picodollars it can cost in its part.
+        cost: Picodollars it actually cost there, None if unknown.
         reply: JSON of the reply.
-        error: Why there is none.
+        error: Why there is no reply.
     """
 
     batch: str
@@ -93,7 +93,7 @@ class AskRow:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of an ask: the fields of `AskRow` that change."""
+    """The outcome of an ask: the fields of `AskRow` that change."""
 
     place: int
     state: Literal["live", "done"]
@@ -108,17 +108,17 @@ _Kept = TypeVar("_Kept", AskRow, Outcome)
 
 
 def owner_of(batch: str) -> str:
-    """The name under which a batch reserves money, whichever process works on it."""
+    """Return the owner under which a batch reserves money, whichever process works on it."""
     return f"{LASTING}{batch}"
 
 
 class BatchBook:
-    """Keeps batches; each method happens as a whole or not at all.
+    """Stores batches; each method is atomic.
 
     Args:
         path: The ledger's file.
-        close: Makes what is kept of a text that must come back as it was, secrets and all: asks, replies, facts.
-        open_: Makes the text of it again.
+        close: Encodes, for storage, texts that must come back unchanged with any secrets in them: asks, replies, facts.
+        open_: Decodes them again.
 
     Raises:
         ConfigError: The file cannot be used.
@@ -129,7 +129,7 @@ class BatchBook:
         self._close, self._open = close, open_
 
     def add(self, batch: str, parts: Sequence[PartRow], asks: Sequence[AskRow]) -> None:
-        """Write a new batch down, held by this process, and forget those that are too old to be collected."""
+        """Store a new batch, held by this process, and delete those that are too old to be collected."""
         now = time.time()
         parted = [astuple(replace(part, detail=redact(part.detail))) for part in parts]
         asked = [astuple(self._closed(ask)) for ask in asks]
@@ -143,15 +143,15 @@ class BatchBook:
             connection.executemany("INSERT INTO batch_asks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", asked)
 
     def drop(self, batch: str) -> None:
-        """Forget a batch of which nothing was handed in."""
+        """Delete a batch of which nothing was submitted."""
         with self._file.changing() as connection:
             connection.execute("DELETE FROM batches WHERE id = ?", (batch,))
 
     def batch(self, batch: str) -> BatchRow:
-        """The batch of this id.
+        """Return the batch with this id.
 
         Raises:
-            ConfigError: There is none.
+            ConfigError: There is no such batch.
         """
         found = self._batches("WHERE id = ?", batch)
         if not found:
@@ -159,17 +159,17 @@ class BatchBook:
         return found[0]
 
     def batches(self) -> list[BatchRow]:
-        """All of them, the newest first."""
+        """Return all batches, newest first."""
         return self._batches("ORDER BY at DESC, id")
 
     def parts(self, batch: str) -> list[PartRow]:
-        """The parts of a batch."""
+        """Return the parts of a batch."""
         names = "id, batch, model, state, at, reservation, vendor, detail"
         query = f"SELECT {names} FROM batch_parts WHERE batch = ? ORDER BY model, id"  # noqa: S608 - our own words
         return [PartRow(*row) for row in self._file.read(query, batch)]
 
     def asks(self, batch: str, *, part: str | None = None, state: str | None = None) -> list[AskRow]:
-        """The asks of a batch in their order.
+        """Return the asks of a batch in their order.
 
         Args:
             batch: The batch.
@@ -185,7 +185,7 @@ class BatchBook:
         return [_changed(AskRow(*row), self._open) for row in found]
 
     def update(self, part: PartRow) -> None:
-        """Write down how a part stands."""
+        """Store the current state of a part."""
         with self._file.changing() as connection:
             connection.execute(
                 "UPDATE batch_parts SET state = ?, at = ?, reservation = ?, vendor = ?, detail = ? WHERE id = ?",
@@ -193,7 +193,7 @@ class BatchBook:
             )
 
     def answer(self, batch: str, outcomes: Iterable[Outcome]) -> None:
-        """Write down what became of asks; what became of one that is done stays."""
+        """Store the outcomes of asks; an ask that is done keeps its outcome."""
         kept = map(self._closed, outcomes)
         values = [(one.state, one.ask, one.facts, one.cost, one.reply, one.error, batch, one.place) for one in kept]
         with self._file.changing() as connection:
@@ -204,24 +204,24 @@ class BatchBook:
             )
 
     def end(self, batch: str) -> None:
-        """Note that all of a batch is answered."""
+        """Record that no ask of a batch is open any more."""
         with self._file.changing() as connection:
             connection.execute("UPDATE batches SET ended = coalesce(ended, ?) WHERE id = ?", (time.time(), batch))
 
     def recorded(self, part: str) -> set[int]:
-        """Places of the part's asks whose call is in the ledger already."""
+        """Return the places of the part's asks whose call is already in the ledger."""
         query = "SELECT place FROM batch_asks a WHERE part = ? AND EXISTS (SELECT 1 FROM calls c WHERE c.id = a.call)"
         return {place for (place,) in self._file.read(query, part)}
 
     def charge(self, part: str) -> int:
-        """Picodollars the part's asks cost together; one whose cost is unknown counts as what it can cost at most."""
-        # Added up here: SQLite's sum would overflow where money does not.
+        """Return the picodollars that the part's asks cost together; an unknown cost counts as the maximum."""
+        # Summed in Python, because SQLite's sum could overflow.
         return sum(
             cost for (cost,) in self._file.read("SELECT coalesce(cost, worst) FROM batch_asks WHERE part = ?", part)
         )
 
     def stray_reservations(self, batch: str) -> list[str]:
-        """Reservations made for a batch by a process that ended before it could write down for which part."""
+        """Return reservations for a batch by a process that ended before it could store for which part they were."""
         query = (
             "SELECT id FROM reservations WHERE owner = ? AND id NOT IN "
             "(SELECT reservation FROM batch_parts WHERE batch = ? AND reservation IS NOT NULL)"
@@ -230,10 +230,10 @@ class BatchBook:
 
     @contextmanager
     def held(self, batch: str) -> Iterator[None]:
-        """Keep every other worker away from a batch inside the block.
+        """Keep every other worker away from a batch during the block.
 
         Raises:
-            ConfigError: Somebody is at work on it, or there is no such batch.
+            ConfigError: Another worker holds it, or there is no such batch.
         """
         self.batch(batch)
         with self._file.changing() as connection:
@@ -252,7 +252,7 @@ class BatchBook:
             self._hold(connection, batch)
 
     def let_go(self, batch: str) -> None:
-        """Let others work on a batch."""
+        """Release a batch, so that others can work on it."""
         with self._file.changing() as connection:
             connection.execute("UPDATE batches SET holder = NULL WHERE id = ?", (batch,))
 
@@ -276,7 +276,7 @@ class BatchBook:
 
 
 def _changed(row: _Kept, change: Callable[[str], str]) -> _Kept:
-    """A row with what must come back as it was closed, or opened again."""
+    """Return a row in which the texts that must come back unchanged are encoded or decoded by ``change``."""
     return replace(
         row,
         facts=None if row.facts is None else change(row.facts),

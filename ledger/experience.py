@@ -1,4 +1,4 @@
-"""The newest calls with their tasks, from which a new process learns how models did."""
+"""The newest calls with their tasks, from which a new process learns how models performed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from .storage.tables import CALLS
 
 __all__ = ["newest_calls"]
 
-# Rows that say nothing of how a model does, told by how their details begin: an answer out of a batch comes hours
-# later, and a call that was broken off because another model was quicker did not fail.
+# How the details of rows begin that say nothing about a model's performance: an answer from a batch comes hours later,
+# and a call that was cancelled because another model was quicker did not fail.
 _UNTOLD: Final = ("batch ", "broken off: ")
 
 
 def newest_calls(ledger: Ledger, most: int) -> list[tuple[str, CallRow]]:
-    """The newest calls that tell of their models, each after its task, in the order they were recorded.
+    """Return the newest calls that say how their models performed, as (task, call), in the order they were recorded.
 
     Args:
-        ledger: What happened.
-        most: How many rows to look at; it takes about 25 ms for 2,000, however many there are.
+        ledger: The ledger to read.
+        most: How many rows to look at; 2,000 take about 25 ms, whatever the size of the ledger.
 
     Raises:
         ConfigError: The ledger cannot be read.

@@ -17,7 +17,7 @@ from .worker import Worker
 __all__ = ["HealthBook", "HealthRow"]
 
 _FORGOTTEN_SECONDS = 86_400.0
-"""How long after its end a breaker is kept that nobody closed."""
+"""How long a breaker that was not closed is kept after its ``until``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,11 @@ class HealthRow:
     """A breaker that is open.
 
     Attributes:
-        provider: With ``model`` and ``region``, whose it is.
+        provider: With ``model`` and ``region``, what the breaker is for.
         until: When a probe may pass, in seconds since the epoch.
         reason: Why it opened.
-        cause: What kind of reason that is, in the words of whoever wrote it.
-        trips: Times it opened in a row.
+        cause: Kind of reason, in the writer's terms.
+        trips: How often it opened in a row.
     """
 
     provider: str
@@ -49,9 +49,9 @@ _Key = tuple[str, str, str]
 
 
 class HealthBook:
-    """Keeps and reads open breakers; only `load` makes its caller wait for the file.
+    """Stores and reads open breakers; only `load` makes its caller wait for the file.
 
-    Health is learned again from calls, so errors of the file are left for the ledger to report.
+    Health can be learned again from calls, so file errors are ignored here; the ledger reports them.
 
     Args:
         path: The ledger's file.
@@ -59,33 +59,33 @@ class HealthBook:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # One thread, so that what was put is written before the next look; the process waits for it at its end.
+        # One thread, so that changes are written before the next `look`; the process waits for it when it ends.
         self._worker = Worker("pointsman-health")
         self.reset_after_fork()
         reset_in_children(self)
 
     def reset_after_fork(self) -> None:
-        """Reset in a forked child: what waits to be written is its parent's to write."""
+        """Reset in a forked child: the parent writes what waits to be written."""
         self._changes: dict[_Key, HealthRow | None] = {}
         self._guard = threading.RLock()
 
     def load(self) -> tuple[HealthRow, ...]:
-        """Read what is kept."""
+        """Return the stored breakers; empty if the file cannot be read."""
         with suppress(ConfigError), closing(Access(self._path, reading=True)) as file:
             found = file.read(f"SELECT {_NAMES} FROM health ORDER BY provider, model, region")  # noqa: S608 - our own names
             return tuple(HealthRow(*values) for values in found)
         return ()
 
     def look(self, then: Callable[[tuple[HealthRow, ...]], None]) -> None:
-        """Read what is kept in a thread, and hand it to ``then`` there."""
+        """Read the stored breakers in a thread, and pass them to ``then`` there."""
         self._worker.submit(lambda: then(self.load()))
 
     def put(self, row: HealthRow) -> None:
-        """Keep a breaker, in place of what was kept of it before."""
+        """Store a breaker, replacing its previous state."""
         self._change((row.provider, row.model, row.region), row)
 
     def drop(self, provider: str, model: str, region: str) -> None:
-        """Keep a breaker no longer, since it has closed."""
+        """Delete a breaker, because it has closed."""
         self._change((provider, model, region), None)
 
     def _change(self, key: _Key, row: HealthRow | None) -> None:

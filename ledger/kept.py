@@ -26,31 +26,31 @@ class Kept:
         self._reader = reader
 
     def names(self, run: str) -> frozenset[str]:
-        """The names of all that a run has kept."""
+        """Return the names of everything a run has kept."""
         self._writer.settle()
         return frozenset(name for (name,) in self._reader.read("SELECT name FROM kept WHERE run = ?", run))
 
     def get(self, run: str, name: str) -> KeptRow | None:
-        """What a run has kept under a name, or None."""
+        """Return what a run has kept under a name, or None."""
         self._writer.settle()
         query = f"SELECT {KEPT.names} FROM kept WHERE run = ? AND name = ?"  # noqa: S608 - our own words
         return next((KEPT.decode(found) for found in self._reader.read(query, run, name)), None)
 
     def every(self) -> list[KeptRow]:
-        """All that runs have kept."""
+        """Return everything that runs have kept."""
         self._writer.settle()
         return [KEPT.decode(found) for found in self._reader.read(f"SELECT {KEPT.names} FROM kept")]  # noqa: S608 - our own words
 
     def forget(self, run: str, names: str = "", *, token: int | None = None) -> None:
-        """Delete what a run has kept and does not need any more.
+        """Delete what a run has kept and no longer needs.
 
         Args:
             run: The run.
-            names: Only what is kept under names that begin so.
-            token: The fencing token of whoever works on the run; None may forget whoever does.
+            names: Only what is kept under names with this prefix.
+            token: The caller's fencing token for the run; None deletes whoever holds the run.
 
         Raises:
-            Fenced: Somebody has taken the run over, and may need it.
+            Fenced: Another process has taken the run over, and may need it.
             ConfigError: The file cannot be written.
         """
         self._writer.settle()

@@ -1,4 +1,4 @@
-"""`Leases`: who works on which run, and since when; the truth about it, for every process that uses the ledger."""
+"""`Leases`: who works on which run and since when; authoritative for every process that uses the ledger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Leases"]
 
 
 class Leases:
-    """The leases in a ledger's file. Whoever holds one fences off what earlier holders still write of the run.
+    """The leases in a ledger's file. A run's current lease blocks (fences) writes by earlier holders of the run.
 
     Args:
         writer: Writes the ledger's rows.
@@ -26,7 +26,7 @@ class Leases:
         self._reader = reader
 
     def begin(self, row: LeaseRow) -> None:
-        """Hold a run that nobody has held yet; this waits for no file.
+        """Hold a run that nobody has held yet, without waiting for the file.
 
         Args:
             row: The first lease of the run.
@@ -38,19 +38,19 @@ class Leases:
         self._writer.put(LEASES, LEASES.encode(row))
 
     def take(self, run: str, claim: Callable[[LeaseRow | None], LeaseRow]) -> LeaseRow:
-        """Hold a run that somebody may have held; from then on nothing lands that an earlier holder writes of it.
+        """Hold a run that somebody may have held; from then on, rows that an earlier holder writes are refused.
 
         This waits for the file.
 
         Args:
             run: The run.
-            claim: Makes the new lease of the last one, with a higher token, or raises.
+            claim: Makes the new lease from the last one, with a higher token, or raises.
 
         Raises:
             ConfigError: The file cannot be written.
         """
         self._writer.settle()
-        # On the disk: after a crash of the machine the token must not count down.
+        # Synced to disk: the token must not go back after the machine crashes.
         with self._writer.access.changing(durable=True) as connection:
             row = claim(_found(connection, run))
             connection.execute(LEASES.replacing, LEASES.encode(row))
@@ -58,14 +58,15 @@ class Leases:
         return row
 
     def renew(self, held: Mapping[str, int], until: Callable[[], float]) -> dict[str, LeaseRow]:
-        """Go on holding runs, those of them that nobody has taken over; this waits for the file.
+        """Renew the leases of those runs that nobody has taken over; this waits for the file.
 
         Args:
             held: Run -> token.
-            until: Says how long from now, asked while nobody else can write: what is late is so much shorter.
+            until: Returns the new expiry, an absolute time. It is called while nobody else can write, so that waiting
+                for the file cannot outdate it.
 
         Returns:
-            The lease of each run as it is now, whoever has it.
+            The lease of each run as it is now, whoever holds it.
 
         Raises:
             ConfigError: The file cannot be written.
@@ -80,11 +81,11 @@ class Leases:
         return {row.run: row for row in found if row is not None}
 
     def release(self, row: LeaseRow, done: Callable[[], None]) -> None:
-        """Let a run go once all that was recorded of it is in the file.
+        """Release a run once everything recorded about it is in the file.
 
         Args:
-            row: The lease as it shall be kept.
-            done: Called then, from another thread; also where it cannot be written.
+            row: The lease as it is to be stored.
+            done: Called then, from another thread; also if the lease cannot be written.
         """
 
         def over(_: object) -> None:
@@ -95,7 +96,7 @@ class Leases:
         self._writer.ask(durable=False).add_done_callback(over)
 
     def check(self, run: str) -> None:
-        """Refuse to go on with a run that is known to be lost.
+        """Raise if a run is known to be lost.
 
         Raises:
             Fenced: Another process has taken it over, and a row of it was refused since.
@@ -103,13 +104,13 @@ class Leases:
         self._writer.fences.check(run)
 
     def cancel(self, run: str) -> LeaseRow | None:
-        """Ask whoever holds a run to stop; this waits for the file.
+        """Ask the holder of a run to stop; this waits for the file.
 
         Args:
             run: The run.
 
         Returns:
-            Its lease; None where nobody ever held it.
+            Its lease; None if nobody ever held it.
         """
         self._writer.settle()
         with self._writer.access.changing() as connection:
@@ -117,7 +118,7 @@ class Leases:
             return _found(connection, run)
 
     def of(self, run: str) -> LeaseRow | None:
-        """Who works on a run, or did so last; None where nobody ever held it. This waits for the file."""
+        """Return the current or last lease of a run; None if nobody ever held it. This waits for the file."""
         self._writer.settle()
         with self._reader.reading() as connection:
             return _found(connection, run)

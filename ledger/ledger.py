@@ -30,54 +30,54 @@ _WITHIN = (
     "IN (WITH RECURSIVE part(id) AS (VALUES (?) UNION SELECT runs.id FROM runs JOIN part ON runs.parent = part.id) "
     "SELECT id FROM part)"
 )
-"""SQL: a run, or one that was started inside it."""
+"""SQL: a run, or one that was started inside it, at any depth."""
 
 
 class Ledger(Closing):
-    """Runs, decisions, calls, acts and what was handed to a person; all but runs only ever added to, in a hash chain.
+    """Runs, decisions, calls, acts and handoffs to a person; all but runs are append-only, in a hash chain.
 
     Recording costs the caller a few microseconds and never blocks: a thread writes the rows, many in one transaction.
-    Reading waits for that thread first, so that what was recorded is seen. A ledger may be used from any thread and
-    event loop, and in a forked child, where what was recorded before the fork is the parent's to write. On an event
-    loop `record`, `committed` and `check` hold up nobody; all else belongs into a thread.
+    Reading waits for that thread first, so that it sees everything recorded. A ledger may be used from any thread and
+    event loop, and in a forked child, where the parent writes what was recorded before the fork. `record`, `committed`
+    and `check` do not block an event loop; run everything else in a thread.
 
-    While the file cannot be written, as the disk is full or another process has held it for ten seconds, what has
-    happened is still taken and waits in memory, 100,000 rows at most, until it can; a log line says so. What is about
-    to happen is refused meanwhile: `record` takes no decision, `commit` no act, and `check` raises.
+    While the file cannot be written, because the disk is full or another process has held it for ten seconds, rows
+    about what has happened are still accepted and wait in memory, at most 100,000 of them; a log line says so. What is
+    about to happen is refused in the meantime: `record` accepts no decision, `commit` no act, and `check` raises.
 
     Args:
-        path: The file, made with its folder where missing, readable by its owner alone; None keeps it in memory.
+        path: The file, created with its folder if missing, readable only by its owner; None keeps it in memory.
 
     Attributes:
-        leases: Who works on which run: rows of a run that another process has taken over do not land.
-        kept: What runs need again if they are cut off.
+        leases: Who works on which run: rows of a run that another process has taken over are not written.
+        kept: What runs need again if they are interrupted.
         texts: What calls and handoffs quote, which can be erased.
 
     Raises:
-        ConfigError: The file cannot be used, is no ledger, or was written by a newer Pointsman.
+        ConfigError: The file cannot be used, is not a ledger, or was written by a newer Pointsman.
     """
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self._writer = Writer(path)
-        # In memory there is only the one connection; a file is read beside the writer, without waiting for it.
+        # In memory there is only one connection; a file is read in parallel with the writer, without waiting for it.
         self._reader = self._writer.access if path is None else Access(path, reading=True)
         file = self._writer, self._reader
         self.leases, self.kept, self.texts = Leases(*file), Kept(*file), Texts(path, *file)
-        # A ledger that is dropped unclosed is collected in whatever thread, which must not be made to wait there.
+        # A ledger dropped without closing may be garbage-collected in any thread, which must not have to wait for it.
         self._dropped = weakref.finalize(self, _drop, self._writer, None if path is None else self._reader)
         self._dropped.atexit = False
 
     def record(self, row: Row) -> None:
-        """Keep a row: a decision or a call as it is, a run or a handoff in place of what was recorded under its id.
+        """Record a row: append it to its hash chain, or replace the row with its key if it is a run, a lease or kept.
 
         Args:
-            row: What happened. Secrets are taken out of its free texts.
+            row: What happened. Secrets are redacted from its free texts. The latest row of a handoff or act counts.
 
         Raises:
             ConfigError: The ledger is closed, or it is a decision and rows cannot be written now: no call must follow.
             Fenced: It is a decision in a run that another process has taken over.
-            ValueError: A number in it is too large to be kept.
+            ValueError: A number in it is too large to be stored.
         """
         table = TABLES[type(row)]
         values = table.encode(row)
@@ -88,7 +88,7 @@ class Ledger(Closing):
         self._writer.put(table, values)
 
     def check(self) -> None:
-        """Refuse what is about to happen while it could not be recorded; to be asked before calls without a decision.
+        """Raise while nothing can be recorded; to be called before model calls that have no decision.
 
         Raises:
             ConfigError: Rows cannot be written now, or the ledger is closed.
@@ -96,20 +96,20 @@ class Ledger(Closing):
         self._writer.check()
 
     def commit(self, row: EffectRow) -> None:
-        """Record an act before it is carried out, and return once that is on the disk with all recorded before.
+        """Record an act before it is carried out, and return once it is on disk with everything recorded before it.
 
         Args:
-            row: What is about to be done. What came of it is told by recording it again with an ``outcome``.
+            row: The act about to be done. To store its result, record it again with an ``outcome``.
 
         Raises:
-            ConfigError: It cannot be written, within ten seconds where another process holds the file: it was not
+            ConfigError: It cannot be written, or not within ten seconds if another process holds the file: it was not
                 recorded, and must not be done.
-            Fenced: Another process has taken the run over: it must not be done.
+            Fenced: Another process has taken the run over: the act must not be done.
         """
         self._writer.ask(durable=True, row=(EFFECTS, EFFECTS.encode(row))).result()
 
     async def committed(self, row: EffectRow) -> None:
-        """Do what `commit` does, off the event loop; who is cancelled meanwhile must not act, recorded or not.
+        """Do what `commit` does without blocking the event loop; if cancelled, do not act, even if it was recorded.
 
         Args:
             row: As in `commit`.
@@ -120,10 +120,10 @@ class Ledger(Closing):
         await asyncio.wrap_future(self._writer.ask(durable=True, row=(EFFECTS, EFFECTS.encode(row))))
 
     def soon(self) -> Future[None]:
-        """Have all that was recorded so far written at once, where it outlives the end of this process.
+        """Have everything recorded so far written at once, so that it survives the end of this process.
 
         Returns:
-            Ends when it is written; a `ConfigError` in it says why it cannot be.
+            A future that is done when it is written; its `ConfigError` says why it cannot be.
 
         Raises:
             ConfigError: The ledger is closed.
@@ -131,7 +131,7 @@ class Ledger(Closing):
         return self._writer.ask(durable=False)
 
     def flush(self) -> None:
-        """Wait until everything recorded so far is on the disk.
+        """Wait until everything recorded so far is on disk.
 
         Raises:
             ConfigError: It could not be written.
@@ -139,10 +139,10 @@ class Ledger(Closing):
         self._writer.ask(durable=True).result()
 
     def close(self) -> None:
-        """Write what is left and close the file; a second call does nothing.
+        """Write the remaining rows and close the file; a second call does nothing.
 
         Raises:
-            ConfigError: It could not be written.
+            ConfigError: They could not be written.
         """
         self._dropped.detach()
         try:
@@ -151,25 +151,25 @@ class Ledger(Closing):
             self._reader.close()
 
     def run(self, run: str) -> RunRow | None:
-        """The run of this id, or None."""
+        """Return the run with this id, or None."""
         return next(iter(self._rows(RUNS, "WHERE id = ?", (run,))), None)
 
     def runs(self, limit: int | None = None, status: str | None = None) -> tuple[RunRow, ...]:
-        """The runs, the newest first.
+        """Return the runs, newest first.
 
         Args:
-            limit: Most to return.
-            status: Only those of this status.
+            limit: Maximum number to return.
+            status: Only those with this status.
         """
         where, values = ("", ()) if status is None else ("WHERE status = ? ", (status,))
         most = -1 if limit is None else limit
         return self._rows(RUNS, f"{where}ORDER BY started DESC, id LIMIT ?", (*values, most))
 
     def inside(self, run: str, tag: str) -> RunRow | None:
-        """The newest of the runs with a tag that were started inside a run.
+        """Return the newest run with a tag that was started directly inside a run, or None.
 
         Args:
-            run: The run around them.
+            run: The enclosing run.
             tag: The tag.
         """
         rest = (
@@ -178,47 +178,49 @@ class Ledger(Closing):
         return next(iter(self._rows(RUNS, rest, (run, tag))), None)
 
     def within(self, run: str) -> tuple[str, ...]:
-        """The ids of a run and of the runs that were started inside it, at any depth."""
+        """Return the ids of a run and of the runs that were started inside it, at any depth."""
         return tuple(row.id for row in self._rows(RUNS, f"WHERE id {_WITHIN}", (run,)))
 
     def calls(self, run: str | None = None, limit: int | None = None, *, inner: bool = False) -> tuple[CallRow, ...]:
-        """The calls in the order they were recorded.
+        """Return the calls in the order they were recorded.
 
         Args:
             run: Only those of this run.
-            limit: Most to return, the latest.
-            inner: Those of the runs that were started inside it too, at any depth.
+            limit: Maximum number to return, the latest; ignored with ``inner`` and a run.
+            inner: Also those of the runs that were started inside it, at any depth.
         """
         if run is not None and inner:
             return self._rows(CALLS, f"WHERE run {_WITHIN} ORDER BY seq", (run,))
         return self._latest(CALLS, run, limit)
 
     def decisions(self, run: str | None = None, limit: int | None = None) -> tuple[DecisionRow, ...]:
-        """The routing decisions in the order they were recorded.
+        """Return the routing decisions in the order they were recorded.
 
         Args:
             run: Only those of this run.
-            limit: Most to return, the latest.
+            limit: Maximum number to return, the latest.
         """
         return self._latest(DECISIONS, run, limit)
 
     def effects(self, run: str | None = None, *, inner: bool = False) -> tuple[EffectRow, ...]:
-        """The acts in the order they were first recorded, each as it was last; without an outcome it may have happened.
+        """Return the latest row of each act, in the order the acts were first recorded.
+
+        An act without an outcome may have happened.
 
         Args:
             run: Only those of this run.
-            inner: Those of the runs that were started inside it too, at any depth.
+            inner: Also those of the runs that were started inside it, at any depth.
         """
         latest = "JOIN (SELECT min(seq) AS first, max(seq) AS last FROM effects GROUP BY id) ON seq = last"
         where, values = ("", ()) if run is None else (f"WHERE run {_WITHIN if inner else '= ?'}", (run,))
         return self._rows(EFFECTS, f"{latest} {where} ORDER BY first", values)
 
     def decision(self, decision: str) -> DecisionRow | None:
-        """The decision of this id, or None."""
+        """Return the decision with this id, or None."""
         return next(iter(self._rows(DECISIONS, "WHERE id = ?", (decision,))), None)
 
     def handoffs(self, open_only: bool = False, run: str | None = None) -> tuple[HandoffRow, ...]:
-        """What was handed to a person, the oldest first.
+        """Return what was handed to a person, oldest first.
 
         Args:
             open_only: Only what is not done.
@@ -229,7 +231,7 @@ class Ledger(Closing):
         return self._rows(HANDOFFS, f"{latest}{' AND done = 0' if open_only else ''} ORDER BY at, seq", values)
 
     def finish_handoff(self, handoff: str) -> HandoffRow:
-        """Tick off what a person has done; doing it twice is no fault.
+        """Mark a handoff as done and return it; marking it twice is not an error.
 
         Args:
             handoff: Its id.
@@ -247,13 +249,13 @@ class Ledger(Closing):
         return row
 
     def verify(self) -> list[Break]:
-        """Find every decision, call, handoff and act that was edited, removed or moved since it was recorded."""
+        """Return every place where a decision, call, handoff or act was edited, removed or moved since recording."""
         with self.reading() as connection:
             return list(breaks(connection))
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection that sees all that was recorded, in one state of the file throughout the block.
+        """Open a connection that sees everything recorded, with one snapshot of the file throughout the block.
 
         Raises:
             ConfigError: Rows could not be written, or the file cannot be read.

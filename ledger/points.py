@@ -1,4 +1,4 @@
-"""Points at which tests end a process, to see what is lost and what is done twice."""
+"""Points at which tests kill a process, to see what is lost and what is done twice."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ class Point(StrEnum):
     """What comes next."""
 
     BEGIN = "begin"
-    """The run is in the ledger, and its graph is to begin."""
+    """The run is in the ledger, and its graph is about to begin."""
     INTENT = "intent"
     ACT = "act"
     OUTCOME = "outcome"
     CHECKPOINT = "checkpoint"
     LEDGER = "ledger"
-    """The graph has come to its end, and the ledger is to be told."""
+    """The graph has ended, and the ledger is about to be updated."""
     QUESTION = "question"
-    """A person is to be asked."""
+    """A person is about to be asked."""
     WAITING = "waiting"
-    """What waits is in the queue, and the run is to be let go."""
+    """What waits is in the queue, and the run is about to be released."""
     ANSWER = "answer"
-    """The answers of a person are written down, and the graph is to be given them."""
+    """A person's answers are stored, and about to be passed to the graph."""
 
 
 watcher: Callable[[Point], None] | None = None
-"""Called at each point; set by nobody but tests."""
+"""Called at each point; set only by tests."""
 
 
 def reached(point: Point) -> None:
-    """Say what comes next."""
+    """Report to the `watcher`, if any, what comes next."""
     if watcher is not None:
         watcher(point)

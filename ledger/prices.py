@@ -1,4 +1,4 @@
-"""What tokens cost: the genai-prices table, overridden by the catalogue, in exact integers of picodollars."""
+"""What tokens cost: the genai-prices table, overridden by the catalogue, in exact integer picodollars."""
 
 from __future__ import annotations
 
@@ -23,42 +23,42 @@ if TYPE_CHECKING:
 __all__ = ["MOST_TOKENS", "PICODOLLARS", "PriceBook", "dollars"]
 
 PICODOLLARS = 10**12
-"""Picodollars in a USD: a price of $0.000001 a million tokens is still a whole number of them for each token."""
+"""Picodollars per USD: at a price of $0.000001 per million tokens, each token still costs a whole number of them."""
 
 _TABLE = "genai-prices"
 _PER_MILLION = Decimal(1_000_000)
 _PICO_PER_TOKEN = Decimal(PICODOLLARS) / _PER_MILLION
-# A context of our own: the caller's may round to fewer digits.
+# A separate context, because the caller's may round to fewer digits.
 _EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 _DATED = re.compile(r"[-@:](?:20\d{2}-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01]))$")
 _MOST_RATES = 1000
-"""Prices of one minute that are kept: those of a process that calls fifty models for twenty minutes."""
+"""Maximum cached prices, each of one model in one minute: enough for fifty models called for twenty minutes."""
 _ONE = Decimal(1)
 _NOTHING = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rate:
-    """Picodollars a token; above each of ``steps``' input sizes its own price holds for all tokens of the call."""
+    """Picodollars per token; above the input size of one of ``steps``, its price applies to all tokens of the call."""
 
     base: Decimal
     steps: tuple[tuple[int, Decimal], ...] = ()
 
     def at(self, total_input: int) -> Decimal:
-        """The price in a call with this many input tokens."""
+        """Return the price in a call with this many input tokens."""
         for start, price in self.steps:
             if total_input > start:
                 return price
         return self.base
 
     def highest(self, most_input: int) -> Decimal:
-        """The highest price of any call with at most this many input tokens."""
+        """Return the highest price of any call with at most this many input tokens."""
         return max(self.base, *(price for start, price in self.steps if most_input > start), _NOTHING)
 
 
 @dataclass(frozen=True)
 class _Rates:
-    """The prices of one model at one time; ``request`` is picodollars a call of any size, ``search`` a search."""
+    """The prices of one model at one time; ``request`` is picodollars per call of any size, ``search`` per search."""
 
     input: _Rate | None
     output: _Rate | None
@@ -73,9 +73,9 @@ class _Rates:
     search: Decimal | None = None
 
     def cost(self, usage: Usage) -> int | None:
-        """Picodollars for one call, None where a kind of token it used has no price."""
+        """Return the picodollars for one call, None if a kind of token it used has no price."""
         fresh = usage.input - usage.cache_read - usage.cache_write
-        # Sound that nobody says was cached is taken for fresh, as far as there is any.
+        # Audio not reported as cached counts as fresh, up to the number of fresh tokens.
         sound = min(usage.audio - usage.cache_audio, fresh)
         read, write = self.cache_read or self.input, self.cache_write or self.input
         text = usage.output - usage.output_audio - usage.output_image
@@ -85,7 +85,7 @@ class _Rates:
             (usage.cache_read - usage.cache_audio, read),
             (usage.cache_audio, self.cache_audio or read),
             (usage.cache_write - usage.cache_write_1h, write),
-            # An hour costs more than five minutes wherever either has a price of its own.
+            # An hour costs more than five minutes if either has a price of its own.
             (usage.cache_write_1h, self.cache_write_1h or (None if self.cache_write else self.input)),
             (text, self.output),
             (usage.output_audio, self.output_audio or self.output),
@@ -104,7 +104,7 @@ class _Rates:
         return min(MOST, int(_EXACT.quantize(total, _ONE)))
 
     def most(self, input_tokens: int, output_tokens: int) -> int | None:
-        """Picodollars one call within these bounds costs at most, None where there is no price for it."""
+        """Return the maximum picodollars of one call within these limits, None if there is no price for it."""
         if self.input is None or (self.output is None and output_tokens):
             return None
         dearest, answer = self._dearest(input_tokens) if self._flat is None else self._flat
@@ -113,7 +113,7 @@ class _Rates:
 
     @cached_property
     def _flat(self) -> tuple[Decimal, Decimal] | None:
-        """The highest prices of input and output; None where they depend on the size of the call."""
+        """The highest prices of input and output; None if they depend on the size of the call."""
         rates = [getattr(self, field.name) for field in fields(self)]
         return None if any(isinstance(rate, _Rate) and rate.steps for rate in rates) else self._dearest(0)
 
@@ -130,8 +130,8 @@ class _Rates:
 class PriceBook:
     """Prices of the catalogue's models.
 
-    The provider part of a model's id finds the provider in the table of genai-prices, and the entry's ``name``, else
-    its ``profile``, else the rest of the id finds the model there. An override in the entry wins over the table.
+    The provider part of a model's id selects the provider in the genai-prices table; the entry's ``name``, else its
+    ``profile``, else the rest of the id selects the model there. An override in the entry takes precedence.
 
     Args:
         entries: The catalogue by model id.
@@ -141,15 +141,15 @@ class PriceBook:
         self._entries = entries
         self._overrides = {name: _overriding(entry.prices) for name, entry in entries.items() if entry.prices}
         self._found: dict[tuple[str, str], ModelInfo | None] = {}
-        # Provider -> the tiers of service that it has given.
+        # Provider -> the service tiers that it has used.
         self._given: dict[str, set[str]] = {}
         self._rates_by_minute: dict[tuple[str, str | None, str, int], _Rates | None] = {}
-        # Keyed by identity, since the table's prices have no hash; the price itself is kept so that its id stays taken.
+        # Keyed by identity, because the table's prices have no hash; the price is kept so that its id is not reused.
         self._converted: dict[tuple[int, str, tuple[bool, ...]], tuple[ModelPrice, _Rates]] = {}
 
     @property
     def version(self) -> str:
-        """The table and its version."""
+        """Name of the table and its version."""
         return _version()
 
     def price(
@@ -160,19 +160,19 @@ class PriceBook:
         *,
         answered_by: str | None = None,
     ) -> int | None:
-        """Say what a call cost.
+        """Return what a call cost.
 
         Args:
-            model_id: The model asked, as ``provider/name``.
-            usage: Tokens used, None where the provider did not say.
-            at: When the call was made: prices change by date and by hour. UTC where it names no zone.
-            answered_by: The name the provider gave of the model that ran; its price holds where the table knows it.
+            model_id: The model called, as ``provider/name``.
+            usage: Tokens used, None if the provider did not say.
+            at: When the call was made: prices change by date and by hour. UTC if it has no time zone.
+            answered_by: The provider's name for the model that ran; its price applies if the table knows it.
 
         Returns:
-            Picodollars, halves rounded to even, no more than budgets count in one scope; None when it is unknown: no
-            price, no usage, or one that cannot be.
-            Where the provider says it charged more than its prices come to, or the table knows no price, what it says.
-            A tier of service that has no price of its own, here or in the table, costs what the usual one does.
+            Picodollars, halves rounded to even, no more than budgets count in one scope; None if unknown: no price, no
+            usage, or an impossible one. If the provider says it charged more than its prices come to, or there is no
+            price, the amount it says. A service tier without a price of its own, here or in the table, costs what the
+            usual one does.
         """
         if usage is None or usage.doubt():
             return None
@@ -182,11 +182,11 @@ class PriceBook:
     def compared(
         self, model_id: str, other: str | None, usage: Usage | None, at: datetime
     ) -> tuple[int | None, int | None]:
-        """Say what a call cost, as `price` does, and what it would have cost on another model.
+        """Return what a call cost, like `price`, and what it would have cost on another model.
 
         Args:
-            model_id: The model asked.
-            other: The other model; None where there is none.
+            model_id: The model called.
+            other: The other model; None if there is none.
             usage: Tokens used.
             at: When the call was made.
         """
@@ -210,36 +210,36 @@ class PriceBook:
         service_tier: str = "",
         perhaps: Collection[str] = (),
     ) -> int | None:
-        """Say what a call can cost at most, to be set aside before it is made.
+        """Return the maximum a call can cost, to be reserved before it is made.
 
-        Searches that a provider makes by itself are not in it: how many it will make nobody can say.
+        Searches that a provider makes by itself are not included, because their number cannot be known.
 
         Args:
             model_id: The model, as ``provider/name``.
-            input_tokens: Upper bound of the input; any part of it may turn out to be read from or written to a cache,
-                for an hour too, or be sound.
+            input_tokens: Upper bound of the input; any part of it may turn out to be audio, or to be read from or
+                written to a cache, even for an hour.
             output_tokens: Limit of the output.
             at: When the call will be made.
-            service_tier: The tier of service that the call asks for. A provider may give another by itself
-                (developers.openai.com/api/docs/guides/priority-processing: a project has a default), so that what it
-                has given once is reckoned with from then on.
-            perhaps: Tiers that the provider is known to give unasked; until it has answered once in this process they
-                are reckoned with, then those it gave.
+            service_tier: The service tier that the call requests. A provider may choose another itself
+                (developers.openai.com/api/docs/guides/priority-processing: a project has a default), so every tier it
+                has used once is taken into account from then on.
+            perhaps: Tiers that the provider is known to choose unasked; they are taken into account until it has
+                answered once in this process, after that those it used.
 
         Returns:
-            Picodollars, no less than `price` for any usage within the bounds; None where the price is unknown.
+            Picodollars, no less than `price` for any usage within the limits; None if the price is unknown.
         """
         tiers = {service_tier.lower(), *self._given.get(model_id.partition("/")[0], perhaps)}
-        # Most tiers have no price of their own, and so the rates of another.
+        # Most tiers have no price of their own and share the rates of another.
         rates = {id(rate): rate for rate in [self._rates(model_id, at, None, tier) for tier in tiers]}
         bounds = [None if rate is None else rate.most(input_tokens, output_tokens) for rate in rates.values()]
         known = [bound for bound in bounds if bound is not None]
         return max(known) if len(known) == len(bounds) else None
 
     def token_prices(self, model_id: str, at: datetime) -> TokenPrices | None:
-        """The prices of a model for the catalogue, or None when it has no price for input or output.
+        """Return the prices of a model for the catalogue, or None if it has no price for input or output.
 
-        Where the price depends on the size of the call, those of the smallest are given.
+        If the price depends on the size of the call, those of the smallest calls are returned.
 
         Args:
             model_id: The model, as ``provider/name``.
@@ -280,7 +280,7 @@ class PriceBook:
 
     def _converted_once(self, model: ModelInfo, when: datetime, tier: str) -> _Rates:
         standard = model.get_prices(when)
-        # The table calls the same thing a tier at one provider and a speed at another.
+        # The table calls the same thing a tier for one provider and a speed for another.
         context = {"service_tier": tier, "speed": tier} if tier else {}
         variants = [
             variant for variant in model.price_variants or () if context and variant.when.items() <= context.items()
@@ -311,7 +311,7 @@ class PriceBook:
 
 
 def dollars(pico: int | None) -> str:
-    """Write picodollars as USD for a person, such as ``$0.0123``; ``unknown`` for None.
+    """Format picodollars as USD for display, such as ``$0.0123``; ``unknown`` for None.
 
     Args:
         pico: The amount; negative for a loss.
@@ -330,11 +330,11 @@ def dollars(pico: int | None) -> str:
 
 
 def _overriding(prices: Prices) -> dict[str, _Rates]:
-    """The rates of each tier of service, that of the usual one under the empty name."""
+    """Return the rates of each service tier, those of the usual one under the empty name."""
 
     def rates(factor: float) -> _Rates:
         def rate(per_million: float | None) -> _Rate | None:
-            # Through its text: 0.1 is meant as a tenth, not as the nearest binary fraction.
+            # Converted via text: 0.1 means a tenth, not the nearest binary fraction.
             return None if per_million is None else _Rate(_decimal(per_million) * _decimal(factor) * _PICO_PER_TOKEN)
 
         return _Rates(
@@ -362,7 +362,7 @@ def _from_table(prices: ModelPrice) -> _Rates:
             return None
         if isinstance(value, Decimal):
             return _Rate(value * _PICO_PER_TOKEN)
-        # The table sorts its tiers by size; the largest one that is exceeded holds.
+        # The table sorts its tiers by size; the largest one that is exceeded applies.
         steps = tuple((tier.start, tier.price * _PICO_PER_TOKEN) for tier in reversed(value.tiers))
         return _Rate(value.base * _PICO_PER_TOKEN, steps)
 

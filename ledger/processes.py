@@ -1,4 +1,4 @@
-"""Which process is meant, and whether it still runs, even after its number was given to another."""
+"""Identify processes, and tell whether one still runs even if its process id was reused."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ _PROC = Path("/proc")
 
 
 def this_process() -> str:
-    """Name this process so that nobody takes another for it.
+    """Return a name for this process that no other process has.
 
     Returns:
-        Host, boot, process namespace, number and start time; parts the system does not tell are empty.
+        Host, boot, process namespace, process id and start time; parts that the system does not provide are empty.
     """
     pid = os.getpid()
     return "|".join((*_place(), str(pid), _start(pid) or ""))
 
 
 def ended(process: str) -> bool | None:
-    """Say whether a process has ended.
+    """Return whether a process has ended.
 
     Args:
-        process: As `this_process` named it.
+        process: Its name from `this_process`.
 
     Returns:
-        None where that cannot be seen from here: it runs, or ran, on another machine or in another container.
+        None if that cannot be determined here: the process is, or was, on another machine or in another container.
     """
     parts = process.split("|")
     if len(parts) != 5 or not parts[3].isdigit():
@@ -65,12 +65,12 @@ def _namespace() -> str:
 
 
 def _start(pid: int) -> str | None:
-    """Clock ticks from boot to the start of a running process, or None; field 22 of proc_pid_stat(5)."""
+    """Return the clock ticks from boot to the start of a running process, or None; field 22 of proc_pid_stat(5)."""
     try:
         stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    # The program's name, in brackets, may itself hold brackets and spaces.
+    # The program's name, in brackets, may itself contain brackets and spaces.
     state, *rest = stat.rpartition(")")[2].split()
     return None if state in ("Z", "X") else rest[18]
 

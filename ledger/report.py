@@ -1,4 +1,4 @@
-"""What the calls cost, how they were routed, and what went wrong, added up over the ledger."""
+"""What calls cost, how they were routed, and what went wrong, summed over the ledger."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ __all__ = ["Failures", "Percentiles", "Report", "Savings", "Share", "Totals", "r
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Calls added up.
+    """Totals over a group of calls.
 
     Attributes:
         calls: Model calls, answered or not.
         failed: Those without a usable answer.
-        retries: Those that were not the first of their decision: asked again, fallen back or escalated.
-        input: Input tokens, those from and to a cache included.
+        retries: Those that were not the first of their decision: retries, fallbacks and escalations.
+        input: Input tokens, including those read from and written to a cache.
         output: Output tokens.
         cache_read: Input tokens read from a cache.
         cache_write: Input tokens written to a cache.
         cost: USD of the calls whose cost is known.
-        unpriced: Calls that may have cost something nobody knows; they are not in ``cost``.
+        unpriced: Calls that may have cost an unknown amount; they are not in ``cost``.
     """
 
     calls: int = 0
@@ -48,7 +48,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The calls of one model, tier, agent or tag; ``share`` is their part of all calls, in 0..1."""
+    """The calls of one model, tier, agent or tag; ``share`` is their share of all calls, 0..1."""
 
     name: str
     share: float
@@ -76,16 +76,16 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class Savings:
-    """What routing saved against sending every request to the flagship, net of failed attempts and of its own calls.
+    """What routing saved compared with sending every request to the flagship, net of failed attempts and its own calls.
 
     Attributes:
         flagship: The models that the comparison is with.
-        compared: Usable answers whose own and whose flagship cost are known.
-        left_out: Usable answers where one of them is not.
-        flagship_cost: USD the compared answers would have cost there.
-        cost: USD they did cost.
-        wasted: USD spent on calls without a usable answer, which the flagship is taken not to have made.
-        router: USD spent by routing itself on judging steps, whatever came of it.
+        compared: Usable answers whose own cost and flagship cost are both known.
+        left_out: Usable answers for which one of them is not.
+        flagship_cost: USD the compared answers would have cost on the flagship.
+        cost: USD they actually cost.
+        wasted: USD spent on calls without a usable answer, which the flagship is assumed not to need.
+        router: USD that routing itself spent on judging steps, successful or not.
         saved: USD, ``flagship_cost - cost - wasted - router``; negative for a loss.
     """
 
@@ -101,7 +101,7 @@ class Savings:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything `report` adds up; ``dataclasses.asdict`` of it is JSON.
+    """Everything `report` sums up; ``dataclasses.asdict`` makes it JSON-compatible.
 
     Attributes:
         since: Only what happened at or after this, in seconds since the epoch; None for all.
@@ -111,17 +111,17 @@ class Report:
         decisions: Routing decisions.
         escalated: Decisions that took more than one call.
         totals: All calls.
-        error_rate: Share of the calls without a usable answer, in 0..1.
-        models: By model, the most calls first; so are the three below.
+        error_rate: Share of the calls without a usable answer, 0..1.
+        models: By model, most calls first; the same holds for the next three.
         tiers: By tier.
         agents: By agent.
-        tags: By tag; a run with several counts under each.
-        failures: By model and kind, the most frequent first.
-        latency: Of the usable answers, to their end; None when there are none.
-        first_token: Of the usable answers that were streamed, to their first chunk; None when there are none.
-        savings: Against the flagship; None when no call was compared.
-        open_handoffs: What waits for a person.
-        last: The latest decisions, the newest first.
+        tags: By tag; a run with several tags counts under each.
+        failures: By model and kind, most frequent first.
+        latency: Time to the end of the usable answers; None if there are none.
+        first_token: Time to the first chunk of the usable streamed answers; None if there are none.
+        savings: Compared with the flagship; None if no call was compared.
+        open_handoffs: Number of handoffs that wait for a person.
+        last: The latest decisions, newest first.
     """
 
     since: float | None
@@ -147,10 +147,10 @@ class Report:
 def report(
     ledger: Ledger, *, since: float | None = None, run: str | None = None, tag: str | None = None, last: int = 20
 ) -> Report:
-    """Add up the ledger, in memory that does not grow with it.
+    """Sum up the ledger, using memory that does not grow with it.
 
     Args:
-        ledger: What to read.
+        ledger: The ledger to read.
         since: Only what happened at or after this, in seconds since the epoch.
         run: Only this run.
         tag: Only runs with this tag.
@@ -185,7 +185,7 @@ def report(
 
 
 _Sums = Counter[str]
-"""Sums over a group of calls by name, money in picodollars."""
+"""Name -> sum over a group of calls, money in picodollars."""
 
 
 class _Group(NamedTuple):
@@ -199,7 +199,7 @@ class _Group(NamedTuple):
     sums: _Sums
 
 
-# The flagship would have been asked to do the step, and not to judge it.
+# The flagship would have been called to do the step, not to judge it.
 _DONE = f"agent <> '{ROUTER}'"
 _BOTH_KNOWN = "cost IS NOT NULL AND flagship_cost IS NOT NULL"
 _COMPARED = f"failure IS NULL AND {_DONE} AND {_BOTH_KNOWN}"
@@ -219,7 +219,7 @@ _MONEY = {
     "wasted": ("cost", f"failure IS NOT NULL AND {_DONE}"),
     "router": ("cost", f"NOT {_DONE}"),
 }
-# Each amount of money as its two parts.
+# Each amount of money is summed as two parts, see `HALF`.
 _SUMS = ", ".join(
     (
         *_COUNTED.values(),
@@ -240,47 +240,47 @@ def _sums(found: tuple[int | None, ...]) -> _Sums:
 
 
 def _totals(sums: _Sums) -> Totals:
-    """What of a group's sums is reported for every group."""
+    """Return those sums of a group that are reported for every group."""
     told: dict[str, Any] = {field.name: sums[field.name] for field in fields(Totals)}
     return Totals(**{**told, "cost": _usd(sums["cost"])})
 
 
 class _Query:
-    """The questions to one ledger about what a report covers."""
+    """The queries to one ledger for what a report covers."""
 
     def __init__(self, since: float | None, run: str | None, tag: str | None) -> None:
         self._values = {"since": since, "run": run, "tag": tag}
 
     def groups(self, connection: Connection) -> Iterator[_Group]:
-        """The calls by all that the report tells apart at once, so that they are read but once."""
+        """Yield the calls grouped by everything the report distinguishes, so that they are read only once."""
         common = "model, tier, agent, failure, flagship"
         query = f"SELECT {common}, {_SUMS} FROM calls WHERE {self._where()} GROUP BY {common}"  # noqa: S608 - our own words
         for found in connection.execute(query, self._values):
             yield _Group(*(*found[:5], _sums(found[5:])))
 
     def tags(self, connection: Connection) -> Iterator[tuple[str, _Sums]]:
-        """The calls by the tags of their run."""
+        """Yield the sums over the calls by tag of their run."""
         source = "calls JOIN runs ON runs.id = calls.run, json_each(runs.tags)"
         query = f"SELECT json_each.value, {_SUMS} FROM {source} WHERE {self._where()} GROUP BY 1"  # noqa: S608 - our own words
         for tag, *found in connection.execute(query, self._values):
             yield tag, _sums(tuple(found))
 
     def runs(self, connection: Connection) -> dict[str, int]:
-        """The number of runs by status."""
+        """Return the number of runs by status."""
         query = (
             f"SELECT status, count(*) FROM runs WHERE {self._where('started', 'id')} GROUP BY status ORDER BY status"  # noqa: S608 - our own words
         )
         return dict(connection.execute(query, self._values))
 
     def decisions(self, connection: Connection) -> tuple[int, int]:
-        """The number of decisions, and of those that took more than one call."""
+        """Return the number of decisions, and of those that took more than one call."""
         where = self._where()
         every = connection.execute(f"SELECT count(*) FROM decisions WHERE {where}", self._values)  # noqa: S608 - our own words
         query = f"SELECT count(DISTINCT decision) FROM calls WHERE attempt > 1 AND {where}"  # noqa: S608 - our own words
         return every.fetchone()[0], connection.execute(query, self._values).fetchone()[0]
 
     def percentiles(self, connection: Connection, column: str) -> Percentiles | None:
-        """Percentiles of a column over the usable answers that have it."""
+        """Return percentiles of a column over the usable answers that have a value in it."""
         source = f"FROM calls WHERE failure IS NULL AND {_DONE} AND {column} IS NOT NULL AND {self._where()}"
         (count,) = connection.execute(f"SELECT count(*) {source}", self._values).fetchone()
         if not count:
@@ -293,14 +293,14 @@ class _Query:
         return Percentiles(count, *(found[rank] for rank in ranks.values()))
 
     def open_handoffs(self, connection: Connection) -> int:
-        """The number of handoffs that are not done, by what was last recorded of each."""
+        """Return the number of handoffs that are not done, by the latest row of each."""
         latest = "seq IN (SELECT max(seq) FROM handoffs GROUP BY id)"
         query = f"SELECT count(*) FROM handoffs WHERE {latest} AND done = 0 AND {self._where()}"  # noqa: S608 - our own words
         count: int = connection.execute(query, self._values).fetchone()[0]
         return count
 
     def last(self, connection: Connection, limit: int) -> tuple[DecisionRow, ...]:
-        """The latest decisions, the newest first."""
+        """Return the latest decisions, newest first."""
         query = f"SELECT {DECISIONS.names} FROM decisions WHERE {self._where()} ORDER BY seq DESC LIMIT :limit"  # noqa: S608 - our own words
         found = connection.execute(query, {**self._values, "limit": limit})
         return tuple([DECISIONS.decode(values) for values in found])

@@ -1,5 +1,5 @@
-"""What the ledger keeps: a row a run, a decision, a call, an act, an item handed to a person; who works on a run; and
-what a run needs again where it is cut off."""
+"""The rows of the ledger: runs, decisions, calls, acts, handoffs to a person, leases, and what a run needs again if it
+is interrupted."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from ..configs.catalog import Usage
 __all__ = ["ROUTER", "CallRow", "DecisionRow", "EffectRow", "HandoffRow", "KeptRow", "LeaseRow", "RunRow"]
 
 ROUTER: Final = "(router)"
-"""The agent of the calls that routing makes for itself; in brackets, as nobody names an agent."""
+"""Agent name of the calls that routing itself makes; in brackets, so that it cannot clash with a real agent's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """One run of a workflow or agent, with what bounds it when it is taken up again.
+    """One run of a workflow or agent, with the limits that apply when it is resumed.
 
     Times are seconds since the epoch, UTC.
 
     Attributes:
-        max_cost: Picodollars (1e-12 USD) the run may spend in all its parts, None without a cap.
-        max_steps: Supersteps of the graph that each part may take, None where nobody said.
-        timeout: Seconds that each part may take, None without a bound.
-        parent: The run inside which it was started; empty where there is none.
-        max_tokens: Tokens of input and output that all its parts may use, None without a cap.
+        max_cost: Picodollars (1e-12 USD) the run may spend in all its parts, None for no cap.
+        max_steps: Supersteps of the graph that each part may take, None if not specified.
+        timeout: Seconds that each part may take, None for no limit.
+        parent: The run inside which it was started; empty if there is none.
+        max_tokens: Tokens of input and output that all its parts may use, None for no cap.
     """
 
     id: str
@@ -72,14 +72,14 @@ class CallRow:
     """One model call, answered or not.
 
     Attributes:
-        attempt: 1 for the first candidate asked, counting up along the fallback chain.
-        model: The model asked, as ``provider/name``.
-        answered_by: The name the provider gave of the model that really ran, None when it did not say.
+        attempt: 1 for the first candidate called, counting up along the fallback chain.
+        model: The model called, as ``provider/name``.
+        answered_by: The provider's name for the model that actually ran, None if it gave none.
         failure: A `FailureKind` value, or None for a usable answer.
         cost: Picodollars (1e-12 USD), or None when the price is unknown: never zero for unknown.
         latency: Seconds to the end; ``first_token`` seconds to the first chunk of a stream.
         flagship_cost: Picodollars the same tokens would have cost on the flagship, None when unknown.
-        flagship: The model that ``flagship_cost`` is about.
+        flagship: The model that ``flagship_cost`` refers to.
     """
 
     id: str
@@ -109,9 +109,9 @@ class CallRow:
 
 @dataclass(frozen=True, slots=True)
 class HandoffRow:
-    """Something a person must look at. ``summary`` is what they are told, ``reason`` why it came to them.
+    """Something a person must look at. ``summary`` is what they are told, ``reason`` why it was handed to them.
 
-    To tick it off, record it again with ``done``.
+    To mark it as done, record it again with ``done``.
     """
 
     id: str
@@ -127,16 +127,16 @@ class HandoffRow:
 class EffectRow:
     """One act of a tool that does more than read, recorded before it is carried out.
 
-    To tell what came of it, record it again with an outcome; one without may have happened.
+    To store its result, record it again with an outcome; an act without one may have happened.
 
     Attributes:
         effect: What the tool does, an `Effect` value.
-        digest: What tells this act from others, made of the tool and its arguments; never the arguments themselves.
+        digest: Hash of the tool and its arguments that identifies this act; never the arguments themselves.
         at: When it was about to begin, in seconds since the epoch.
         outcome: How it ended, in a word or a line; empty until that is known.
-        place: Where in the run it was asked for, the same when that part of the run is done again; None where the run
-            cannot be taken up.
-        token: The fencing token of whoever worked on the run; None where nobody held it.
+        place: Where in the run it was requested, the same if that part of the run is repeated; None if the run cannot
+            be resumed.
+        token: The fencing token of the process that worked on the run; None if no process held it.
     """
 
     id: str
@@ -159,12 +159,12 @@ class LeaseRow:
     Times are seconds since the epoch, UTC.
 
     Attributes:
-        token: Counts those who held the run: what an earlier one still writes is refused.
+        token: Counts the holders of the run: writes by an earlier holder are refused.
         host: Name of the machine.
-        process: Number of the process there.
-        until: When the run may be taken over if the holder says nothing more; 0 where it has let go.
-        locked: A lock on a file of its own shows whether its process is there.
-        cancel: Somebody has asked it to stop.
+        process: Process id on that machine.
+        until: When the run may be taken over unless the holder renews the lease; 0 once it has released the run.
+        locked: A lock on a separate file shows whether its process is still running.
+        cancel: Somebody has asked the holder to stop.
     """
 
     run: str
@@ -179,10 +179,10 @@ class LeaseRow:
 
 @dataclass(frozen=True, slots=True)
 class KeptRow:
-    """Something a run needs again if it is cut off, encrypted under the user's key: a model's reply, an act's result.
+    """A model's reply or an act's result that an interrupted run needs again, encrypted with the user's key.
 
     Attributes:
-        name: What it is the reply or result of.
+        name: Name of the call or act that it belongs to.
         sealed: The text, encrypted.
     """
 

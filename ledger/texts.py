@@ -1,4 +1,4 @@
-"""`Texts`: what calls and handoffs quote, and how it is taken out of the ledger."""
+"""`Texts`: the texts that calls and handoffs quote, and their removal from the ledger."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ __all__ = ["Texts"]
 
 
 class Texts:
-    """The free texts of a ledger, which its chain holds without.
+    """The free texts of a ledger, which can be erased without breaking its hash chain.
 
     Args:
         path: The ledger's file; None for one in memory.
-        writer: Writes it.
-        reader: Reads it.
+        writer: Writes the file.
+        reader: Reads the file.
     """
 
     def __init__(self, path: Path | None, writer: Writer, reader: Access) -> None:
         self._path, self._writer, self._reader = path, writer, reader
 
     def erase(self, met: Callable[[Sequence[str]], Sequence[bool]], *, kept: Collection[str] = ()) -> int:
-        """Erase texts, in the file and in its log, and return out of how many rows.
+        """Erase texts from the file and its log, and return how many rows they were erased from.
 
         Args:
-            met: Says of each of some texts whether it is to go.
+            met: Returns, for each of the texts it is given, whether to erase it.
             kept: Runs whose rows stay as they are.
 
         Raises:
-            ConfigError: Rows could not be written, or another process reads the log meanwhile.
+            ConfigError: Rows could not be written, or another process is reading the log.
         """
         self._writer.settle()
         with self._reader.reading() as connection:

@@ -1,4 +1,4 @@
-"""`Worker`: a thread that runs jobs one after the other, for callers that must not block."""
+"""`Worker`: a thread that runs jobs one after another, for callers that must not block."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _LINGER_SECONDS = 10.0
 """How long the thread waits for the next job before it ends."""
 
 _UNDO_SECONDS = 0.05
-"""How long one who is cancelled waits, so that what was done for it is mostly undone when it ends."""
+"""How long a cancelled caller waits, so that what was done for it is mostly undone when it ends."""
 
 _T = TypeVar("_T")
 _Job = tuple["Future[Any] | None", Callable[[], Any]]
 
 
 class Worker:
-    """Does jobs in the order in which they came; its thread is there only while there are some.
+    """Runs jobs in the order they were submitted; its thread exists only while there are jobs.
 
-    What is waiting when the process ends is done then. A forked child begins with none: they are its parent's to do.
+    Jobs still waiting when the process ends are run then. A forked child starts without jobs: its parent runs them.
 
     Args:
         name: The thread's name.
@@ -46,19 +46,19 @@ class Worker:
 
     def reset_after_fork(self) -> None:
         """Reset in a forked child."""
-        # Unlike other queues it may be used from within the garbage collector.
+        # Unlike other queues, it may be used from within the garbage collector.
         self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
         self._guard = threading.RLock()
         self._thread: threading.Thread | None = None
         self._linger = _LINGER_SECONDS
 
     def stop(self) -> None:
-        """Do what is left, and let the thread end."""
+        """Run the remaining jobs, and let the thread end."""
         self._linger = 0.0
         self.finish()
 
     def submit(self, job: Callable[[], _T]) -> Future[_T]:
-        """Have a job done in the thread."""
+        """Run a job in the thread, and return the future of its result."""
         future: Future[_T] = Future()
         self._enter((future, job))
         return future
@@ -73,17 +73,17 @@ class Worker:
             if self._thread is None:
                 # A daemon, so that it keeps no process alive.
                 thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-                # At the end of the process no thread starts any more; `finish` does what is left.
+                # At the end of the process no thread can start any more; `finish` runs the remaining jobs.
                 with suppress(RuntimeError):
                     thread.start()
                     self._thread = thread
 
     async def run(self, job: Callable[[], _T], undo: Callable[[_T], None] = lambda _: None) -> _T:
-        """Do a job in the thread, without holding up the event loop.
+        """Run a job in the thread without blocking the event loop.
 
         Args:
             job: What to do.
-            undo: Told the result, in the thread, where who waited for it is cancelled.
+            undo: Called with the result, in the thread, if the caller was cancelled while waiting for it.
         """
         future = self.submit(job)
         try:
@@ -95,7 +95,7 @@ class Worker:
             raise
 
     def finish(self) -> None:
-        """Wait until all is done that was submitted."""
+        """Wait until all submitted jobs are done."""
         if self._thread is None and self._jobs.empty():
             return
         last = self.submit(lambda: None)

@@ -1,6 +1,6 @@
 """Routing: pure functions from a step to the models that may run it, with reasons.
 
-Names are imported at their first use. `decide` is not among them, since the module of that name would hide it:
+Names are imported on first use. `decide` is not among them, because the module of that name would hide it:
 ``from pointsman.routing.decide import decide``.
 """
 

@@ -1,4 +1,4 @@
-"""`decide`: which models may run a step, best first, and why each of the others may not."""
+"""`decide`: which models may run a step, best first, and why each other model may not."""
 
 from __future__ import annotations
 
@@ -35,26 +35,26 @@ _NO_CIRCUMSTANCES: Final = RoutingContext()
 def decide(features: Features, policy: Policy, circumstances: RoutingContext = _NO_CIRCUMSTANCES) -> Decision:
     """Decide which models may run a step.
 
-    Risk sets the floor; above it the rules and the caller choose a tier by declared facts; evidence raises it; what a
-    model can do and what is true at the moment leave the candidates; the strategy orders them. Same arguments, same
-    decision.
+    Risk sets the floor. Above it, the rules and the caller choose a tier from declared facts, and evidence raises it.
+    The models' capabilities and the current circumstances filter the candidates, and the strategy orders them. The
+    same arguments give the same decision.
 
-    A tier or a model asked for counts from the floor upwards, and an asked model stands first, if evidence demands no
-    higher tier than its own: where its tier is below the rules', the fallbacks still come from theirs. Tiers never fall
-    along the candidates.
+    A requested tier or model counts only at or above the floor. A requested model goes first unless evidence demands a
+    higher tier than its own; if its tier is below the one the rules choose, the fallbacks still come from the latter.
+    Tiers never go down along the candidates.
 
     Args:
-        features: Of the step, from `extract` or a record.
+        features: Features of the step, from `extract` or a record.
         policy: Compiled rules and catalogue.
         circumstances: What is true right now.
 
     Returns:
-        The decision; without candidates where no model qualifies.
+        The decision; it has no candidates if no model qualifies.
     """
     facts = declared(features)
     risk, risk_hits = judge(facts, features.risk, policy)
     floor = policy.floors[risk]
-    # Where the risk alone demands the highest tier there is nothing left to judge, and no words can sway it.
+    # If the risk alone demands the highest tier, there is nothing left to judge, and no wording can change that.
     judged = None if policy.scorer is None or floor is _TIERS[-1] else policy.scorer(features)
     complexity, confidence = judged or (0.0, 1.0)
     facts.update(measured(features, risk, None if judged is None else complexity, circumstances))
@@ -101,7 +101,7 @@ def _rejections(pairs: tuple[tuple[str, Because], ...]) -> tuple[Rejection, ...]
 
 
 def _wanted_tier(features: Features, said: Said, risk: Risk, floor: Tier) -> Tier:
-    """The tier by rules, caller and floor, each with the hit that explains it."""
+    """Return the tier that rules, caller and floor give; add a hit for each that changed it."""
     tier, hits = said.tier or floor, said.hits
     if features.tier is not None and features.tier.rank < floor.rank:
         said_floor = f"risk {risk.value} demands {floor.value}"
@@ -116,7 +116,7 @@ def _wanted_tier(features: Features, said: Said, risk: Risk, floor: Tier) -> Tie
 
 
 def _capped(tier: Tier, floor: Tier, features: Features, hits: list[RuleHit]) -> Tier:
-    """The tier, brought down to the ceiling asked for, though never below the floor."""
+    """Return the tier, lowered to the requested ceiling but never below the floor."""
     most = None if features.max_tier is None else max(features.max_tier, floor)
     if most is None or tier.rank <= most.rank:
         return tier
@@ -127,9 +127,9 @@ def _capped(tier: Tier, floor: Tier, features: Features, hits: list[RuleHit]) ->
 def _doubted(
     said: Tier, wanted: Tier, confidence: float, features: Features, policy: Policy, hits: list[RuleHit]
 ) -> Tier:
-    """One tier above the one that a scorer gave with confidence below 0.5; what was raised already is left alone.
+    """Return one tier above the one that a scorer gave with confidence below 0.5, unless it was already raised.
 
-    A rule for the on-device tier stands where that tier serves the task: its model declines by itself.
+    A rule's on-device tier is kept if a model of that tier serves the task: that model declines what it cannot do.
     """
     if said is _TIERS[-1] or said.rank < wanted.rank or _served_on_device(said, features, policy):
         return said
@@ -181,11 +181,11 @@ class _Need:
             self._require[score] = max(least, self._require.get(score, 0.0))
 
     def sifted(self, cards: Sequence[CompiledCard]) -> tuple[list[CompiledCard], dict[str, Because]]:
-        """The models that may run this step, and why each of the others may not."""
+        """Return the models that may run this step, and why each other model may not."""
         able: list[CompiledCard] = []
         rejected: dict[str, Because] = {}
         for entry in cards:
-            # What lasts is said before what may be different in a minute, so that nobody buys a key in vain.
+            # Lasting reasons come before those that may change in a minute, so that nobody buys a key in vain.
             why = self._not_allowed(entry) or self._unable(entry.card) or self._not_now(entry)
             if why is None:
                 able.append(entry)
@@ -262,11 +262,11 @@ def _afford(
     funds: BudgetReserve,
     hits: list[RuleHit],
 ) -> Tier:
-    """Leave out what would use up the money of riskier steps to come, and give the tier that can be paid for.
+    """Drop models that would use up money reserved for riskier steps to come, and return the affordable tier.
 
-    Where nothing of the wanted tier or above can be, it is the next lower one that can, though none below the floor,
-    the tier asked for and the one that evidence demands; where none can be at all, the cheapest model there is: the
-    step itself has to be done too.
+    If nothing of the wanted tier or above is affordable, that is the next lower affordable tier, but never below the
+    floor, the requested tier or the tier that evidence demands. If nothing at all is affordable, the cheapest model is
+    kept, because this step has to run too.
     """
     demand = demanded(features)
     least = max(floor, features.tier or floor, (demand and demand.at_least) or floor)
@@ -300,7 +300,7 @@ def _asked(
     evident: Tier | None,
     hits: list[RuleHit],
 ) -> CompiledCard | None:
-    """The model asked for, where it qualifies and is no lower than the tier asked for or demanded by evidence."""
+    """Return the requested model if it qualifies and is not below the tier that was requested or evidence demands."""
     for entry in able:
         if entry.id == name:
             if features.tier is not None and entry.rank < features.tier.rank:

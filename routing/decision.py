@@ -20,7 +20,7 @@ class RuleHit:
 
 
 class RejectionCode(StrEnum):
-    """Why a model may not run a step. The first group lasts; the second is about one step; the third about now."""
+    """Why a model may not run a step. The first group is lasting, the second is about one step, the third about now."""
 
     BELOW_FLOOR = "below_floor"
     """Its tier is below what the risk or evidence demands."""
@@ -32,17 +32,17 @@ class RejectionCode(StrEnum):
     RULE = "rule"
     """A rule avoids it."""
     CANNOT = "cannot"
-    """It cannot do what the step needs: its task, modality, tools, schema, length or a score."""
+    """It does not meet what the step needs: a task, modality, tools, schema, length or score."""
 
     BELOW_CHOSEN = "below_chosen"
     """Its tier is below the one that was chosen."""
     FUNDS = "funds"
-    """It would use up what is kept for riskier steps."""
+    """It would use up money that is reserved for riskier steps."""
     NO_PRICE = "no_price"
-    """Its price is unknown, and a budget has to be kept."""
+    """Its price is unknown, and there is a budget to keep to."""
     TRIED = "tried"
     BARRED = "barred"
-    """This step must not use it, such as the author of what it checks."""
+    """This step must not use it, for example because it wrote what the step checks."""
     CONVERSATION = "conversation"
     """It cannot take the conversation as it stands."""
 
@@ -50,7 +50,7 @@ class RejectionCode(StrEnum):
     KEY_REFUSED = "key_refused"
     SWITCHED_OFF = "switched_off"
     UNREACHABLE = "unreachable"
-    """Nothing listens where it should be, or it cannot be simulated offline."""
+    """Nothing listens at its address, or it cannot be simulated offline."""
 
 
 class Because(NamedTuple):
@@ -59,7 +59,7 @@ class Because(NamedTuple):
     Attributes:
         code: The kind of reason.
         reason: One line that says what would change it.
-        needs: The environment variable that would make it usable, where one would.
+        needs: The environment variable that would make it usable; empty if none would.
     """
 
     code: RejectionCode
@@ -69,7 +69,7 @@ class Because(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A model that may not run this step, and why, as `Because` has it."""
+    """A model that may not run this step, and why; the fields are those of `Because`."""
 
     model: str
     reason: str
@@ -86,14 +86,14 @@ class Decision:
         risk: Risk of the step.
         floor: Tier the risk demands.
         tier: Tier chosen, never below the floor.
-        candidates: Model ids in the order to try; tiers never fall along it. Empty when none qualifies.
+        candidates: Model ids in the order to try; tiers never go down along it. Empty if none qualifies.
         rejected: Every other model of the catalogue with its reason.
         rules: Rules that applied, risk rules first.
         complexity: 0 (trivial) .. 1 (hard).
         confidence: How sure the choice of tier is, 0..1.
         features: The features it was made from, so that it can be replayed without the messages.
-        policy_hash: Of policy, risk rules and catalogue together.
-        price_version: Of the price table the order was made with.
+        policy_hash: Hash of policy, risk rules, catalogue and scorer together.
+        price_version: Version of the price table that the order is based on.
     """
 
     request: str

@@ -1,7 +1,7 @@
-"""`Finding`: something that has happened and speaks for a higher tier, as opposed to a guess from words.
+"""`Finding`: something that has happened and calls for a higher tier, as opposed to a guess from words.
 
-Only findings raise a step above its declared tier. Each is told in the decision by a rule hit whose id begins with
-`PREFIX`, so that whoever shows a step can say on what evidence it was raised.
+Only findings raise a step above its declared tier. The decision lists each as a rule hit whose id begins with `PREFIX`,
+so that code that displays a step can say on what evidence it was raised.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ __all__ = [
 PREFIX: Final = "evidence."
 """How the id of every finding begins."""
 DOUBTED: Final = "evidence.doubted"
-"""A verifier doubted what a model of a lower tier made of the step."""
+"""A verifier doubted the result that a model of a lower tier gave for the step."""
 FAILED_CHECK: Final = "evidence.failed-check"
-"""What a model of a lower tier made of the step did not pass a check of the workflow's."""
+"""The result that a model of a lower tier gave for the step failed one of the workflow's checks."""
 REPEATED: Final = "evidence.repeated-call"
-"""The same tool call was made again, and told the same."""
+"""The same tool call was made again and returned the same result."""
 ERRORS: Final = "evidence.errors-in-a-row"
 """Every tool call of two turns in a row failed."""
 HISTORY: Final = "evidence.history"
-"""The models of the tier gave more unusable replies than usable ones at this task, in enough calls."""
+"""The models of the tier gave more unusable replies than usable ones for this task, over enough calls."""
 
-# The kinds for which it is the reply that failed; every other is the provider's trouble or the caller's.
+# The kinds in which the reply failed; all others are a fault of the provider or the caller.
 _OF_REPLIES: Final[Mapping[FailureKind, str]] = {
-    # A refusal, whether the model says it or the filter in front of it.
+    # A refusal, whether by the model or by the filter in front of it.
     FailureKind.CONTENT_FILTER: "evidence.refusal",
     FailureKind.DECLINED: "evidence.declined",
     FailureKind.EMPTY: "evidence.empty",
@@ -59,8 +59,8 @@ class Finding(NamedTuple):
     Attributes:
         id: Begins with `PREFIX`.
         reason: One line.
-        at_least: The step may not run below this tier; None asks for one tier above the one it would have, where a
-            model there qualifies.
+        at_least: The step may not run below this tier; None asks for one tier above the one it would otherwise have,
+            if a model there qualifies.
     """
 
     id: str
@@ -69,21 +69,21 @@ class Finding(NamedTuple):
 
 
 def is_evidence(rule: str) -> bool:
-    """Whether a rule of a decision tells of evidence that raised the step."""
+    """Whether a rule id in a decision stands for evidence that raised the step."""
     return rule.startswith(PREFIX)
 
 
 def of_failure(kind: FailureKind) -> str | None:
-    """The id under which a failed call counts as evidence; None where the reply's content is not what failed."""
+    """Return the id under which a failed call counts as evidence; None if the reply's content is not what failed."""
     return _OF_REPLIES.get(kind)
 
 
 def wilson(share: float, count: float) -> tuple[float, float]:
-    """The 95 % interval of a share (E. B. Wilson, Journal of the American Statistical Association 22, 1927).
+    """Return the 95 % interval of a share (E. B. Wilson, Journal of the American Statistical Association 22, 1927).
 
     Args:
         share: 0..1.
-        count: How many it rests on, above 0; may be a sum of weights.
+        count: Number of observations behind it, above 0; may be a sum of weights.
     """
     spread = _Z * _Z / count
     middle = (share + spread / 2) / (1 + spread)

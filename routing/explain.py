@@ -1,4 +1,4 @@
-"""Write a decision down, and make it again from what was written."""
+"""Serialise a decision, and make it again from the record."""
 
 from __future__ import annotations
 
@@ -48,6 +48,6 @@ def replay(
         circumstances: What was true then.
 
     Raises:
-        ConfigError: The record is not one of features.
+        ConfigError: The record does not hold features.
     """
     return decide(from_dict(recorded), policy, circumstances)

@@ -1,5 +1,5 @@
-"""`Ordering`: in which order the candidates are tried, from price and scores, from history, and from who carries the
-conversation. It only ever orders models of one tier."""
+"""`Ordering`: the order in which candidates are tried, by price, scores and history, and by which model carries the
+conversation. It only ever orders models within one tier."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from .request import RoutingContext
 __all__ = ["EVIDENCE", "Ordering", "cost", "enough", "heeded", "worth_caching"]
 
 EVIDENCE: Final = frozenset({"history", HISTORY, "conversation.stays"})
-"""The rules that tell of what happened before and changed the first candidate, or its tier."""
+"""Ids of the rules by which past calls changed the first candidate or its tier."""
 
 _CODE_TASKS: Final = frozenset({"code", "terminal"})
 _CODE_SHARE: Final = 0.2
 # Writing a prompt to a cache costs a quarter more than reading it, so short ones are not worth it.
 _LONG_PROMPT_TOKENS: Final = 2048
-# What the scale of speed takes for a model that has no score on it.
+# Speed score assumed for a model that has none.
 _MIDDLING_SPEED: Final = 0.5
 _NOTHING_KNOWN: Final[Mapping[str, TaskStats]] = {}
 
@@ -35,19 +35,19 @@ ByTier = Mapping[int, list[CompiledCard]]
 
 
 def worth_caching(features: Features) -> bool:
-    """Whether the vendor should keep the prompt: a long one that the next turn will begin with."""
+    """Whether the vendor should cache the prompt: it is long and the next turn will begin with it."""
     return features.tokens >= _LONG_PROMPT_TOKENS and (features.tools > 0 or features.step > 1)
 
 
 def cost(entry: CompiledCard, features: Features, output: float | None = None) -> float:
-    """USD for one call; infinite where the price is unknown.
+    """Return the cost of one call in USD; infinite if the price is unknown.
 
     Args:
         entry: The model.
-        features: Of the step; its input is estimated.
-        output: Tokens of output to expect; the whole allowance where that is not known.
+        features: Features of the step; its input tokens are estimated.
+        output: Expected output tokens; None assumes the whole allowance.
     """
-    # Nothing times infinity is no number, and would sort anywhere.
+    # Zero times infinity is NaN, which would sort anywhere.
     if entry.input_price == inf or entry.output_price == inf:
         return inf
     fresh = entry.cache_write_price if worth_caching(features) else entry.input_price
@@ -56,19 +56,19 @@ def cost(entry: CompiledCard, features: Features, output: float | None = None) -
 
 
 def enough(experience: Mapping[str, TaskStats], policy: HistoryPolicy) -> Mapping[str, TaskStats]:
-    """The experience that rests on enough calls to be believed."""
+    """Return the experience that is based on enough calls to be relied upon."""
     if not policy.enabled:
         return _NOTHING_KNOWN
     return {name: one for name, one in experience.items() if one.calls >= policy.least}
 
 
 def heeded(policy: Policy) -> frozenset[str]:
-    """Those of `EVIDENCE` that can apply under a policy."""
+    """Return those rules of `EVIDENCE` that can apply under a policy."""
     return EVIDENCE if policy.routing.history.enabled else EVIDENCE - {"history", HISTORY}
 
 
 class _Outlook:
-    """What to expect of a call to each model, from its card and as much evidence as is given."""
+    """What to expect from a call to each model, based on its card and on any history given."""
 
     def __init__(
         self,
@@ -80,7 +80,8 @@ class _Outlook:
         self._cards = cards
         self._known = known
         counted = [one.output for one in known.values() if one.output is not None]
-        # Else a model would look cheap for having been counted at all: the others are held to be like those counted.
+        # Models without counted output are assumed to match the average of the counted ones; otherwise a model would
+        # look cheap merely because its output was counted.
         self._output = sum(counted) / len(counted) if counted else None
         self._units: dict[bool, float] = {}
 
@@ -88,11 +89,11 @@ class _Outlook:
         return likely(self._known.get(entry.id)) if self._known else 1.0
 
     def paid(self, entry: CompiledCard) -> float:
-        """USD of a usable answer: a failure is paid with another call.
+        """Return the expected USD per usable answer: a failure costs another call.
 
-        Cost over the chance of success is the mean cost of an answer where a call is repeated until it succeeds (Erol
-        et al., "Cost-of-Pass", arXiv:2504.13359, 2025), and to try the models with the least such quotient first costs
-        the least in the mean (Mitten, "An Analytic Solution to the Least Cost Testing Sequence Problem", Journal of
+        Cost divided by the chance of success is the mean cost of an answer if a call is repeated until it succeeds
+        (Erol et al., "Cost-of-Pass", arXiv:2504.13359, 2025), and trying the models in ascending order of this quotient
+        has the lowest mean cost (Mitten, "An Analytic Solution to the Least Cost Testing Sequence Problem", Journal of
         Industrial Engineering 11, 1960).
         """
         known = self._known.get(entry.id)
@@ -101,20 +102,20 @@ class _Outlook:
         return price / self.success(entry) if self._known else price
 
     def pace(self, entry: CompiledCard) -> float:
-        """Speed score of a usable answer: as measured where it was, else as the catalogue says.
+        """Return the speed score of a usable answer: measured if possible, otherwise from the catalogue.
 
-        A score is taken to be proportional to 1 / seconds; the unit is that of the middle measured model, so that
-        measured and unmeasured models stand on one scale. Models on this machine have a unit of their own, since
-        they answer in milliseconds.
+        A score is assumed to be proportional to 1 / seconds; the unit comes from the median measured model, so that
+        measured and unmeasured models share one scale. Models on this machine have a unit of their own, because they
+        answer in milliseconds.
         """
         known = self._known.get(entry.id)
         seconds = None if known is None else known.seconds
         return (self._unit(entry.card.local) / seconds if seconds else entry.speed) * self.success(entry)
 
     def quality(self, entry: CompiledCard) -> float:
-        """Mean of the scores that matter here, by the chance of a usable answer.
+        """Return the mean of the relevant scores, times the chance of a usable answer.
 
-        Reasoning always, coding with code in view, vision with pictures.
+        Reasoning is always relevant, coding for code, and vision for any content besides text.
         """
         features, scores = self._features, entry.card.scores
         relevant = ["reasoning"]
@@ -125,7 +126,7 @@ class _Outlook:
         return sum(scores.get(name, 0.0) for name in relevant) / len(relevant) * self.success(entry)
 
     def _unit(self, local: bool) -> float:
-        """Seconds of a call at speed 1."""
+        """Return the seconds of a call at speed 1."""
         if local not in self._units:
             alike = [entry for entry in self._cards if entry.card.local == local and entry.id in self._known]
             took = [(self._known[entry.id].seconds or 0.0) * (entry.speed or _MIDDLING_SPEED) for entry in alike]
@@ -134,10 +135,10 @@ class _Outlook:
 
 
 def _by_balance(entries: list[CompiledCard], outlook: _Outlook) -> dict[str, float]:
-    """Sum of thrift, quality and speed, each from 0 to 1, so that none outweighs the others.
+    """Return the negated sum of thrift, quality and speed, each from 0 to 1, so that none outweighs the others.
 
-    Quality and speed are divided by the best among the entries. Thrift is ``m / (m + cost)`` with ``m`` the middle of
-    the costs that are known and above zero: 1 for what is free, 0.5 for the middle, 0 where the price is unknown.
+    Quality and speed are divided by the best among the entries. Thrift is ``m / (m + cost)``, where ``m`` is the median
+    of the costs that are known and above zero: 1 if free, 0.5 at the median, 0 if the price is unknown.
     """
     paid = {entry.id: outlook.paid(entry) for entry in entries}
     quality = {entry.id: outlook.quality(entry) for entry in entries}
@@ -158,27 +159,27 @@ _STRATEGIES: Final[dict[str, Callable[[list[CompiledCard], _Outlook], dict[str, 
 
 
 def _strategy_for(features: Features, configured: str) -> str:
-    """The strategy that fits how urgent the answer is: speed is all that counts, or counts for nothing.
+    """Return the strategy that fits the urgency: only speed counts if critical, and speed does not count in a batch.
 
     Args:
-        features: Of the step.
-        configured: The policy's.
+        features: Features of the step.
+        configured: The policy's strategy.
     """
     if features.latency == "critical":
         return "latency"
-    # Quality counts at night too.
+    # Quality counts in batch work too.
     return "cost" if features.latency == "batch" and configured != "quality" else configured
 
 
 class Ordering:
-    """Puts the candidates of one decision in order.
+    """Orders the candidates of one decision.
 
     Args:
-        features: Of the step.
-        policy: Strategy, and how much evidence it takes.
-        now: Who carries the conversation.
-        known: Model -> how it did at this task, on enough calls.
-        prefer: Model -> its place among those the rules prefer; it goes before all evidence.
+        features: Features of the step.
+        policy: Supplies the strategy and the catalogue.
+        now: Says which models carry the conversation.
+        known: Model -> how it did at this task, over enough calls.
+        prefer: Model -> its place among those the rules prefer; this takes precedence over all evidence.
     """
 
     def __init__(
@@ -205,14 +206,14 @@ class Ordering:
         rejected: dict[str, Because],
         hits: list[RuleHit],
     ) -> tuple[Tier, list[CompiledCard]]:
-        """The tier of the first candidate, and the candidates in order.
+        """Return the tier of the first candidate, and the candidates in order.
 
         Args:
             able: The models that may run the step, in the order of the catalogue.
-            asked: The one asked for, which goes first.
+            asked: The requested model, which goes first.
             wanted: The tier that was chosen.
-            rejected: Takes those below it.
-            hits: Takes what changed the choice.
+            rejected: Models below that tier are added to it.
+            hits: Rules that changed the choice are appended to it.
         """
         tier = wanted
         if asked is not None:
@@ -232,14 +233,14 @@ class Ordering:
         return tier, self.order(by_tier, first)
 
     def first(self, by_tier: ByTier, hits: list[RuleHit]) -> CompiledCard | None:
-        """The model to try first where history or the conversation tells; None where the strategy alone does.
+        """Return the model to try first by history or conversation; None if the strategy alone decides.
 
-        The one that answered last in the conversation stays while it qualifies, whatever the others cost: a switch
-        would cost what the provider holds warm of it. What the rules prefer goes before.
+        The model that answered last in the conversation stays first as long as it qualifies, whatever the others cost:
+        a switch would lose the provider's warm cache. Models that the rules prefer take precedence.
 
         Args:
-            by_tier: The candidates, some at least.
-            hits: Takes what changed the choice.
+            by_tier: The candidates, at least one.
+            hits: Rules that changed the choice are appended to it.
         """
         now = self._now
         if self._past is self._plain and not now.carried and now.proven is None:
@@ -259,7 +260,7 @@ class Ordering:
         return past
 
     def order(self, by_tier: ByTier, first: CompiledCard | None) -> list[CompiledCard]:
-        """Tiers ascending after the first; in one the preferred, then by strategy; neighbours from other providers."""
+        """Order by tier after the first; in a tier preferred models first, then by strategy, alternating providers."""
         ordered: list[CompiledCard] = [] if first is None else [first]
         for rank in sorted(by_tier):
             waiting = [entry for entry in by_tier[rank] if entry is not first]

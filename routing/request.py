@@ -1,4 +1,4 @@
-"""What a routing decision is made from: the request as declared, and the circumstances at that moment."""
+"""Inputs of a routing decision: the request as declared, and the current circumstances."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ class RouteRequest(BaseModel):
     """One step that needs a model.
 
     Everything but ``messages`` is declared by the caller and can be relied upon; the words in ``messages`` may
-    speak for complexity but never for risk.
+    affect complexity but never risk.
 
     Attributes:
         messages: OpenAI chat format, oldest first: all that is visible before the call.
-        kind: What the step is for; left out, its reach tells (`features.kind_of`).
+        kind: What the step is for; if omitted, it is derived from the tools and effects (`features.kind_of`).
         task: What is done, such as ``classify`` or ``code``, for the rules.
-        effects: Effects of the tools the step can call; empty when none are bound. Where neither these, nor ``tools``,
-            nor a kind are given, a tool called in ``messages`` counts as bound and without a declared effect.
+        effects: Effects of the tools the step can call; empty if none are bound. If neither these, ``tools`` nor a kind
+            is given, a tool called in ``messages`` counts as bound and without a declared effect.
         tools: Number of tools bound; at least the number of effects.
-        only_reads: The tools among them whose effect is ``external`` declare that they change nothing there.
+        only_reads: Those bound tools whose effect is ``external`` declare that they only read.
         called: Effects by name of tools that were called earlier in ``messages``, as far as they are known.
-        reversible: Whether what the step does can be taken back.
-        sensitivity: Of the data in view.
+        reversible: Whether what the step does can be undone.
+        sensitivity: Sensitivity of the data in view.
         dependents: Later steps that build on this one.
         risk: The caller's own opinion, which can only raise the risk.
-        tier: The tier asked for, which can only raise the floor's.
-        max_tier: No model of a higher tier may run the step; a floor above it leaves none.
-        model: The model asked for, used while it qualifies.
-        structured: The answer must fit a JSON schema.
-        max_output: Tokens of output to leave room for; None where nobody says.
+        tier: The requested tier, which can only raise the tier above the floor.
+        max_tier: No model of a higher tier may run the step; a floor above it leaves no model.
+        model: The requested model, used as long as it qualifies.
+        structured: The answer must match a JSON schema.
+        max_output: Tokens of output to leave room for; None if unspecified.
         latency: ``batch`` work can wait, ``critical`` work must not.
-        deadline: Seconds the step may take, None where only the policy bounds it.
+        deadline: Seconds the step may take, None if only the policy limits it.
         user_class: For per-class limits.
         tags: Free labels for rules and reports.
-        evidence: What has happened that speaks for a higher tier, besides what ``messages`` show by themselves: each
-            with an ``id`` that begins with ``evidence.``, a ``reason`` and perhaps ``at_least``, a tier.
+        evidence: What has happened that calls for a higher tier, besides what can be seen in ``messages``: each has an
+            ``id`` that begins with ``evidence.``, a ``reason`` and optionally ``at_least``, a tier.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,12 +84,12 @@ class RouteRequest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class BudgetReserve:
-    """What is left of a budget that has to last, in USD.
+    """What remains of a budget that has to last, in USD.
 
     Attributes:
-        left: Neither spent nor reserved.
-        kept: Set aside of it for the steps of high risk that are still to come.
-        steps: How many steps those are.
+        left: Amount neither spent nor reserved.
+        kept: Part of it set aside for high-risk steps that are still to come.
+        steps: Number of those steps.
     """
 
     left: float
@@ -99,18 +99,19 @@ class BudgetReserve:
 
 @dataclass(frozen=True, slots=True)
 class RoutingContext:
-    """What is true right now, handed in so that a decision can be replayed.
+    """What is true right now, passed in so that a decision can be replayed.
 
     Attributes:
         unavailable: Model or provider id -> why it cannot be used now (no key, breaker open, switched off, offline).
-        tried: Models this step already asked, never asked again.
-        needs_price: A budget has to be kept, so a model whose price is unknown cannot be used.
-        budget_left: Share of the budget that is left, 0..1, or None where there is no budget.
-        funds: What a step of lower risk may not use up, None where nothing is set aside.
-        down: Models and providers that cannot be used now, for the rules that ask.
-        experience: Model -> how it has done at this task.
-        carried: The models that answered last in this conversation, one a tier at most.
-        proven: The model that such evidence put first when this was first decided, for a replay, which has none.
+        tried: Models this step has already called; they are not called again.
+        needs_price: There is a budget to keep to, so a model whose price is unknown cannot be used.
+        budget_left: Share of the budget that is left, 0..1, or None if there is no budget.
+        funds: Money that a step of lower risk may not use up, None if nothing is set aside.
+        down: Models and providers that cannot be used now, for rules that ask about this.
+        experience: Model -> how it has performed at this task.
+        carried: The models that answered last in this conversation, at most one per tier.
+        proven: For a replay, which has neither experience nor carried models: the model that these put first in the
+            original decision.
     """
 
     unavailable: Mapping[str, Because] = field(default_factory=lambda: MappingProxyType({}))

@@ -1,4 +1,4 @@
-"""A loopback server that speaks the model providers' wire formats, scripted by a scenario."""
+"""A loopback server that implements the model providers' wire formats, scripted by a scenario."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ _NAMES = {
     "simulator": ("Simulator", "serve"),
 }
 
-# aiohttp and pydantic load only when the simulator is used.
+# aiohttp and pydantic are loaded only when the simulator is used.
 __getattr__, __dir__ = lazily(__name__, _NAMES)

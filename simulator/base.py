@@ -1,4 +1,4 @@
-"""The port every wire format implements, and what passes through it."""
+"""The protocol that every wire format implements, and the data passed through it."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer made ready for the wire.
+    """An answer ready to be sent.
 
     Args:
         number: Running number, from which every identifier is made.
         created: Unix time in seconds.
-        finish: Why the model stopped, in neutral words; None when the vendor is to leave it out.
-        refusal: The text of a refusal, for vendors with a field of its own.
+        finish: Why the model stopped, in vendor-neutral terms; None if the vendor is to leave it out.
+        refusal: The text of a refusal, for vendors with a separate field for it.
         blocked: The prompt itself was refused.
     """
 
@@ -74,7 +74,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Headroom:
-    """What is left of a rate limit: requests a minute, those remaining and seconds until it is full again."""
+    """The state of a rate limit: requests per minute, requests remaining, and seconds until it is full again."""
 
     limit: int
     remaining: int
@@ -95,11 +95,11 @@ class Wire(Protocol):
 
     @property
     def manner(self) -> Manner:
-        """How it usually shows a refusal."""
+        """How the vendor usually shows a refusal."""
         ...
 
     def parse(self, vendor: str, endpoint: Endpoint, model: str, body: Json, *, stream: bool) -> Request:
-        """Read a request; raise BadRequest where the vendor would."""
+        """Read a request; raise BadRequest if the vendor would reject it."""
         ...
 
     def body(self, reply: Reply) -> Json:
@@ -115,7 +115,7 @@ class Wire(Protocol):
         ...
 
     def failure_event(self, fault: Fault, request: Request, number: int) -> bytes:
-        """Write an error that comes after a stream has begun."""
+        """Write an error that occurs after a stream has begun."""
         ...
 
     def models(self, names: Sequence[str]) -> Json:
@@ -134,7 +134,7 @@ def sse(data: Any, event: str | None = None) -> bytes:
 
 
 def chunks_of(text: str) -> list[str]:
-    """Cut a text into the pieces a stream sends: words, at most 24 pieces, at least two when it can be cut."""
+    """Split a text into the pieces a stream sends: words, at most 24 pieces, at least two if it can be split."""
     words = _WORDS.findall(text)
     if len(words) > _MOST_CHUNKS:
         size = -(-len(words) // _MOST_CHUNKS)
@@ -145,18 +145,18 @@ def chunks_of(text: str) -> list[str]:
 
 
 def argument_chunks(text: str) -> list[str]:
-    """Cut a tool call's encoded arguments into the pieces a stream sends."""
+    """Split a tool call's encoded arguments into the pieces a stream sends."""
     size = max(_ARGUMENT_CHUNK, -(-len(text) // _MOST_CHUNKS))
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 
 def encoded_arguments(call: ToolCall) -> str:
-    """Encode a call's arguments as the string some vendors send, or take the broken one it was given."""
+    """Encode a call's arguments as the string some vendors send, or return the call's ``raw`` string if it has one."""
     return encode(call.arguments).decode() if call.raw is None else call.raw
 
 
 def listed(body: Json, key: str) -> list[Any]:
-    """Take a list from a body; a missing one is empty.
+    """Return a list from a body; a missing one is empty.
 
     Raises:
         BadRequest: The value is not a list.
@@ -170,15 +170,15 @@ def listed(body: Json, key: str) -> list[Any]:
 
 
 def check_pairs(messages: Sequence[Message], stray: str, unanswered: str) -> None:
-    """Check that every tool result answers a call of the turn before, and every call is answered.
+    """Check that every tool result answers a call of the previous turn, and that every call is answered.
 
     Args:
         messages: The conversation.
-        stray: What the vendor says of a result without its call, ``{id}`` in it.
-        unanswered: What it says of calls without their results, ``{ids}`` in it.
+        stray: The vendor's message for a result without its call, with ``{id}`` in it.
+        unanswered: The vendor's message for calls without their results, with ``{ids}`` in it.
 
     Raises:
-        BadRequest: In those words.
+        BadRequest: With one of these messages.
     """
     pending: set[str] = set()
     for message in messages:

@@ -1,4 +1,4 @@
-"""The answer when no rule gives one: plain, deterministic, and true to the schemas of the request."""
+"""The default answer if no rule gives one: plain, deterministic, and valid under the request's schemas."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .scenario import Answer
 _WORD = re.compile(r"[a-z0-9]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _QUOTED_KEY = re.compile(r"[\"'`](\w+)[\"'`]")
-# A verb that opens a tool's name says little about when it is wanted: "get_weather" is about weather.
+# A verb at the start of a tool's name says little about when to call it: "get_weather" is about weather.
 _FILLER = frozenset(["get", "fetch", "do", "run", "make", "call", "use", "my", "the", "tool", "a", "an", "of"])
 _QUOTE_LENGTH = 400
 
@@ -39,14 +39,14 @@ def think(request: Request) -> Answer:
 
 
 def force_a_call(request: Request) -> Answer:
-    """Call the best-fitting tool whatever the request says; plain text when there is no tool at all."""
+    """Call the best-matching tool whatever the request says; without any tool, answer as `think` does."""
     offered = [tool for tool in request.tools if tool.schema is not None]
     return Answer(tool_calls=_forced(offered, request)[:1]) if offered else think(request)
 
 
 def _forced(offered: list[Tool], request: Request) -> tuple[ToolCall, ...]:
     called = request.called_tools
-    # A tool already called this turn has its result; what is left (often a final-answer tool) comes next.
+    # A tool already called in this turn has its result; the remaining ones (often a final-answer tool) come next.
     fresh = [tool for tool in offered if tool.name not in called] or offered[-1:]
     chosen = _wanted(fresh, request.user_text) or fresh[:1]
     text = _material(request, request.tool_results)

@@ -1,4 +1,4 @@
-"""Turns a request into a verdict and a reply, by the scenario or else the default brain."""
+"""Turn a request into a verdict and a reply, from the scenario or else from the default brain."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from .faults import alter, refusal_manner, refusal_text
 from .request import Request, ToolCall, count_tokens, input_tokens, message_tokens
 from .scenario import Answer, Fault, Latency, RateLimit, Rule, Scenario
 
-# OpenAI caches prompts from 1,024 tokens in steps of 128 (platform.openai.com/docs/guides/prompt-caching); Gemini's
-# implicit caching starts about there too.
+# OpenAI caches prompts from 1,024 tokens on in steps of 128 (platform.openai.com/docs/guides/prompt-caching); Gemini's
+# implicit caching starts at about the same length.
 _IMPLICIT_FROM = 1024
 _IMPLICIT_STEP = 128
 _MOST_PREFIXES = 100_000
-# Told in the headers while the scenario sets no limit.
+# Reported in the headers if the scenario sets no limit.
 _UNLIMITED = Headroom(limit=4000, remaining=3999, reset_seconds=0.015)
 _WRONG_KEY = Fault("auth")
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What shall happen to one request; waiting times in seconds."""
+    """What is to happen to one request; waiting times in seconds."""
 
     rule: Rule | None
     fault: Fault | None
@@ -48,17 +48,17 @@ class Engine:
         self._prefixes: set[int] = set()
 
     def headroom(self, vendor: str) -> Headroom:
-        """Tell a vendor's rate limit without taking from it."""
+        """Return the state of a vendor's rate limit without using it up."""
         bucket = self._buckets.get(vendor)
         return _UNLIMITED if bucket is None else bucket.headroom()
 
     def take(self, vendor: str) -> float:
-        """Take one request out of a vendor's bucket: 0 when there was one, else the seconds until there will be."""
+        """Take one request from a vendor's bucket; return 0 if one was left, else the seconds until there will be."""
         bucket = self._buckets.get(vendor)
         return 0.0 if bucket is None else bucket.take()
 
     def judge(self, request: Request, key: str | None) -> Verdict:
-        """Find the rule for a request."""
+        """Return the verdict of the first rule that decides a request."""
         for index, rule in enumerate(self.scenario.rules):
             if not rule.match.fits(request):
                 continue
@@ -83,9 +83,9 @@ class Engine:
 
         Args:
             request: The request.
-            verdict: What was decided about it.
+            verdict: The verdict on the request.
             number: Running number of the request.
-            manner: How this wire shows a refusal.
+            manner: How this wire format shows a refusal.
         """
         answer = self._told(request, verdict)
         if answer.says_nothing and request.endpoint in ("chat", "responses"):
@@ -143,7 +143,7 @@ class Engine:
         return replace(counted, **{name: count for name, count in told.items() if count is not None})
 
     def _cached(self, request: Request, total: int) -> tuple[int, int]:
-        """Look the prompt's longest known beginning up, and remember it: (tokens read, tokens written)."""
+        """Find the prompt's longest cached prefix, and cache this prompt; return (tokens read, tokens written)."""
         explicit = request.breakpoint
         if explicit is None and (total < _IMPLICIT_FROM or request.vendor == "anthropic"):
             return 0, 0
@@ -196,7 +196,7 @@ class _Bucket:
 
 
 def _limited(text: str, finish: str | None, request: Request) -> tuple[str, str | None, str | None]:
-    """Apply stop sequences and the token limit, as a provider does: (text, finish, the sequence that stopped it)."""
+    """Apply stop sequences and the token limit like a provider; return (text, finish, stop sequence that applied)."""
     cuts = [(place, stop) for stop in request.stop if stop and (place := text.find(stop)) >= 0]
     stopped = None
     if cuts:

@@ -14,7 +14,7 @@ _BY_STATUS = frozenset(
     ["rate_limit", "server_error", "unavailable", "overloaded", "auth", "permission", "not_found", "bad_request",
      "context_overflow"]
 )  # fmt: skip
-# Played while the answer is on its way.
+# Played while the answer is being sent.
 IN_TRANSIT = frozenset(["cut_stream", "tidy_cut", "stall", "malformed_json", "error_in_stream"])
 
 _REFUSAL = "I'm sorry, but I can't help with that."
@@ -22,18 +22,18 @@ _WRONG: dict[str, Any] = {"integer": "seven", "number": "seven", "boolean": "per
 
 
 def refusal_manner(fault: Fault, usual: Manner) -> Manner:
-    """Tell how a refusal shows: the variant the fault names, or what is usual on the wire."""
+    """Return how a refusal is shown: the variant the fault names, or the wire format's usual manner."""
     return fault.variant if fault.variant in ("finish", "field") else usual
 
 
 def told_by_status(fault: Fault, usual: Manner) -> bool:
-    """Tell whether a fault shows by status and error body, before anything else is sent."""
+    """Whether a fault is shown by status and error body, before anything else is sent."""
     refused = fault.kind == "refusal" and refusal_manner(fault, usual) == "error"
     return refused or fault.kind in _BY_STATUS
 
 
 def alter(answer: Answer, fault: Fault, request: Request) -> Answer:
-    """Apply the faults that change what is said; the others leave the answer as it is."""
+    """Apply the faults that change the answer's content; the others leave the answer as it is."""
     if fault.kind == "truncation":
         return _halved(answer, "length")
     if fault.kind == "refusal":
@@ -53,16 +53,16 @@ def alter(answer: Answer, fault: Fault, request: Request) -> Answer:
 
 
 def refusal_text(fault: Fault) -> str:
-    """Give the words of a refusal."""
+    """Return the text of a refusal."""
     return fault.message or _REFUSAL
 
 
 def split(stream: Stream, fault: Fault) -> tuple[bytes, bytes, float]:
-    """Cut a stream where its fault strikes.
+    """Split a stream where its fault occurs.
 
     Returns:
-        What is sent before, what a stream that merely stumbles would still send, and the share of the content that
-        came through (0 to 1).
+        What is sent before the fault, what a stream that continues after it still sends, and the share of the content
+        sent before it (0 to 1).
     """
     count = len(stream.chunks)
     kept = min(count // 2 if fault.after_chunks is None else fault.after_chunks, max(count - 1, 0))
@@ -72,7 +72,7 @@ def split(stream: Stream, fault: Fault) -> tuple[bytes, bytes, float]:
 
 
 def broken_line(stream: Stream) -> bytes:
-    """Make a data line whose JSON ends too early, from the stream's own first data line."""
+    """Return a data line whose JSON ends too early, made from the stream's first content event."""
     for event in (*stream.chunks, *stream.tail):
         head, data, rest = event.partition(b"data: ")
         line = rest.partition(b"\n")[0]
@@ -103,7 +103,7 @@ def _spoilt(call: ToolCall, tool: Tool | None, broken: bool) -> ToolCall:
     properties: Json = schema.get("properties") or {}
     if not properties:
         return replace(call, arguments={"unexpected": None})
-    # A wrong type where one is declared; leaving the argument out where it is not.
+    # Give the first argument with a declared type a wrong type; if there is none, replace all arguments.
     for name, sub in properties.items():
         kind = sub.get("type") if isinstance(sub, dict) else None
         if isinstance(kind, str) and kind.lower() in _WRONG:

@@ -1,4 +1,4 @@
-"""What the simulator served: one record a request."""
+"""What the simulator served: one record per request."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _MOST_RECORDS = 200_000
 
 @dataclass(frozen=True)
 class Served:
-    """One request and what became of it; no key, no header and no text is kept.
+    """One request and its outcome; keys, headers and texts are not stored.
 
     Args:
         time: Unix time of arrival, in seconds.
-        model: The model asked for.
-        answered: The model the answer named; None when there was no answer.
-        status: HTTP status sent; None when none was (hang, reset).
+        model: The requested model.
+        answered: The model the answer named; None if there was no answer.
+        status: HTTP status sent; None if none was sent (hang, reset).
         fault: Kind of the fault played, None for none.
-        input_tokens: Input tokens billed, cached ones included; zero for an error.
+        input_tokens: Input tokens billed, including cached ones; zero for an error.
         output_tokens: Output tokens billed; for a broken stream those sent until it broke.
         cached_tokens: Part of the input tokens read from the cache.
         cache_creation_tokens: Part of the input tokens written to the cache.
         latency_ms: From arrival to the answer's last byte (or to the fault).
-        batch: The request came in a batch, for which providers take half the price.
+        batch: The request came in a batch, for which providers charge half the price.
     """
 
     time: float
@@ -47,14 +47,14 @@ class Served:
 
     @cached_property
     def cost_usd(self) -> float | None:
-        """What the provider would have charged in USD, None when genai-prices knows no price for it."""
+        """What the provider would have charged in USD, None if genai-prices has no price for it."""
         if self.input_tokens == 0 and self.output_tokens == 0:
             return 0.0
         price = _price(self)
         return price / 2 if price and self.batch else price
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the record as plain JSON values, cost included."""
+        """Return the record as plain JSON values, including the cost."""
         return {**asdict(self), "cost_usd": self.cost_usd}
 
 
@@ -85,7 +85,7 @@ class Log(Sequence[Served]):
         self._records.append(record)
 
     def clear(self) -> None:
-        """Forget every record."""
+        """Delete all records."""
         self._records.clear()
 
 
@@ -93,7 +93,7 @@ def _price(record: Served) -> float | None:
     from genai_prices import Usage, calc_price
     from genai_prices.data import providers
 
-    # Without a known provider the library guesses one from the model's name, and a local model would get a price.
+    # For an unknown provider the library guesses one from the model's name, and a local model would get a price.
     if not any(provider.id == record.vendor for provider in providers):
         return None
     usage = Usage(

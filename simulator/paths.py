@@ -1,4 +1,4 @@
-"""Where the simulator serves which provider."""
+"""The path under which the simulator serves each provider."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ PATHS: Final[Mapping[str, str]] = MappingProxyType(
         "systemone": "/v1",
     }
 )
-"""Backend -> what its SDK wants behind the provider's own path; a backend that is not here cannot be played."""
+"""Backend -> what its SDK needs after the provider's own path; a backend not listed here cannot be simulated."""

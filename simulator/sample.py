@@ -1,4 +1,4 @@
-"""Values that satisfy a JSON schema, taken from a text where it has them."""
+"""Values that satisfy a JSON schema, taken from a text if it has any."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?![\w]|\.\d)")
 _NAMES = re.compile(r"[A-Z][\w'-]*(?:,? [A-Z][\w'-]*)*")
 _SENTENCE_START = re.compile(r"(?:^|[.!?:]\s+|\n\s*)$")
 _MAX_DEPTH = 12
-# Beyond this JSON numbers lose their last digits in other languages (RFC 8259, section 6).
+# Beyond this, JSON numbers lose their last digits in other languages (RFC 8259, section 6).
 _LARGEST = 2**53
 # One plausible value for each format of the JSON Schema vocabulary that validators check.
 _FORMATS = {
@@ -30,14 +30,14 @@ _FORMATS = {
     "url": "https://example.com/",
     "uuid": "00000000-0000-4000-8000-000000000000",
 }
-# Tried in turn against a `pattern` when nothing in the text matches it.
+# Tried in turn if nothing in the text matches a `pattern`.
 _PATTERN_GUESSES = ("a", "A", "0", "1", "ab", "AB", "12", "abc", "ABC", "123", "1234", "12345", "a1", "A1", "AB12",
                     "A-1", "AB-123", "ABC-123", "ABC-1234", "0.0", "1.0.0", "+15550100", "#000000", "a@b.co",
                     *_FORMATS.values())  # fmt: skip
 
 
 class Clues:
-    """The values found in a text, handed out in order of appearance.
+    """The values found in a text, used in order of appearance.
 
     Args:
         text: What the user wrote.
@@ -51,7 +51,7 @@ class Clues:
         self.numbers: list[str] = _NUMBER.findall(rest)
 
     def named(self, name: str) -> str | None:
-        """Find the value the text gives to a name: `name=...`, `name: ...` or `name is ...`."""
+        """Return the value the text assigns to a name (`name=...`, `name: ...` or `name is ...`), or None."""
         if not name or name not in self.text:
             return None
         found = re.search(
@@ -75,11 +75,11 @@ def _proper_names(text: str) -> Iterator[str]:
 
 
 def sample(schema: Schema, text: str = "") -> Any:
-    """Make the smallest value that satisfies a schema, filled from a text where it offers values.
+    """Return the smallest value that satisfies a schema, filled from a text if it offers values.
 
-    Honours type, enum, const, required, nested objects, arrays, bounds, `$ref`, `anyOf`, `oneOf` and `allOf`;
-    `pattern` is met by trying candidates, and `not` and conditional keywords are ignored. Google's upper-case
-    types and `nullable` are understood.
+    Supports type, enum, const, required, nested objects, arrays, bounds, `$ref`, `anyOf`, `oneOf` and `allOf`;
+    `pattern` is satisfied by trying candidates, and `not` and conditional keywords are ignored. Google's upper-case
+    types are understood, and a `nullable` value is never null.
 
     Args:
         schema: A JSON schema.
@@ -217,7 +217,7 @@ class _Sampler:
         given = self.clues.named(name)
         if given is not None and given.lower() in ("true", "yes", "false", "no"):
             return given.lower() in ("true", "yes")
-        # A made-up judgement finds nothing wrong: a run whose every step is doubted for no reason shows little.
+        # By default a made-up judgement finds nothing wrong: a run in which every step is doubted is of little use.
         return bool(schema.get("default", name == "ok"))
 
     def _number(self, schema: Schema, name: str, *, integer: bool) -> int | float:

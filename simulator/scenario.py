@@ -1,4 +1,4 @@
-"""What the simulator shall do: an ordered list of rules, from YAML or Python."""
+"""What the simulator is to do: an ordered list of rules, from YAML or Python."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Usage:
     """Token counts to report; None leaves the simulator's own count.
 
     Args:
-        input: All input tokens, cached ones included.
+        input: All input tokens, including cached ones.
         output: Output tokens.
         cached: Input tokens read from the provider's cache.
         cache_creation: Input tokens written to the provider's cache.
@@ -54,15 +54,15 @@ class Usage:
 
 @checked(frozen=True, config=STRICT)
 class Answer:
-    """What the model says; the default brain says it when text, tool calls and json are all left out.
+    """What the model answers; if text, tool calls and json are all omitted, the default brain answers.
 
     Args:
         text: The text.
         tool_calls: Tool calls, in order.
         json: A value sent as the text, encoded; excludes `text`.
-        finish: Why the model stopped; derived from the content when None.
+        finish: Why the model stopped; derived from the content if None.
         usage: Token counts to report instead of the counted ones.
-        model: The model the response names instead of the one asked for.
+        model: The model the response names instead of the requested one.
     """
 
     text: str | None = None
@@ -80,7 +80,7 @@ class Answer:
 
     @property
     def says_nothing(self) -> bool:
-        """Whether only usage, model or finish are set, so that the content is the brain's."""
+        """Whether at most usage, model or finish are set, so that the default brain supplies the content."""
         return self.text is None and self.json is None and not self.tool_calls
 
 
@@ -90,12 +90,12 @@ class Fault:
 
     Args:
         kind: What goes wrong. `overloaded` is 529 at Anthropic and 503 elsewhere; `error_in_stream` is an overload
-            that strikes after the first chunks, and a plain one when the answer is not streamed.
-        variant: Another manner of the same fault: `insufficient_quota` (rate_limit), `invalid_key` (auth, Google's
+            that occurs after the first chunks, and a plain one if the answer is not streamed.
+        variant: Another form of the same fault: `insufficient_quota` (rate_limit), `invalid_key` (auth, Google's
             400), `finish` or `field` (refusal), `broken_json` (bad_tool_arguments).
-        after_chunks: Content chunks a stream still sends before the fault; half of them when None. At least one
+        after_chunks: Content chunks a stream still sends before the fault; half of them if None. At least one
             chunk is always withheld.
-        retry_after: Seconds to put into the rate limit's `retry-after`.
+        retry_after: Seconds for the rate limit's `retry-after` header.
         message: Replaces the vendor's error text.
         model: The model that answers under `wrong_model`.
     """
@@ -143,27 +143,27 @@ class Latency:
         return self
 
     def seconds(self, rng: random.Random, *, stream: bool) -> float:
-        """Draw the time to the answer, or to a stream's first chunk, in seconds."""
+        """Return a random time to the answer, or to a stream's first chunk, in seconds."""
         if stream and self.first_token_ms is not None:
             return self.first_token_ms / 1000
         if self.median_ms is None or self.p95_ms is None:
             return self.ms / 1000
-        # A lognormal's quantile q is exp(mu + sigma z_q), with z_0.95 = 1.6449 (any table of the normal).
+        # A lognormal's quantile q is exp(mu + sigma z_q), with z_0.95 = 1.6449 (any table of the normal distribution).
         sigma = math.log(self.p95_ms / self.median_ms) / 1.6449
         return rng.lognormvariate(math.log(self.median_ms), sigma) / 1000
 
 
 @checked(frozen=True, config=STRICT, kw_only=True)
 class Match:
-    """Which requests a rule is about. All conditions given must hold.
+    """Which requests a rule applies to. All conditions given must hold.
 
     Args:
-        vendor: Glob over the URL's first segment.
-        model: Glob over the model asked for.
-        endpoint: One service only.
+        vendor: Glob for the URL's first segment.
+        model: Glob for the requested model.
+        endpoint: Only this service.
         contains: Substring of the last user text.
         contains_any_message: Substring of any message's text.
-        first: Only the first N requests that meet the conditions above; the counts below likewise.
+        first: Only the first N requests that meet the conditions above, which also holds for the counts below.
         every: Only every Nth of them.
         after: Only those after the Nth.
         probability: Only this share of them, drawn from the scenario's seed.
@@ -180,7 +180,7 @@ class Match:
     probability: float = Field(default=1.0, ge=0, le=1)
 
     def fits(self, request: Request) -> bool:
-        """Tell whether the request itself meets the conditions, leaving counts and chance aside."""
+        """Whether the request itself meets the conditions, ignoring counts and probability."""
         return (
             (self.vendor == "*" or fnmatchcase(request.vendor, self.vendor))
             and (self.model == "*" or fnmatchcase(request.model, self.model))
@@ -193,7 +193,7 @@ class Match:
         )
 
     def fits_count(self, number: int, rng: random.Random) -> bool:
-        """Tell whether the `number`-th fitting request (from 1) is meant; draws once when chance is involved."""
+        """Whether the rule applies to the `number`-th matching request (from 1); draws once if a probability is set."""
         if self.first is not None and number > self.first:
             return False
         if self.after is not None and number <= self.after:
@@ -204,7 +204,7 @@ class Match:
 
 
 def _short_for(field: str, kind: type | UnionType) -> BeforeValidator:
-    """Let a value of some kind stand for an object with that one field."""
+    """Accept a value of a given type as shorthand for an object with that one field."""
     return BeforeValidator(
         lambda value: {field: value} if isinstance(value, kind) and not isinstance(value, bool) else value
     )
@@ -217,14 +217,14 @@ Responder: TypeAlias = Callable[[Request], Answer]
 class Rule:
     """What happens to the requests that match: the first matching rule decides.
 
-    A rule with `require_key` answers 401 to any other key and lets the right one pass; a rule with nothing but
-    that key is a gate: requests that pass it go on to the rules after it.
+    A rule with `require_key` answers 401 to any other key and lets the right one pass. A rule with only a match and a
+    key is a gate: requests that pass it go on to the rules after it.
 
     Args:
-        match: Which requests.
-        answer: The answer, a text for short, or a function of the request; the default brain answers when None.
-        fault: What goes wrong; its kind for short.
-        latency: How long it takes; milliseconds for short.
+        match: Which requests it applies to.
+        answer: The answer, a plain text as shorthand, or a function of the request; None for the default brain.
+        fault: What goes wrong; its kind as shorthand.
+        latency: How long it takes; milliseconds as shorthand.
         require_key: The only API key accepted.
     """
 
@@ -242,7 +242,7 @@ class Rule:
 
 @checked(frozen=True, config=STRICT, kw_only=True)
 class RateLimit:
-    """A token bucket: `requests_per_minute` refill it, `burst` is its size (the minute's requests when None)."""
+    """A token bucket: `requests_per_minute` is its refill rate, `burst` its size (one minute's requests if None)."""
 
     requests_per_minute: float = Field(gt=0)
     burst: int | None = Field(default=None, ge=1)
@@ -250,11 +250,11 @@ class RateLimit:
 
 @checked(frozen=True, config=STRICT, kw_only=True)
 class BatchPace:
-    """How long a batch is being worked on: it is over when both have gone by.
+    """How long a batch takes: it ends when both conditions are met.
 
     Args:
-        polls: Times its state can be asked for while it is.
-        seconds: From its submission on.
+        polls: Number of polls that still find it in progress.
+        seconds: Minimum time since its submission.
     """
 
     polls: int = Field(default=1, ge=0)
@@ -263,15 +263,15 @@ class BatchPace:
 
 @checked(frozen=True, config=STRICT, kw_only=True)
 class Scenario:
-    """Everything the simulator is told.
+    """The simulator's complete configuration.
 
     Args:
-        rules: In order; the first that matches decides, and the default brain answers when none does.
-        rate_limits: By vendor; requests per minute for short.
-        latency: For requests whose rule has none; milliseconds for short.
+        rules: In order; the first that matches decides, and the default brain answers if none does.
+        rate_limits: By vendor; requests per minute as shorthand.
+        latency: For requests whose rule has none; milliseconds as shorthand.
         models: Names listed by the models endpoint.
         batches: How long batches take.
-        seed: Of every random draw.
+        seed: Seed of every random draw.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -328,7 +328,7 @@ _SCENARIO = TypeAdapter(Scenario)
 
 
 def _is_a_union_tag(part: str | int) -> bool:
-    # Pydantic puts the name of the union's member into the location; users wrote no such key.
+    # Pydantic adds the name of the union member to the location, but users wrote no such key.
     return isinstance(part, str) and (part[:1].isupper() or "[" in part or part == "callable")
 
 

@@ -1,4 +1,4 @@
-"""The HTTP server: routes, plays faults and latency, and writes the log."""
+"""The HTTP server: it routes requests, plays faults and latency, and writes the log."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _METHODS: dict[str, Endpoint] = {
     "embedContent": "embeddings",
     "batchEmbedContents": "embeddings",
 }
-# Linger on, for zero seconds: closing then sends RST instead of FIN (socket(7), SO_LINGER).
+# SO_LINGER on with zero seconds: closing then sends RST instead of FIN (socket(7)).
 _RESET = struct.pack("ii", 1, 0)
 
 
@@ -118,7 +118,7 @@ class Server:
         except BadRequest as error:
             return self._fail(call, Fault("bad_request", message=str(error)))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            # A body of the wrong shape surfaces as one of these wherever the parser first touches it.
+            # A body of the wrong shape raises one of these wherever the parser first accesses it.
             text = f"We could not parse the JSON body of your request ({type(error).__name__})."
             return self._fail(call, Fault("bad_request", message=text))
         wait = engine.take(route.vendor)
@@ -157,7 +157,7 @@ class Server:
         return await self._plain(call, body, None)
 
     async def _break(self, call: _Call, fault: Fault) -> web.StreamResponse | None:
-        """Play a fault that leaves no answer; None when there is one after all."""
+        """Play a fault that replaces the answer; return None if the fault still leaves an answer."""
         kind = fault.kind
         if kind == "error_in_stream" and not call.request.stream:
             return self._fail(call, _overload(fault))
@@ -228,7 +228,7 @@ class Server:
                         await asyncio.sleep(gap)
                     await response.write(chunk)
                 except (asyncio.CancelledError, ConnectionError):
-                    # The client left; what it was sent so far is billed.
+                    # The client disconnected; what was sent so far is billed.
                     self._record(call, 200, reply, number / len(stream.chunks))
                     raise
             self._record(call, 200, reply)
@@ -239,7 +239,7 @@ class Server:
         return response
 
     async def _leave(self, call: _Call, fault: Fault) -> None:
-        """Stop in the middle: fall silent, or close the connection after what was written."""
+        """Stop midway: send nothing more, or close the connection after what was written."""
         if fault.kind == "stall":
             await self.stopping.wait()
             _abort(call.http)
@@ -247,7 +247,7 @@ class Server:
             call.http.transport.close()
 
     def _record(self, call: _Call, status: int | None, reply: Reply | None = None, share: float = 1.0) -> None:
-        # Written before the last byte goes out, so that whoever has the answer also finds the record.
+        # Written before the last byte is sent, so that a client that has the answer also finds the record.
         call.recorded = True
         served = _served(call.request, reply, call.fault, status)
         self.log.add(
@@ -288,7 +288,7 @@ class Listener:
     Args:
         scenario: What to play.
         log: Where records go.
-        host: Address to bind; loopback unless told otherwise.
+        host: Address to bind; loopback by default.
         port: Port to bind, 0 for a free one.
     """
 
@@ -298,7 +298,7 @@ class Listener:
         self._runner: web.ServerRunner | None = None
 
     async def start(self) -> str:
-        """Bind and serve; give the base URL.
+        """Bind and serve; return the base URL.
 
         Raises:
             ConfigError: The address cannot be bound.
@@ -321,7 +321,7 @@ class Listener:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     async def stop(self) -> None:
-        """Release what hangs, then close every connection."""
+        """Release hanging requests, then close every connection."""
         self.server.stopping.set()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -364,12 +364,12 @@ def _key(http: web.BaseRequest, query: str) -> str | None:
 
 
 def _overload(fault: Fault) -> Fault:
-    """What an error in a stream tells of."""
+    """Return the fault that an error in a stream reports: an overload."""
     return replace(fault, kind="overloaded")
 
 
 def _served(request: Request, reply: Reply | None, fault: Fault | None, status: int | None) -> Served:
-    """The record of a request that was just answered."""
+    """Return the record of a request that was just answered."""
     counts = reply.counts if reply and request.endpoint != "count_tokens" else Counts(0)
     return Served(
         time=time.time(),

@@ -16,13 +16,13 @@ from .server import Listener
 
 
 class Simulator:
-    """A provider on loopback, running in a thread of its own.
+    """A provider on loopback, running in its own thread.
 
     Use it as `with Simulator(scenario) as sim:` or `async with`; point an SDK at `sim.url("anthropic")`.
 
     Args:
-        scenario: What to play; nothing but the default brain when None.
-        host: Address to bind; loopback unless told otherwise.
+        scenario: What to play; only the default brain if None.
+        host: Address to bind; loopback by default.
         port: Port to bind, 0 for a free one.
     """
 
@@ -49,16 +49,16 @@ class Simulator:
         return self._base
 
     def url(self, vendor: str) -> str:
-        """Give the base URL for a vendor's SDK: `/v1` is part of it for all but anthropic and google.
+        """Return the base URL for a vendor's SDK, which ends in `/v1` for all but anthropic and google.
 
         Args:
-            vendor: `anthropic`, `google`, or any name for a vendor that speaks OpenAI's format.
+            vendor: `anthropic`, `google`, or any name for a vendor that uses OpenAI's format.
         """
         return f"{self.base_url}/{vendor}" if vendor in ("anthropic", "google") else f"{self.base_url}/{vendor}/v1"
 
     @property
     def scenario(self) -> Scenario:
-        """What is played; setting it takes effect with the next request and starts its counts anew."""
+        """The scenario being played; setting it takes effect with the next request and resets the counts."""
         return self._listener.server.engine.scenario if self._listener else self._scenario
 
     @scenario.setter
@@ -84,7 +84,7 @@ class Simulator:
         return self
 
     def stop(self) -> None:
-        """Stop the server, releasing whatever hangs, and wait for its thread."""
+        """Stop the server, releasing hanging requests, and wait for its thread."""
         if self._thread is None:
             return
         if self._loop is not None and self._stop is not None:
@@ -136,10 +136,10 @@ def serve(
     """Serve until Ctrl-C or SIGTERM.
 
     Args:
-        scenario: What to play; nothing but the default brain when None.
-        host: Address to bind; loopback unless told otherwise.
+        scenario: What to play; only the default brain if None.
+        host: Address to bind; loopback by default.
         port: Port to bind, 0 for a free one.
-        ready: Told the base URL once it listens.
+        ready: Called with the base URL once the server listens.
 
     Raises:
         ConfigError: The address cannot be bound.

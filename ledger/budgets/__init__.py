@@ -1,1 +1,1 @@
-"""Caps on spending, kept at any concurrency."""
+"""Caps on spending, enforced at any concurrency."""

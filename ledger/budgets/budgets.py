@@ -1,4 +1,4 @@
-"""Budgets: the worst case is reserved before a call and settled after it, so that no cap is ever passed."""
+"""Budgets: the worst case is reserved before a call and settled after it, so that no cap is ever exceeded."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from .reservations import MOST, MemoryStore, Store
 __all__ = ["LASTING", "TOKENS", "BudgetExceeded", "Budgets"]
 
 LASTING = "batch:"
-"""How the owner of a reservation is named that outlives the process which made it, as a provider's batch does."""
+"""Prefix of the owner of a reservation that outlives the process that made it, such as one for a provider's batch."""
 
 TOKENS = "tokens:"
-"""What the name of a scope begins with in which tokens are counted, and not picodollars."""
+"""Prefix of the name of a scope that counts tokens instead of picodollars."""
 
 _FORGOTTEN_SECONDS = 86_400.0
-"""After this long a reservation made where nobody here can look, on another machine or in another container, is taken
-for abandoned: no call lasts a day."""
+"""After this long, a reservation made on another machine or in another container, which cannot be observed from here,
+counts as abandoned: no call lasts a day."""
 _LASTING_SECONDS = 30 * 86_400.0
-"""Likewise for a batch: providers keep the answers for so long at most."""
+"""The same for a batch: providers keep the answers for at most this long."""
 
 
 def _cure(scope: str) -> str:
@@ -44,19 +44,19 @@ def _cure(scope: str) -> str:
         return "raise max_cost (--max-cost)"
     if scope.startswith(TOKENS):
         return "raise max_tokens (--max-tokens)"
-    # A day's scope is named by its date, the others as the policy names them.
+    # A day's scope is named by its date and a user's by the user, the others as the policy names them.
     return f"raise routing.budgets.{kind if kind in ('day', 'user') else f'{kind}:{name}'}"
 
 
 class BudgetExceeded(PointsmanError):
-    """A cap leaves too little for what is asked.
+    """A cap leaves too little for the requested amount.
 
     Args:
-        scope: The scope whose cap it is, such as ``run:abc``.
-        cap: The cap, in picodollars, or in tokens where the scope's name begins with `TOKENS`.
-        spent: What is spent of it.
-        asked: What was to be reserved.
-        reserved: What other calls have reserved of it and may give back.
+        scope: The scope that has the cap, such as ``run:abc``.
+        cap: The cap, in picodollars, or in tokens if the scope's name begins with `TOKENS`.
+        spent: How much of it is spent.
+        asked: The amount that was to be reserved.
+        reserved: How much of it other calls have reserved and may give back.
     """
 
     def __init__(self, scope: str, cap: int, spent: int, asked: int, reserved: int = 0) -> None:
@@ -75,23 +75,23 @@ class BudgetExceeded(PointsmanError):
 
     @property
     def final(self) -> bool:
-        """Whether it stays so even if every reservation is given back."""
+        """Whether too little is left even if every reservation is given back."""
         return self.spent + self.asked > self.cap
 
 
 class Budgets(Closing):
     """Caps on scopes: strings such as ``run:abc``, ``user:x``, ``tag:t`` or ``day:2026-11-21``.
 
-    A call reserves its worst case in all its scopes or in none, atomically among threads and processes. A child of a
-    run reserves in both runs' scopes, so that each bounds it. What a killed process had reserved is closed once, by
-    whoever meets it first: charged in full, and recorded in one row of the ledger, where its call was sent; released
-    where it was not. So what is spent is what the rows cost, whenever processes are killed.
+    A call reserves its worst case in all its scopes or in none, atomically across threads and processes. A child of a
+    run reserves in both runs' scopes, so that both limit it. The reservations of a killed process are closed once, by
+    whichever process finds them first: if the call was sent, it is charged in full and recorded in one row of the
+    ledger; otherwise it is released. So the amount spent equals the cost of the rows, whenever processes are killed.
 
-    On an event loop `acquire`, `atotals`, and `settle` and `release` of what was reserved here without an owner hold up
-    nobody; `totals` reads the file, but waits for no writer. All else may wait for seconds while another process holds
-    the file, and belongs into a thread.
+    `acquire`, `atotals`, and `settle` and `release` of what was reserved here without an owner do not block an event
+    loop; `totals` reads the file, but does not wait for writers. Everything else may wait for seconds while another
+    process holds the file, and belongs in a thread.
 
-    A forked child may go on using them: it counts in the same file, and what its parent reserved stays the parent's.
+    A forked child may keep using them: it counts in the same file, and what its parent reserved stays the parent's.
 
     Args:
         path: The ledger's file, to share the counts with every process that uses it; None counts in this process.
@@ -108,14 +108,14 @@ class Budgets(Closing):
         try:
             self._store.reclaim(patience=0.0)
         except ConfigError:
-            # Budgets may be opened on an event loop, and trouble with the file is told to whoever asks.
+            # Budgets may be opened on an event loop, and file errors are reported to later callers.
             self._reader.submit(self.reclaim)
 
     def _empty(self) -> None:
-        # What is reserved here is called by this name and a number.
+        # Reservations made here are named by this prefix and a number.
         self._name = f"{new_id()}-"
         self._numbers = itertools.count(1)
-        # The scopes of what this process has reserved, to wake those that wait for them, and how often it gave back.
+        # Scopes of this process's reservations, to wake callers that wait for them, and how often any were given back.
         self._scopes: dict[str, tuple[str, ...]] = {}
         self._returns = 0
         self._queues = Queues()
@@ -127,18 +127,18 @@ class Budgets(Closing):
     def reserve(
         self, scopes: Mapping[str, int | None], amount: int, owner: str | None = None, *, sent: bool = False
     ) -> str:
-        """Set the worst case of a call aside.
+        """Reserve the worst case of a call.
 
         Args:
-            scopes: Each scope with its cap in picodollars, or None where it is only counted.
-            amount: Picodollars the call can cost at most.
-            owner: The process that will settle it, as `processes.this_process` names it, or a name that begins with
-                `LASTING`, for what any process may settle; this process when absent.
+            scopes: Each scope with its cap in picodollars, or None if it is only counted.
+            amount: Maximum picodollars the call can cost.
+            owner: The process that will settle it, as named by `processes.this_process`, or a name that begins with
+                `LASTING` if any process may settle it; None for this process.
             sent: The call goes out at once, so that it is charged if the process is killed.
 
         Returns:
-            The reservation, for `settle` or `release` of these budgets; where it has an owner of its own, of any that
-            have the file open.
+            Id of the reservation, for `settle` or `release` on this object; with an owner, on any that has the file
+            open.
 
         Raises:
             BudgetExceeded: A scope has too little left.
@@ -161,20 +161,20 @@ class Budgets(Closing):
         sent: bool = False,
         row: CallRow | None = None,
     ) -> str:
-        """Reserve, waiting while only others' reservations, not what is spent, stand in the way.
+        """Reserve, waiting as long as only other calls' reservations are in the way, not what is spent.
 
-        Worst cases are larger than what calls cost in the end, so without waiting many parallel calls would be refused
+        Worst cases are larger than what calls finally cost, so without waiting many parallel calls would be refused
         while most of the cap is still unspent.
 
         Args:
             scopes: As in `reserve`.
             amount: As in `reserve`.
-            patience: Seconds to wait at most for what others have reserved.
+            patience: Maximum seconds to wait for what others have reserved.
             sent: As in `reserve`.
             row: What to record of the call if this process is killed; the reservation then has its id.
 
         Raises:
-            BudgetExceeded: A scope has too little left, or had for too long.
+            BudgetExceeded: A scope has too little left, or too little became free in time.
             ConfigError: As in `reserve`.
             ValueError: As in `reserve`.
         """
@@ -186,11 +186,11 @@ class Budgets(Closing):
             try:
                 short = await self._store.asked(request, partial(self._undo, request))
             except BaseException:
-                # The turn this one was woken for goes to the next.
+                # The next waiter gets the turn that this one was woken for.
                 if blocked is not None:
                     self._queues.wake(blocked)
                 raise
-            # Others that wait for the scope this one no longer waits for may fit where it did not.
+            # This call no longer waits for that scope; others that do may fit where it did not.
             if blocked is not None and (short is None or blocked != short.scope):
                 self._queues.wake(blocked)
             if short is None:
@@ -205,7 +205,7 @@ class Budgets(Closing):
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._queues.join(waiter, blocked)
             if self._returns != returns:
-                # Something was given back after the file was asked.
+                # Something was given back after the file was read.
                 self._queues.wake(blocked)
             await self._queues.change(waiter, blocked, left)
 
@@ -214,13 +214,13 @@ class Budgets(Closing):
 
         Args:
             reservation: From `reserve` or `acquire`.
-            actual: Picodollars, charged in full even above what was reserved. Where it is None, negative or not a whole
-                number, the cost is not known, and what was reserved is charged.
-            recorded: The call's row is recorded next, in the ledger of the same file and with the reservation's id:
-                the file ends the reservation with it, and not before.
+            actual: Picodollars, charged in full even above what was reserved. If it is None, negative or not an
+                integer, the cost is unknown, and what was reserved is charged.
+            recorded: The call's row is recorded next, in the ledger of the same file and with the reservation's id: the
+                reservation ends in the file together with it, and not before.
 
         Returns:
-            What was charged, or None when the reservation was closed before, so that nothing is charged twice.
+            What was charged, or None if the reservation was already closed, so that nothing is charged twice.
         """
         known = type(actual) is int and actual >= 0
         cost = min(actual, MOST) if known and actual is not None else None
@@ -229,26 +229,26 @@ class Budgets(Closing):
         return charged
 
     def release(self, reservation: str) -> bool:
-        """Give all of it back, for a call that was never made; False when the reservation was closed before."""
+        """Give all of it back, for a call that was never made; return False if the reservation was already closed."""
         return self.settle(reservation, 0) is not None
 
     def totals(self, scope: str) -> tuple[int, int]:
-        """Picodollars spent and reserved in a scope."""
+        """Return the picodollars spent and reserved in a scope."""
         return self._store.totals(scope)
 
     async def atotals(self, scope: str) -> tuple[int, int]:
-        """Picodollars spent and reserved in a scope, read in a thread."""
+        """Return the picodollars spent and reserved in a scope, read in a thread."""
         return await self._reader.run(partial(self._store.totals, scope))
 
     def reclaim(self) -> int:
-        """Close the reservations of processes that have ended, and return how many that were.
+        """Close the reservations of processes that have ended, and return their number.
 
-        This happens by itself when budgets are opened and before anything is refused.
+        This happens automatically when budgets are opened and before a request is refused because of reservations.
         """
         return self._store.reclaim()
 
     def close(self) -> None:
-        """Close the file; what is reserved stays so until this process ends."""
+        """Close the file; open reservations stay until this process ends."""
         self._reader.stop()
         self._store.shut()
 
@@ -267,7 +267,7 @@ class Budgets(Closing):
         return Request(reservation, scopes, amount, owner, sent, row)
 
     def _undo(self, request: Request) -> None:
-        """Give back what was reserved for a call that is cancelled."""
+        """Give back what was reserved for a call that was cancelled."""
         self._scopes[request.reservation] = tuple(request.scopes)
         self.release(request.reservation)
 

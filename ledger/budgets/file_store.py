@@ -1,4 +1,4 @@
-"""`FileStore`: budgets counted in the ledger's file, for every process that has it open."""
+"""`FileStore`: budgets counted in the ledger's file, shared by every process that has it open."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from ..worker import Worker
 __all__ = ["FileStore"]
 
 _PAUSE_SECONDS = 1.0
-"""How long to wait before it is tried again to write what could not be written."""
+"""How long to wait before retrying a failed write."""
 
 
 @dataclass
 class _Asked:
-    """Somebody on an event loop waits for a reservation.
+    """A reservation that a caller on an event loop waits for.
 
     Attributes:
-        request: What is asked.
+        request: What to reserve.
         undo: Gives it back.
-        waiter: Told the result.
-        claim: Popped by the thread that has reserved, or by the caller that is cancelled, whoever is first.
+        waiter: Receives the result.
+        claim: Popped by the thread that has reserved or by the caller that was cancelled, whichever is first.
     """
 
     request: Request
@@ -41,7 +41,7 @@ class _Asked:
     claim: list[bool] = field(default_factory=lambda: [True])
 
     def claimed(self) -> bool:
-        """Whether whoever asks is the first."""
+        """Take the claim; return whether the caller is the first to do so."""
         try:
             return self.claim.pop()
         except IndexError:
@@ -51,17 +51,17 @@ class _Asked:
 class FileStore:
     """One row of the file for each reservation, written before the call is sent; a thread writes many at a time.
 
-    A reservation outlives the end of its process, `kill -9` too. It is not synced to the disk, which would cost each
-    call milliseconds: when the machine itself crashes, the last seconds of reservations and rows may be lost together.
+    A reservation survives the end of its process, even by `kill -9`. It is not synced to disk, which would cost each
+    call milliseconds: if the machine itself crashes, the last seconds of reservations and rows may be lost together.
 
-    The reservation of a call that is recorded is ended by the ledger's writer, in the transaction that adds its row, so
-    that rows and budgets agree whenever a process is killed. Until then `totals` already counts what the call cost,
-    and where a cap leaves too little the reservation is cut down to that cost.
+    If a call is recorded, the ledger's writer ends its reservation in the transaction that adds its row, so that rows
+    and budgets agree whenever a process is killed. Until then `totals` already counts what the call cost, and if a cap
+    leaves too little, the reservation is reduced to that cost.
 
     Args:
         path: The ledger.
-        gone: Says of an owner before which time, in seconds since the epoch, its reservations may be reclaimed; None
-            for never.
+        gone: Returns, for an owner, the time (seconds since the epoch) before which its reservations may be reclaimed;
+            None for never.
 
     Raises:
         ConfigError: The file cannot be used.
@@ -80,26 +80,26 @@ class FileStore:
 
     def _empty(self) -> None:
         self._owner = this_process()
-        # Reservations of this process that are not settled, and their amounts.
+        # Reservations of this process that are not settled -> their amounts.
         self._open: dict[str, int] = {}
-        # Those that are settled and for which no row follows, to be ended by this store.
+        # Settled reservations without a row to follow, which this store has to end.
         self._ends: deque[str] = deque()
         self._asked: deque[_Asked] = deque()
         self._due = self._overdrawn = False
-        # Reentrant, since a call that is dropped is settled from within the garbage collector.
+        # Reentrant, because a dropped call is settled from within the garbage collector.
         self._guard = threading.RLock()
 
     def reset_after_fork(self) -> None:
-        """Reset in a forked child, where what the parent reserved cannot be settled."""
+        """Reset in a forked child, which cannot settle what its parent reserved."""
         self._theirs |= self._open.keys()
         self._empty()
 
     def reserve(self, request: Request) -> Short | None:
-        """Reserve in every scope, or say which has not enough left."""
+        """Reserve in every scope, or return the one that has too little left."""
         return self._served([request])[0]
 
     async def asked(self, request: Request, undo: Callable[[], object]) -> Short | None:
-        """Reserve in the thread, together with whatever else was asked meanwhile."""
+        """Reserve in the thread, together with any other requests made in the meantime."""
         asked = _Asked(request, undo, asyncio.get_running_loop().create_future())
         self._asked.append(asked)
         self._stir()
@@ -112,7 +112,7 @@ class FileStore:
             raise
 
     def settle(self, reservation: str, cost: int | None, *, recorded: bool) -> int | None:
-        """End a reservation; one of this process without waiting for the file."""
+        """End a reservation and return the charge; one of this process without waiting for the file."""
         with self._guard:
             if self._closed:
                 raise ConfigError("the budgets are closed: settle what calls cost before that")
@@ -136,7 +136,7 @@ class FileStore:
         return charged
 
     def totals(self, scope: str) -> tuple[int, int]:
-        """What is spent, and what is reserved; it waits for nobody who writes."""
+        """Return what is spent and what is reserved, without waiting for writers."""
         costs = dict(self._settled.costs)
         with self._reader.reading() as connection:
             spent, reserved = counted(connection, scope)
@@ -147,8 +147,8 @@ class FileStore:
         return min(spent, MOST), reserved
 
     def reclaim(self, patience: float | None = None) -> int:
-        """Close what processes that are gone have reserved, with a row of the ledger for each call that was sent."""
-        # Asked before the file is locked: seldom is anybody gone, and looking for processes takes its time.
+        """Close the reservations of processes that are gone, with a row of the ledger for each call that was sent."""
+        # Checked before the file is locked: owners are seldom gone, and looking for processes takes time.
         owners = [owner for (owner,) in self._reader.read("SELECT DISTINCT owner FROM reservations")]
         before = [(owner, at) for owner, at in zip(owners, map(self._gone, owners), strict=True) if at is not None]
         if not before:
@@ -157,7 +157,7 @@ class FileStore:
             return sum(reclaim(connection, owner, at) for owner, at in before)
 
     def shut(self) -> None:
-        """Write what was settled, and close the file; what calls under way have reserved stays so."""
+        """Write what was settled and close the file; reservations of calls in progress stay."""
         self._worker.stop()
         try:
             if self._ends:
@@ -168,7 +168,7 @@ class FileStore:
             self._reader.close()
 
     def _stir(self) -> None:
-        """Have the thread write what there is."""
+        """Have the thread write what is pending."""
         if not self._due:
             self._due = True
             self._worker.post(self._drain)
@@ -185,7 +185,7 @@ class FileStore:
             shorts = self._served([one.request for one in asked])
         except Exception as error:  # noqa: BLE001 - whoever waits is told
             if len(asked) > 1 and not isinstance(error, ConfigError):
-                # One of them holds what no file can, a lone surrogate in a name for instance; the others can be served.
+                # One holds something that cannot be stored, such as a lone surrogate in a name; the others can be.
                 for one in asked:
                     self._answer([one])
                 return
@@ -193,7 +193,7 @@ class FileStore:
             if (self._ends or self._overdrawn) and not self._closed:
                 self._worker.submit(self._again)
             return
-        # One that was cancelled meanwhile has nobody who would settle it.
+        # Nobody would settle the reservation of a caller that was cancelled in the meantime.
         for one, short in zip(asked, shorts, strict=True):
             if short is None and not one.claimed():
                 one.undo()
@@ -204,7 +204,7 @@ class FileStore:
         self._drain()
 
     def _served(self, requests: Sequence[Request]) -> list[Short | None]:
-        """Write, and try those once more that are short of what somebody who is gone has reserved."""
+        """Write, and retry those that are short once, after reclaiming reservations of processes that are gone."""
         shorts = self._write(requests)
         again = [place for place, short in enumerate(shorts) if short is not None and short.reserved]
         if again and self.reclaim():
@@ -213,10 +213,10 @@ class FileStore:
         return shorts
 
     def _write(self, requests: Sequence[Request]) -> list[Short | None]:
-        """End what was settled and reserve what is asked, in one transaction."""
+        """End what was settled and make the requested reservations, in one transaction."""
         costs = self._settled.costs
         with self._access.changing() as connection:
-            # Of two threads the second finds these written.
+            # The second of two threads finds these already written.
             ends, overdrawn = list(self._ends), self._overdrawn
             for reservation in ends:
                 end(connection, reservation, costs.get(reservation))
@@ -240,13 +240,13 @@ class FileStore:
         return short
 
     def _tighten(self, connection: Connection) -> bool:
-        """Let calls that are over hold no more than they cost; whether that has changed anything."""
+        """Reduce the reservations of finished calls to what they cost; return whether that changed anything."""
         changed = [resize(connection, one, min(cost, MOST)) for one, cost in list(self._settled.costs.items())]
         return any(changed)
 
 
 def _tell(asked: Sequence[_Asked], results: Sequence[Short | Exception | None]) -> None:
-    """Tell those who wait on each event loop in one call."""
+    """Deliver the results to all waiters of an event loop in one call."""
     loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Short | None], Short | Exception | None]]] = {}
     for one, result in zip(asked, results, strict=True):
         loops.setdefault(one.waiter.get_loop(), []).append((one.waiter, result))
@@ -254,7 +254,7 @@ def _tell(asked: Sequence[_Asked], results: Sequence[Short | Exception | None]) 
         try:
             loop.call_soon_threadsafe(_resolve, results_of)
         except RuntimeError:
-            # It is closed, and nobody waits there any more.
+            # The loop is closed, so nobody waits there any more.
             continue
 
 

@@ -8,14 +8,14 @@ import threading
 __all__ = ["Queues"]
 
 _POLL_SECONDS = 0.25
-"""How often one who waits looks whether another process has given something back."""
+"""Seconds between a waiter's checks whether another process has given something back."""
 _POLLS_A_SECOND = 200.0
 
 
 class Queues:
-    """A queue for each scope; every event loop and thread of the process uses them.
+    """A queue for each scope, shared by all event loops and threads of the process.
 
-    Whoever leaves a queue after it was woken passes its turn on with `wake`, so that nothing given back is missed.
+    A waiter that was woken and leaves must pass its turn on with `wake`, so that nothing given back is missed.
     """
 
     def __init__(self) -> None:
@@ -23,17 +23,17 @@ class Queues:
         self._guard = threading.RLock()
 
     def join(self, waiter: asyncio.Future[None], scope: str) -> None:
-        """Stand last in the queue of a scope.
+        """Join the end of a scope's queue.
 
         Args:
-            waiter: Resolved when it is its turn to try again.
-            scope: What it waits for.
+            waiter: Resolved when it may try again.
+            scope: The scope it waits for.
         """
         with self._guard:
             self._waiting.setdefault(scope, {})[waiter] = None
 
     def leave(self, waiter: asyncio.Future[None], scope: str) -> bool:
-        """Wait no longer; False for one who was woken."""
+        """Leave a scope's queue; return False if the waiter had already been woken."""
         with self._guard:
             queue = self._waiting.get(scope, {})
             waited = waiter in queue
@@ -43,7 +43,7 @@ class Queues:
         return waited
 
     def wake(self, scope: str) -> None:
-        """Let the first that waits for a scope try again; when it is served it wakes the next."""
+        """Let the first waiter of a scope try again; once served, it wakes the next."""
         if scope not in self._waiting:
             return
         with self._guard:
@@ -57,16 +57,16 @@ class Queues:
         """Wait until something may have been given back to a scope, then leave its queue.
 
         Args:
-            waiter: Who waits; it has joined the queue.
-            scope: What it waits for.
-            most: Seconds to wait at most.
+            waiter: The waiter, which has joined the queue.
+            scope: The scope it waits for.
+            most: Maximum seconds to wait.
         """
-        # Together they ask the file so many times a second, however many they are.
+        # All waiters together read the file about `_POLLS_A_SECOND` times a second at most, however many there are.
         poll = _POLL_SECONDS + len(self._waiting.get(scope, ())) / _POLLS_A_SECOND
         try:
             await asyncio.wait((waiter,), timeout=min(most, poll))
         except asyncio.CancelledError:
-            # Woken and cancelled at once: the chance goes to the next.
+            # Woken and cancelled at the same time: the next waiter gets the turn.
             if not self.leave(waiter, scope):
                 self.wake(scope)
             raise

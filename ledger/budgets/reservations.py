@@ -1,4 +1,4 @@
-"""`Store`: where budgets are counted; and `MemoryStore`, which counts for one process."""
+"""`Store`: where budgets are counted, and `MemoryStore`, which counts for one process."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ __all__ = ["MOST", "MemoryStore", "Store"]
 
 
 class Store(Protocol):
-    """Counts amounts in scopes; each method happens as a whole or not at all, whoever else calls one."""
+    """Counts amounts in scopes; each method is atomic, even with concurrent callers."""
 
     def reserve(self, request: Request) -> Short | None:
-        """Reserve in every scope, or say which has not enough left; this may wait for a file."""
+        """Reserve in every scope, or return the one that has too little left; this may wait for a file."""
 
     async def asked(self, request: Request, undo: Callable[[], object]) -> Short | None:
-        """Do the same without holding up the event loop.
+        """Do the same without blocking the event loop.
 
         Args:
-            request: What is asked.
-            undo: Called where it was reserved after all for a caller that is cancelled.
+            request: What to reserve.
+            undo: Called if the amount was reserved although the caller was cancelled.
         """
 
     def settle(self, reservation: str, cost: int | None, *, recorded: bool) -> int | None:
         """End a reservation.
 
         Args:
-            reservation: Which.
+            reservation: Its id.
             cost: Picodollars to charge; None for all that was reserved.
-            recorded: A row of the ledger follows that has the reservation's id; the file keeps it until then.
+            recorded: A row of the ledger with the reservation's id follows; the file keeps the reservation until then.
 
         Returns:
-            What is charged; None when it was closed before.
+            What is charged; None if it was already closed.
         """
 
     def totals(self, scope: str) -> tuple[int, int]:
-        """What is spent, and what is reserved."""
+        """Return what is spent and what is reserved."""
 
     def reclaim(self, patience: float | None = None) -> int:
-        """Close what nobody will close any more, and return how many that were."""
+        """Close reservations that nobody will close any more, and return their number."""
 
     def shut(self) -> None:
-        """Give back what the store holds open."""
+        """Release what the store holds open."""
 
 
 @dataclass
@@ -56,24 +56,24 @@ class _Scope:
 
 
 class MemoryStore:
-    """Counts for this process alone; its reservations end with it."""
+    """Counts for this process only; its reservations end with it."""
 
     def __init__(self) -> None:
-        # Reentrant, since a call that is dropped gives back what it reserved from within the garbage collector.
+        # Reentrant, because a dropped call gives back its reservation from within the garbage collector.
         self._lock = threading.RLock()
         self._scopes: dict[str, _Scope] = {}
         self._open: dict[str, Request] = {}
         reset_in_children(self)
 
     def reset_after_fork(self) -> None:
-        """Reset in a forked child: what is spent counts there too, what is reserved is the parent's."""
+        """Reset in a forked child: what is spent also counts there, what is reserved belongs to the parent."""
         self._lock = threading.RLock()
         self._open = {}
         for scope in self._scopes.values():
             scope.reserved = 0
 
     def reserve(self, request: Request) -> Short | None:
-        """Reserve in every scope, or say which has not enough left."""
+        """Reserve in every scope, or return the one that has too little left."""
         with self._lock:
             for name, cap in request.scopes.items():
                 scope = self._scopes.get(name) or _Scope()
@@ -89,7 +89,7 @@ class MemoryStore:
         return self.reserve(request)
 
     def settle(self, reservation: str, cost: int | None, *, recorded: bool) -> int | None:
-        """End a reservation; None when it was closed before."""
+        """End a reservation and return the charge; None if it was already closed."""
         with self._lock:
             found = self._open.pop(reservation, None)
             if found is None:
@@ -102,14 +102,14 @@ class MemoryStore:
             return charged
 
     def totals(self, scope: str) -> tuple[int, int]:
-        """What is spent, and what is reserved."""
+        """Return what is spent and what is reserved."""
         with self._lock:
             found = self._scopes.get(scope) or _Scope()
             return found.spent, found.reserved
 
     def reclaim(self, patience: float | None = None) -> int:
-        """Nothing: the owners are in this process, which runs."""
+        """Do nothing: all owners are in this process, which is running."""
         return 0
 
     def shut(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: nothing is held open."""

@@ -17,24 +17,24 @@ from .connection import BUSY_SECONDS, LEDGER, Connection, Kind, connect, explain
 __all__ = ["Access", "identity"]
 
 _POLL_SECONDS = 0.005
-"""How often somebody who waits for another process lets the other threads of this one have their turn."""
+"""How long a thread that waits for another process sleeps between attempts, so that other threads here can run."""
 
 _unusable: set[str] = set()
-"""Files this process must not open, since it was forked while they were in use."""
+"""Files this process must not open, because it was forked while they were in use."""
 
 
 class Access:
-    """A connection of this process's own, used by one thread at a time.
+    """A connection that belongs to this process, used by one thread at a time.
 
-    It is closed before the process forks, and opened again where it is next needed, in the parent and in the child.
+    It is closed before the process forks, and opened again when next needed, in the parent and in the child.
 
     Args:
-        path: The file; None for one in memory, which this connection alone sees.
-        reading: It is only read, beside whoever writes in this process, and without waiting for them.
-        kind: What it holds.
+        path: The file; None for one in memory, which only this connection sees.
+        reading: Only read, in parallel with writers in this process and without waiting for them.
+        kind: What the file holds.
 
     Attributes:
-        lock: Held while it is used; that of all who write the file in this process, unless it is only read.
+        lock: Held while the connection is used; shared by all writers of the file in this process unless only reading.
 
     Raises:
         ConfigError: The file cannot be used.
@@ -48,7 +48,7 @@ class Access:
         self._reading = reading
         self._connection: Connection | None = None
         self._file: tuple[int, int] | None = None
-        # Whether SQLite knows of it, already while it is being opened.
+        # Whether SQLite has the file open, or is opening it.
         self._at_work = False
         self._uses = 0
         self._durable = False
@@ -59,11 +59,11 @@ class Access:
 
     @property
     def replaced(self) -> bool:
-        """Whether its file is no more the one at its path."""
+        """Whether its file is no longer the one at its path."""
         return self._path is not None and self._file is not None and self._file != identity(self._path)
 
     def reading(self) -> AbstractContextManager[Connection]:
-        """See one state of the file throughout the block.
+        """Open a read transaction: the block sees one snapshot of the file throughout.
 
         Raises:
             ConfigError: The file cannot be read, or is closed.
@@ -71,12 +71,12 @@ class Access:
         return self._transaction("BEGIN")
 
     def changing(self, *, durable: bool = False, patience: float | None = None) -> AbstractContextManager[Connection]:
-        """Hold the file's write lock, and keep all of the block's changes or none; the block itself may commit them.
+        """Open a write transaction: all changes of the block are kept or none; the block may commit them itself.
 
         Args:
-            durable: They are on the disk at the end, with all that was written before. Else they outlive the end of
-                the process, and a crash of the machine only once SQLite has moved them out of its log.
-            patience: Seconds to wait for another process that holds the file; ten when absent.
+            durable: The changes are on disk at the end, with everything written before. Otherwise they survive the end
+                of the process, but a crash of the machine only once SQLite has moved them out of its log.
+            patience: Seconds to wait for another process that holds the file; ten if None.
 
         Raises:
             ConfigError: The file cannot be written, another process held it for too long, or it is closed.
@@ -84,7 +84,7 @@ class Access:
         return self._transaction("BEGIN IMMEDIATE", durable=durable, patience=patience)
 
     def read(self, query: str, *values: str | None) -> list[Any]:
-        """Give the rows of a query."""
+        """Return the rows of a query."""
         with self.reading() as connection:
             return connection.execute(query, values).fetchall()
 
@@ -96,7 +96,7 @@ class Access:
 
     def close_for_fork(self) -> None:
         """Close the file before a fork; it is opened again at its next use. Called with ``lock`` held."""
-        # One that the forking thread itself is using must stay.
+        # A connection that the forking thread itself is using must stay open.
         if not self._uses and self._path is not None:
             with suppress(sqlite3.Error):
                 self._shut()
@@ -114,7 +114,7 @@ class Access:
     def _transaction(self, begin: str, *, durable: bool = False, patience: float | None = None) -> Iterator[Connection]:
         deadline = time.monotonic() + (BUSY_SECONDS if patience is None else patience)
         while (connection := self._begun(begin, deadline, durable=durable)) is None:
-            # Without the lock, so that neither other threads nor a fork wait for another process.
+            # Sleep without the lock, so that neither other threads nor a fork wait for another process.
             time.sleep(_POLL_SECONDS)
         self._uses += 1
         try:
@@ -131,7 +131,7 @@ class Access:
                 self.lock.release()
 
     def _begun(self, begin: str, deadline: float, *, durable: bool) -> Connection | None:
-        """Take the lock and begin; None, and the lock is free again, while another process holds the file."""
+        """Take the lock and begin; return None, with the lock released, while another process holds the file."""
         with self.lock:
             connection = self._ready()
             try:
@@ -140,14 +140,14 @@ class Access:
                     self._durable = durable
                 connection.execute(begin)
                 if begin == "BEGIN":
-                    # One that only reads begins with the first look.
+                    # A read transaction starts only with the first read.
                     connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
             except sqlite3.Error as error:
                 connection.rollback()
                 if is_busy(error) and time.monotonic() < deadline:
                     return None
                 raise explain(self._path, error, self._kind) from error
-            # Once more, for the time after this block.
+            # Taken a second time, to hold it after this block.
             self.lock.__enter__()
             return connection
 
@@ -186,7 +186,7 @@ class Access:
 
 
 def identity(path: Path) -> tuple[int, int] | None:
-    """Which file stands at a path, by device and inode; None where there is none.
+    """Return which file is at a path, by device and inode; None if there is none.
 
     Args:
         path: The path.

@@ -1,6 +1,6 @@
-"""The hash chain: every row seals all rows before it, so that a change to any of them shows.
+"""The hash chain: every row seals all rows before it, so that a change to any of them can be detected.
 
-Of the texts that may have to be erased it seals digests, so that the chain holds without them.
+For texts that may have to be erased it seals their digests, so that the chain stays valid without them.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from .tables import CHAINED, DIGESTS, EFFECTS, ERASABLE, HANDOFFS, Table, Values
 __all__ = ["ERASED", "Break", "append", "breaks", "erase", "seal", "texts"]
 
 ERASED = "[forgotten]"
-"""What stands in place of a text that was erased."""
+"""What replaces an erased text."""
 
 _Digests: TypeAlias = list[list[str] | None]
-"""The salt and the digest of each free text of a row, in the order of `Table.free`; None where there is no text. An
-empty salt tells that the text was erased: without it nobody can try texts out."""
+"""The salt and the digest of each free text of a row, in the order of `Table.free`; None if there is no text. An empty
+salt means that the text was erased: without the salt nobody can test guesses of the text."""
 
-# One for all rows: to make it costs a fifth of what it does.
+# One encoder for all rows: creating it costs a fifth of an encoding.
 _JSON = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """A place where the ledger is not what was recorded.
+    """A place where the ledger differs from what was recorded.
 
     Attributes:
         table: The table.
-        seq: The row's number, counted from 1; of the first one where rows are missing.
-        id: The row's id; empty where there is no row.
+        seq: The row's number, counted from 1; if rows are missing, that of the first one.
+        id: The row's id; empty if there is no row.
         what: What is wrong, in words.
     """
 
@@ -48,12 +48,12 @@ class Break:
 
 
 def seal(previous: str, seq: int, values: Values) -> str:
-    """The seal of a row: SHA-256, in hex, over the seal before it, its number and its values.
+    """Return the seal of a row: SHA-256, in hex, over the previous seal, the row's number and its values.
 
     Args:
-        previous: The seal of the row before; the table's name for the first.
+        previous: The seal of the previous row; the table's name for the first row.
         seq: The row's number.
-        values: The row as it is stored. Nulls at its end are left out, so that a table may get columns later.
+        values: The row as it is stored. Trailing nulls are left out, so that columns can be added to a table later.
     """
     while values and values[-1] is None:
         values = values[:-1]
@@ -61,7 +61,7 @@ def seal(previous: str, seq: int, values: Values) -> str:
 
 
 def append(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
-    """Add rows at the end of a table's chain; must run inside a transaction."""
+    """Append rows to a table's chain; must run inside a transaction."""
     seq, chain = _head(connection, table)
     sealed: list[Values] = []
     for values in rows:
@@ -78,28 +78,28 @@ def append(connection: Connection, table: Table, rows: Sequence[Values]) -> None
 
 
 def _head(connection: Connection, table: Table) -> tuple[int, str]:
-    """Where a table's chain ends: how many rows there are, and the seal of the last."""
+    """Return where a table's chain ends: the number of rows, and the seal of the last one."""
     found: tuple[int, str] | None = connection.execute(
         "SELECT rows, chain FROM heads WHERE name = ?", (table.name,)
     ).fetchone()
     last: tuple[int, str] | None = connection.execute(
         f"SELECT seq, chain FROM {table.name} ORDER BY seq DESC LIMIT 1"  # noqa: S608 - our own name
     ).fetchone()
-    # A head that somebody set back must not make two rows claim one number.
+    # If somebody set the head back, two rows must still not get the same number.
     return max(found or (0, table.name), last or (0, table.name), key=itemgetter(0))
 
 
 def breaks(connection: Connection) -> Iterator[Break]:
-    """Walk every chain; must run inside a transaction, so that no row is added meanwhile.
+    """Check every chain and yield its breaks; must run inside a transaction, so that no row is added meanwhile.
 
-    What it cannot see: somebody who may write the file and rewrites a chain to its very end.
+    It cannot detect a chain that somebody with write access to the file has rewritten to its very end.
     """
     for table in CHAINED:
         yield from _breaks_of(connection, table)
 
 
 def texts(connection: Connection) -> list[str]:
-    """Every text that `erase` could take out."""
+    """Return every text that `erase` could erase."""
     found: dict[str, None] = {}
     for table in ERASABLE:
         for name in _free(table):
@@ -109,14 +109,14 @@ def texts(connection: Connection) -> list[str]:
 
 
 def erase(connection: Connection, going: Collection[str], *, kept: Collection[str] = ()) -> int:
-    """Erase free texts, and return of how many rows; must run inside a transaction.
+    """Erase free texts, and return from how many rows; must run inside a transaction.
 
-    The chain holds without them. Of rows whose own texts are sealed, as before there were digests, it is made anew from
-    the first of these on; what was wrong with it stays wrong.
+    The chain stays valid without them. If rows from older versions seal the texts themselves rather than digests, the
+    chain is rebuilt from the first of these on; existing breaks stay breaks.
 
     Args:
         connection: The file.
-        going: The texts.
+        going: The texts to erase.
         kept: Runs whose rows stay as they are.
     """
     return sum(_erase_in(connection, table, frozenset(going), kept) for table in ERASABLE) if going else 0
@@ -140,7 +140,7 @@ def _erase_in(connection: Connection, table: Table, going: frozenset[str], kept:
     for seq, (_, told) in chosen.items():
         (written,) = connection.execute(look, (seq,)).fetchone()
         digests = _read_digests(table, written)
-        # Without digests it is a row that did not fit its seal, and shows so.
+        # A row without digests did not match its seal, and still does not.
         left = digests and [
             ["", one[1]] if one and text in going else one for one, text in zip(digests, told, strict=True)
         ]
@@ -150,7 +150,7 @@ def _erase_in(connection: Connection, table: Table, going: frozenset[str], kept:
 
 
 def _seal_digests(connection: Connection, table: Table, first: int) -> None:
-    """Seal digests in place of texts from a row on, whose texts are sealed themselves."""
+    """From a row on, seal digests instead of texts in rows that seal the texts themselves."""
     before = connection.execute(f"SELECT chain FROM {table.name} WHERE seq = ?", (first - 1,)).fetchone()  # noqa: S608 - our own name
     was = now = before[0] if before else table.name
     query = f"SELECT seq, chain, {DIGESTS}, {table.names} FROM {table.name} WHERE seq >= ? ORDER BY seq"  # noqa: S608 - our own names
@@ -158,7 +158,7 @@ def _seal_digests(connection: Connection, table: Table, first: int) -> None:
     for seq, chain, written, *values in connection.execute(query, (first,)).fetchall():
         digests = _read_digests(table, written)
         new = chain
-        # A row that does not fit, or follows one that is missing, stays as it is, and so does what it shows.
+        # A row that does not match its seal, or follows a missing row, stays as it is, so that the break still shows.
         if seq == expected and seal(was, seq, _with_digests(table, tuple(values), digests)) == chain:
             digests = digests or _digests(table, tuple(values))
             new = seal(now, seq, _with_digests(table, tuple(values), digests))
@@ -175,7 +175,7 @@ def _erasable(table: Table) -> bool:
 
 
 def _digests(table: Table, values: Values) -> _Digests | None:
-    """Digests of a row's free texts; None where it has none."""
+    """Return new digests of a row's free texts; None if it has none."""
     if not _erasable(table) or not any(values[place] for place in table.free):
         return None
     found: _Digests = []
@@ -191,7 +191,7 @@ def _digest(salt: str, text: str) -> str:
 
 
 def _with_digests(table: Table, values: Values, digests: _Digests | None) -> Values:
-    """A row with digests in the place of its texts, as it is sealed."""
+    """Return a row with digests in place of its texts, as it is sealed."""
     if digests is None:
         return values
     sealed = list(values)
@@ -202,7 +202,7 @@ def _with_digests(table: Table, values: Values, digests: _Digests | None) -> Val
 
 
 def _fits(table: Table, values: Values, digests: _Digests) -> bool:
-    """Whether a row's texts are those of the digests, or were erased."""
+    """Whether a row's texts match the digests or were erased."""
     return all(
         one is None or (values[place] == ERASED if not one[0] else _digest(one[0], str(values[place])) == one[1])
         for place, one in zip(table.free, digests, strict=True)
@@ -210,7 +210,7 @@ def _fits(table: Table, values: Values, digests: _Digests) -> bool:
 
 
 def _read_digests(table: Table, written: Any) -> _Digests | None:
-    """The digests of a row; None for none, and for what are none, so that the row does not fit its seal."""
+    """Return the stored digests of a row; None if missing or malformed, in which case it does not match its seal."""
     try:
         found = json.loads(written or "null")
         fine = (
@@ -234,13 +234,13 @@ def _breaks_of(connection: Connection, table: Table) -> Iterator[Break]:
             yield Break(table.name, expected, "", f"{seq - expected} missing before row {seq}")
         digests = _read_digests(table, written)
         sealed = _with_digests(table, tuple(values), digests)
-        # After a gap the seal before is gone; whether this row was changed too cannot be told, and the gap is reported.
+        # After a gap the previous seal is missing, so this row cannot be checked; the gap itself is reported.
         if not gap and (
             seal(previous, seq, sealed) != chain or not (digests is None or _fits(table, tuple(values), digests))
         ):
             yield Break(table.name, seq, row_id, "edited, or moved here from another place")
         previous, expected = chain, seq + 1
-    # Of these a later row tells what came of an earlier one.
+    # In these tables a later row with the same id records the outcome of an earlier one.
     if table not in (HANDOFFS, EFFECTS):
         query = f"SELECT max(seq), id FROM {table.name} GROUP BY id HAVING count(*) > 1"  # noqa: S608 - our own name
         for seq, row_id in connection.execute(query):

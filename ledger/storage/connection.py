@@ -1,4 +1,4 @@
-"""Open a SQLite file of ours: its mode, its version, and its troubles in words that say what to do."""
+"""Open a SQLite file of Pointsman: set its mode, check its version, and explain its errors with what to do."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Connection = sqlite3.Connection
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a file of SQLite's holds.
+    """What a SQLite file holds.
 
     Attributes:
         name: What messages call it.
-        application_id: Tells it from any other SQLite file; 0 where none was ever written into it.
-        versions: Version n of its tables is made from version n - 1 by the statements at n - 1.
-        settings: Statements that each connection to it begins with.
+        application_id: Distinguishes it from any other SQLite file; 0 for a kind of file that never stored one.
+        versions: The statements at n - 1 turn version n - 1 of its tables into version n.
+        settings: Statements that every connection to it runs first.
     """
 
     name: str
@@ -42,9 +42,9 @@ LEDGER = Kind("the ledger", 0x506F696E, VERSIONS, ("PRAGMA secure_delete = ON",)
 """Its id is ``Poin`` in ASCII."""
 
 BUSY_SECONDS = 10.0
-"""How long anybody waits for another process that holds the file."""
+"""How long to wait for another process that holds the file."""
 _SLICE_SECONDS = 0.1
-"""How long SQLite itself waits for it at a time, once the file is open: a fork waits for the end of that."""
+"""How long SQLite itself waits at a time once the file is open; a fork waits until that time is over."""
 _DENIED = "it may not be written: check its owner and mode, and the folder's, or set POINTSMAN_STATE to another folder"
 _WORDS = (
     ("disk is full", "the disk is full: free some space"),
@@ -60,16 +60,16 @@ _WORDS = (
 _CODES = {
     sqlite3.SQLITE_IOERR_GETTEMPPATH: "SQLite finds no folder for temporary files: set SQLITE_TMPDIR to one",
 }
-"""Advice by extended code (https://www.sqlite.org/rescode.html), where the message does not tell the cause."""
+"""Advice by extended code (https://www.sqlite.org/rescode.html), for messages that do not name the cause."""
 
 
 def explain(path: Path | None, error: Exception, kind: Kind = LEDGER) -> ConfigError:
-    """Put an error of the file into one line that says what to do.
+    """Turn an error of the file into one line that says what to do.
 
     Args:
         path: The file; None in memory.
         error: What SQLite or the system raised.
-        kind: What it holds.
+        kind: What the file holds.
     """
     said = str(error)
     advice = _CODES.get(getattr(error, "sqlite_errorcode", 0))
@@ -78,19 +78,19 @@ def explain(path: Path | None, error: Exception, kind: Kind = LEDGER) -> ConfigE
 
 
 def is_busy(error: sqlite3.Error) -> bool:
-    """Whether it says that another connection holds the file, so that it is worth while to wait."""
+    """Whether an error says that another connection holds the file, so that waiting is worthwhile."""
     # The low byte is the primary code: https://www.sqlite.org/rescode.html
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def connect(path: Path | None, kind: Kind = LEDGER) -> Connection:
-    """Open a file for reading and writing, making it where it is missing.
+    """Open a file for reading and writing, and create it if it is missing.
 
     The connection commits each statement by itself unless a transaction is open.
 
     Args:
-        path: The file; None for one in memory, which this connection alone sees.
-        kind: What it holds.
+        path: The file; None for one in memory, which only this connection sees.
+        kind: What the file holds.
 
     Raises:
         ConfigError: The file cannot be used, holds something else, or was written by a newer version.
@@ -122,15 +122,15 @@ def connect(path: Path | None, kind: Kind = LEDGER) -> Connection:
 
 
 def make_private(path: Path) -> None:
-    """Make the folder and the file for their owner alone; a folder that is there already is left as it is."""
+    """Create the folder and the file accessible only to their owner; what exists already is left as it is."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Only ever a new file, by one thread at a time: closing a descriptor of one in use would drop SQLite's locks on it.
+    # Only a new file, and one thread at a time: closing a descriptor of a file in use would drop SQLite's locks on it.
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _check(connection: Connection, path: Path | None, kind: Kind) -> None:
-    """Refuse, before anything is changed, what holds something else or is newer."""
+    """Refuse a file that holds something else or is newer, before anything is changed."""
     connection.execute("BEGIN")
     try:
         _checked_version(connection, path, kind)
@@ -141,11 +141,11 @@ def _check(connection: Connection, path: Path | None, kind: Kind) -> None:
 def _set_up(connection: Connection, path: Path | None, kind: Kind) -> None:
     if path is not None:
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            # A file of somebody else's keeps the mode they gave it.
+            # A file that belongs to another user keeps its mode.
             with suppress(PermissionError):
                 path.chmod(0o600)
         use_wal(connection)
-    # A crash of the process loses nothing; against a crash of the machine `Ledger.flush` syncs the file.
+    # A crash of the process loses nothing; `Ledger.flush` syncs the file against a crash of the machine.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
     for statement in kind.settings:
@@ -168,12 +168,12 @@ def _set_up(connection: Connection, path: Path | None, kind: Kind) -> None:
 
 @lru_cache
 def _at_once(versions: tuple[tuple[str, ...], ...]) -> tuple[str, ...]:
-    """What makes the tables of a new file as all versions one after the other do, in a fifth of the time."""
+    """Return statements that create the same tables as all versions in turn, in a fifth of the time."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
         for statements in versions:
             for statement in statements:
                 made.execute(statement)
-        # SQLite makes the rest of them itself: https://www.sqlite.org/fileformat2.html#intschema
+        # SQLite creates the other entries itself: https://www.sqlite.org/fileformat2.html#intschema
         told = made.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'")
         return tuple(sql for (sql,) in told)
 
@@ -183,11 +183,11 @@ def use_wal(connection: Connection) -> None:
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
-            # The mode is kept in the file, so only the first to open it switches.
+            # The mode is stored in the file, so only the first process to open it switches.
             if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            # SQLite does not wait here by itself while another process switches.
+            # SQLite itself does not wait here while another process switches.
             if not is_busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
@@ -196,7 +196,7 @@ def use_wal(connection: Connection) -> None:
 
 
 def _checked_version(connection: Connection, path: Path | None, kind: Kind) -> int:
-    """The version of the tables, 0 for an empty file; must run inside a transaction, to see one state of the file."""
+    """Return the version of the tables, 0 for an empty file; must run inside a transaction, to see one snapshot."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     owner: int = connection.execute("PRAGMA application_id").fetchone()[0]
     tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]

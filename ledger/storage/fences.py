@@ -15,10 +15,10 @@ _log = logging.getLogger(__name__)
 
 
 class Fenced(PointsmanError):
-    """Somebody else has taken the run over since, so what is written of it here is refused.
+    """Another process has taken the run over, so rows that are written about it here are refused.
 
     Args:
-        run: The run, whose id the error has.
+        run: Id of the run, also kept on the error.
     """
 
     def __init__(self, run: str) -> None:
@@ -29,8 +29,8 @@ class Fenced(PointsmanError):
 class Fences:
     """The runs that this process holds, each with its fencing token.
 
-    Whoever takes a run over gives it a higher token in the file. That is compared in the transaction that writes, so
-    a holder that was stopped for however long writes nothing any more once it goes on.
+    A process that takes a run over stores a higher token for it in the file. Tokens are compared in the transaction
+    that writes, so a holder that was suspended, for any length of time, writes nothing more once it continues.
 
     Attributes:
         lost: The runs that another process is known to have taken over.
@@ -41,37 +41,37 @@ class Fences:
         self.lost: set[str] = set()
 
     def hold(self, run: str, token: int) -> None:
-        """Have rows of a run pass as long as nobody has a higher token."""
+        """Let rows of a run pass as long as nobody has a higher token."""
         self.lost.discard(run)
         self._tokens[run] = token
 
     def let_go(self, run: str, token: int) -> None:
-        """Forget a run that was held; one that was lost stays refused."""
+        """Stop holding a run; one that was lost stays refused."""
         if run not in self.lost and self._tokens.get(run) == token:
             del self._tokens[run]
 
     def check(self, run: str) -> None:
-        """Refuse what is about to happen in a run that is known to be lost.
+        """Raise if a run is known to be lost.
 
         Raises:
-            Fenced: It is.
+            Fenced: The run is lost.
         """
         if run in self.lost:
             raise Fenced(run)
 
     def refused(self, table: Table, values: Values) -> Fenced | None:
-        """Why a row did not land; None where it did."""
+        """Return why a row was not written; None if it was."""
         run = _run_of(table, values)
         return Fenced(run) if run in self.lost else None
 
     def let_through(
         self, connection: Connection, rows: Sequence[tuple[Table, Values]]
     ) -> Sequence[tuple[Table, Values]]:
-        """The rows that may be written; must run inside the transaction that writes them.
+        """Return the rows that may be written; must run inside the transaction that writes them.
 
         Args:
             connection: The file.
-            rows: Each with its table.
+            rows: Each row with its table.
         """
         held = {run for row in rows if (run := _run_of(*row)) in self._tokens} if self._tokens else set()
         for run in held - self.lost:
@@ -89,12 +89,12 @@ def is_overtaken(connection: Connection, run: str, token: int) -> bool:
     Args:
         connection: The file.
         run: The run.
-        token: The holder's.
+        token: The holder's token.
     """
     found = connection.execute("SELECT token FROM leases WHERE run = ?", (run,)).fetchone()
     return found is not None and found[0] > token
 
 
 def _run_of(table: Table, values: Values) -> str:
-    """The run a row belongs to."""
+    """Return the run that a row belongs to."""
     return str(values[table.run])

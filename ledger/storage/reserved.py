@@ -1,4 +1,4 @@
-"""Money in the file: what each scope has spent and reserved, and the reservations that are open."""
+"""Money in the file: what each scope has spent and reserved, and the open reservations."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ __all__ = [
 ]
 
 MOST = 2**62 - 1
-"""Picodollars, some $4.6 million: the most one scope counts, so that two amounts always add up within 64 bits."""
+"""Maximum picodollars that a scope counts, about $4.6 million, so that two amounts always add up within 64 bits."""
 
 _FACTS = ("decision", "run", "step", "agent", "attempt", "model", "tier", "risk", "at", "stream")
-"""What is kept of a call under way for its row."""
+"""Fields of a call's row that are stored while the call is in progress."""
 _facts_of = attrgetter(*_FACTS)
 _JSON = json.JSONEncoder(default=str)
 _LOST = "its process ended before the call was recorded; charged as reserved"
@@ -52,12 +52,12 @@ class Request:
 
     Attributes:
         reservation: Its id.
-        scopes: Each scope with its cap in picodollars, or None where it is only counted.
+        scopes: Each scope with its cap in picodollars, or None if it is only counted.
         amount: Picodollars.
-        owner: The process that will settle it, as `processes.this_process` names it; None for the process that asks.
+        owner: The process that will settle it, as named by `processes.this_process`; None for the calling process.
         sent: The call goes out at once, so that it is charged if the process is killed.
-        row: What to record of the call if the process is killed; its id is the reservation's. None where no row of the
-            ledger is meant for this reservation alone.
+        row: What to record of the call if the process is killed; its id is the reservation's. None if the ledger has no
+            row for this reservation alone.
     """
 
     reservation: str
@@ -70,7 +70,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Short:
-    """The scope that has not enough left, with what is spent and what is reserved in it, in picodollars."""
+    """A scope that has too little left, with what is spent and what is reserved in it, in picodollars."""
 
     scope: str
     cap: int
@@ -81,8 +81,8 @@ class Short:
 class Settled:
     """What calls of this process have cost, by reservation, from their end until their row is in the file.
 
-    All who use one file in one process share it: `Budgets` add a cost when a call is settled, the ledger's writer takes
-    it out once it has written the call's row, and the same transaction has ended the reservation.
+    All users of one file in one process share it: `Budgets` adds a cost when a call is settled; the ledger's writer
+    ends the reservation in the transaction that writes the call's row, and then removes the cost here.
 
     Attributes:
         costs: Reservation -> picodollars.
@@ -93,7 +93,7 @@ class Settled:
         reset_in_children(self)
 
     def reset_after_fork(self) -> None:
-        """Reset in a forked child: those of the parent are the parent's to write."""
+        """Reset in a forked child: the parent writes its own."""
         self.costs = {}
 
 
@@ -102,7 +102,7 @@ _guard = threading.RLock()
 
 
 def settled_in(path: Path | None) -> Settled:
-    """What this process has settled in a file; None, for a ledger in memory, gives one of its own."""
+    """Return what this process has settled in a file; a ledger in memory (None) gets one of its own."""
     if path is None:
         return Settled()
     name = os.path.realpath(path)
@@ -115,23 +115,23 @@ def settled_in(path: Path | None) -> Settled:
 
 def exceeds(cap: int | None, spent: int, reserved: int, amount: int) -> bool:
     """Whether an amount is more than a cap leaves."""
-    # What costs nothing is let through even where the last call cost more than was left.
+    # A call that costs nothing may pass even if the last call cost more than was left.
     return cap is not None and amount > 0 and spent + reserved + amount > min(cap, MOST)
 
 
 def counted(connection: Connection, scope: str) -> tuple[int, int]:
-    """What is spent and what is reserved in a scope."""
+    """Return what is spent and what is reserved in a scope."""
     found = connection.execute("SELECT spent, reserved FROM scopes WHERE name = ?", (scope,)).fetchone()
     return (0, 0) if found is None else (found[0], found[1])
 
 
 def enter(connection: Connection, request: Request, owner: str) -> Short | None:
-    """Reserve in every scope, or say which has not enough left; must run inside a transaction, as all below must.
+    """Reserve in every scope, or return the one that has too little left; like all below, needs a transaction.
 
     Args:
         connection: The file.
-        request: What is asked.
-        owner: The process that asks.
+        request: What to reserve.
+        owner: The owner if the request names none.
     """
     for name, cap in request.scopes.items():
         spent, reserved = counted(connection, name)
@@ -154,20 +154,20 @@ def enter(connection: Connection, request: Request, owner: str) -> Short | None:
 
 
 class Held(NamedTuple):
-    """What a reservation holds: picodollars, in each of its scopes."""
+    """What a reservation holds: an amount in picodollars, reserved in each of its scopes."""
 
     amount: int
     scopes: list[str]
 
 
 def held_by(connection: Connection, reservation: str) -> Held | None:
-    """What a reservation holds; None when it is closed."""
+    """Return what a reservation holds; None if it is closed."""
     found = connection.execute("SELECT amount, scopes FROM reservations WHERE id = ?", (reservation,)).fetchone()
     return None if found is None else Held(found[0], json.loads(found[1]))
 
 
 def resize(connection: Connection, reservation: str, amount: int) -> bool:
-    """Change the amount of a reservation; False when it is closed or has that amount already."""
+    """Change the amount of a reservation; return False if it is closed or already has that amount."""
     held = held_by(connection, reservation)
     if held is None or held.amount == amount:
         return False
@@ -181,11 +181,11 @@ def end(connection: Connection, reservation: str, charged: int | None) -> int | 
 
     Args:
         connection: The file.
-        reservation: Which.
+        reservation: Its id.
         charged: Picodollars to charge; None for all that was reserved.
 
     Returns:
-        What was charged; None when it was closed before.
+        What was charged; None if it was already closed.
     """
     held = held_by(connection, reservation)
     if held is None:
@@ -213,15 +213,15 @@ class _Abandoned(NamedTuple):
 
 
 def reclaim(connection: Connection, owner: str, before: float) -> int:
-    """End the reservations of a process that is gone: each that was sent is charged in full, and recorded in one row.
+    """End the reservations of a process that is gone: each that was sent is charged in full and recorded in one row.
 
     Args:
         connection: The file.
-        owner: Whose.
+        owner: The process.
         before: Only those made before this time, in seconds since the epoch.
 
     Returns:
-        How many that were.
+        The number of reservations ended.
     """
     query = "SELECT id, sent, amount, at, scopes, row FROM reservations WHERE owner = ? AND at < ?"
     found = [_Abandoned(*values) for values in connection.execute(query, (owner, before)).fetchall()]
@@ -238,7 +238,7 @@ def reclaim(connection: Connection, owner: str, before: float) -> int:
 
 
 def _recorded(connection: Connection, reservation: str) -> int:
-    """What is recorded already of the calls of a batch that share a reservation."""
+    """Return the cost already recorded for the calls of a batch that share a reservation."""
     query = (
         "SELECT coalesce(sum(calls.cost), 0) FROM batch_parts JOIN batch_asks ON batch_asks.part = batch_parts.id "
         "JOIN calls ON calls.id = batch_asks.call WHERE batch_parts.reservation = ?"

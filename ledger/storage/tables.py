@@ -1,4 +1,4 @@
-"""The tables of the file, how a row lies in them as SQL values, and what is computed over them in SQL."""
+"""The tables of the file, the conversion between rows and SQL values, and the schema's versions."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ HALF = 10**9
 
 Row = RunRow | DecisionRow | CallRow | HandoffRow | EffectRow | LeaseRow | KeptRow
 Values = tuple[str | int | float | None, ...]
-"""One row as SQL keeps it, in the order of its table's columns."""
+"""One row as SQL stores it, in the order of its table's columns."""
 
 _LARGEST = 2**63 - 1
 _SQL_TYPES = {
@@ -58,12 +58,12 @@ _SQL_TYPES = {
 def _text(value: Any) -> str | None:
     if value is None:
         return None
-    # Also makes plain strings of enum members, and takes out lone surrogates, which UTF-8 cannot hold.
+    # Also turns enum members into plain strings, and replaces lone surrogates, which UTF-8 cannot represent.
     return str(value) if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def _real(value: Any) -> float | None:
-    # SQLite would turn a NaN into NULL by itself, behind the hash chain's back.
+    # SQLite would turn a NaN into NULL itself, unknown to the hash chain.
     return None if value is None or math.isnan(value) else float(value)
 
 
@@ -77,7 +77,7 @@ def _int(value: Any) -> int | None:
 
 
 def _tags(value: Any) -> str:
-    # Tag by tag, since taking a secret out of the JSON could leave something else than JSON.
+    # Tag by tag, because redacting a secret in the JSON text could leave invalid JSON.
     return json.dumps([redact(_text(tag) or "") for tag in value])
 
 
@@ -100,17 +100,17 @@ def _features(value: Any) -> str | None:
 
 
 _FREE_FEATURES = ('"tags": ', '"evidence": ')
-"""The features that are free words of whoever called. So written they stand nowhere within a text of JSON."""
+"""Features that hold the caller's free text, written as keys; in this form they cannot occur inside a JSON string."""
 _DECODER = json.JSONDecoder()
 
 
 @lru_cache(maxsize=1024)
 def _cleaned(text: str) -> str:
-    """JSON without secrets; most decisions of a process say the same."""
+    """Return JSON with its secrets redacted; cached, because most decisions of a process say the same."""
     try:
         said = json.loads(text)
     except ValueError:
-        # A row that somebody else has made.
+        # Not JSON: a row that was not made by Pointsman.
         return redact(text)
     clean = redacted(said)
     return text if clean == said else json.dumps(clean)
@@ -134,16 +134,16 @@ class Table:
     """One kind of row.
 
     Attributes:
-        name: Its table.
+        name: Name of its table.
         row: The dataclass of its rows.
-        columns: Name and kind of each column; ``free`` is text in which a secret may stand, ``tags``, ``json``
-            and ``features`` are JSON in which one may.
-        make: Makes the row of the columns' values.
+        columns: Name and kind of each column; ``free`` is text that may contain a secret, ``tags``, ``json`` and
+            ``features`` are JSON that may.
+        make: Makes the row from the columns' values.
         read: Takes the columns' values from a row.
-        coders: What makes SQL values of them, column by column.
-        decoders: Place of a column -> what makes its value of SQL's, for those where it is another.
-        free: The places of the ``free`` columns.
-        run: The place of the run that a row belongs to.
+        coders: Convert them to SQL values, column by column.
+        decoders: Index of a column -> what converts its SQL value back, for columns that need it.
+        free: The indexes of the ``free`` columns.
+        run: The index of the column with the run that a row belongs to.
     """
 
     name: str
@@ -168,22 +168,22 @@ class Table:
 
     @property
     def replacing(self) -> str:
-        """SQL that puts a row in place of the one with its key."""
+        """SQL that stores a row, replacing the one with the same key."""
         marks = ", ".join("?" * len(self.columns))
         return f"REPLACE INTO {self.name} ({self.names}) VALUES ({marks})"  # noqa: S608 - our own names
 
     def decode(self, values: tuple[Any, ...]) -> Any:
-        """The row of these values."""
+        """Return the row with these values."""
         made = list(values)
         for place, decode in self.decoders:
             made[place] = decode(made[place])
         return self.make(*made)
 
     def encode(self, row: Any) -> Values:
-        """The row's values.
+        """Return the row's values.
 
         Raises:
-            ValueError: A number is too large to be kept.
+            ValueError: A number is too large to be stored.
         """
         # Most columns are plain texts.
         return tuple(
@@ -206,9 +206,9 @@ def _described(
     Args:
         name: Its name.
         row: The dataclass of its rows.
-        columns: ``name:kind`` of each, separated by spaces; text where no kind is named.
-        make: Makes a row of the values; the dataclass when absent.
-        read: Takes the values from a row; each from the field of the column's name when absent.
+        columns: ``name:kind`` of each, separated by spaces; without a kind it is text.
+        make: Makes a row from the values; the dataclass if None.
+        read: Takes the values from a row; by default each from the field with the column's name.
     """
     split = [word.partition(":") for word in columns.split()]
     pairs = tuple([(column, kind or "text") for column, _, kind in split])
@@ -226,18 +226,18 @@ def _described(
 
 
 def _usage_values(usage: Usage | None) -> tuple[int | None, ...]:
-    """The counts; none of them where one cannot be, so that a provider's nonsense is unknown rather than added up."""
+    """Return the counts, or only Nones if one is impossible, so that a provider's nonsense is not added up."""
     if usage is None:
         return (None, None, None, None)
     counts = (usage.input, usage.output, usage.cache_read, usage.cache_write)
-    # They were read off a provider's JSON, so their annotation proves nothing.
+    # They come from a provider's JSON, so their annotations prove nothing.
     if any(type(count) is not int or not 0 <= count <= MOST_TOKENS for count in counts):
         return (None, None, None, None)
     return counts
 
 
 def _further(usage: Usage | None) -> str | None:
-    """What a usage tells beyond the four counts, as JSON; None for nothing, which most calls have to tell."""
+    """Return what a usage holds beyond the four counts, as JSON; None if nothing, as for most calls."""
     values = () if usage is None else _REST(usage)
     if not any(values):
         return None
@@ -305,11 +305,11 @@ KEPT = _described("kept", KeptRow, "run name sealed")
 
 TABLES = {table.row: table for table in (RUNS, DECISIONS, CALLS, HANDOFFS, EFFECTS, LEASES, KEPT)}
 CHAINED = (DECISIONS, CALLS, HANDOFFS, EFFECTS)
-"""The tables that are only ever added to, each row sealed by the hash of all before it."""
+"""The append-only tables, in which each row is sealed by the hash of all rows before it."""
 
 
 ERASABLE = (CALLS, HANDOFFS)
-"""Those of them whose free texts may quote what somebody has forgotten: sealed are their digests."""
+"""Those of them whose free texts may quote what a user later deletes: the chain seals the digests of these texts."""
 DIGESTS = "digests"
 """The column with the digests of a row's free texts."""
 
@@ -330,8 +330,8 @@ UNPRICED = (
     + ", ".join(f"'{kind}'" for kind in _FREE_OF_CHARGE)
     + ")))"
 )
-"""SQL: the call may have cost something and nobody knows what. A provider that refuses a request outright charges
-nothing; one that began to answer, or let the call run into its deadline, may charge for it."""
+"""SQL: the call may have cost an unknown amount. A provider that refuses a request outright charges nothing; one that
+began to answer, or let the call run into its deadline, may charge for it."""
 
 _BUDGETS = (
     "CREATE TABLE scopes (name TEXT PRIMARY KEY NOT NULL, spent INTEGER NOT NULL, reserved INTEGER NOT NULL)",
@@ -361,7 +361,7 @@ def _schema() -> tuple[str, ...]:
 
 
 def _chained(table: Table) -> tuple[str, ...]:
-    # No row is refused for a parent or an id: what happened is kept, and what does not fit shows in `verify`.
+    # No row is refused because of its parent or id: what happened is kept, and `verify` reports what does not fit.
     name, definition = table.name, table.definition
     for later in (_FURTHER, *_PLACES):
         definition = definition.replace(f", {later}", "")
@@ -377,10 +377,10 @@ _HEALTH = (
     "reason TEXT NOT NULL, cause TEXT NOT NULL, trips INTEGER NOT NULL, PRIMARY KEY (provider, model, region)) "
     "WITHOUT ROWID",
 )
-"""The breakers that are open, for every process that uses the ledger."""
+"""The open breakers, for every process that uses the ledger."""
 
 _CLASSES = (f"ALTER TABLE runs ADD COLUMN {_USER_CLASS} NOT NULL DEFAULT 'default'",)
-"""Whose bounds a run keeps when it is taken up again."""
+"""The user class whose limits a run keeps when it is resumed."""
 
 _BATCHES = (
     "CREATE TABLE batches (id TEXT PRIMARY KEY NOT NULL, at REAL NOT NULL, ended REAL, "
@@ -394,20 +394,20 @@ _BATCHES = (
     "worst INTEGER NOT NULL, cost INTEGER, reply TEXT, error TEXT, PRIMARY KEY (batch, place)) WITHOUT ROWID",
     "CREATE INDEX batch_asks_part ON batch_asks (part)",
 )
-"""Work that providers do by and by: what was handed in together, the parts that went to one model each, and what was
-asked. A question is kept until it is answered, an answer until its batch is forgotten."""
+"""Asynchronous work of providers: batches that were submitted together, their parts that went to one model each, and
+the single requests. A request is kept until it is answered, an answer until its batch is deleted."""
 
 _BOUNDS = tuple(f"ALTER TABLE runs ADD COLUMN {column}" for column in _RUN_BOUNDS)
-"""What bounds a run whoever takes it up again."""
+"""The limits of a run, whoever resumes it."""
 
 _USAGE = (f"ALTER TABLE calls ADD COLUMN {_FURTHER}",)
-"""What a call used beyond the four counts; null in the rows of before, which their seals leave out."""
+"""What a call used beyond the four counts; null in older rows, whose seals leave it out."""
 
 _PARENTS = (
     f"ALTER TABLE runs ADD COLUMN {_PARENT} NOT NULL DEFAULT ''",
     "CREATE INDEX runs_parent ON runs (parent) WHERE parent != ''",
 )
-"""Whose cap the calls of a run count against besides its own."""
+"""The run whose cap the calls of a run count against besides its own."""
 
 _RESERVATIONS = (
     "CREATE TABLE held (id TEXT PRIMARY KEY NOT NULL, owner TEXT NOT NULL, amount INTEGER NOT NULL, "
@@ -418,7 +418,7 @@ _RESERVATIONS = (
     "DROP TABLE reservations",
     "ALTER TABLE held RENAME TO reservations",
 )
-"""A reservation in one place, which each capped call writes: with the scopes it counts in, and with what to record of
+"""A reservation in a single row, written by each capped call: with the scopes it counts in, and with what to record of
 the call if its process is killed, both as JSON."""
 
 _LEASES = (
@@ -426,14 +426,14 @@ _LEASES = (
     f"CREATE TABLE kept ({KEPT.definition}, PRIMARY KEY (run, name)) WITHOUT ROWID",
     *(f"ALTER TABLE effects ADD COLUMN {column}" for column in _PLACES),
 )
-"""Who works on a run, what it needs again if it is cut off, and where in it each act belongs; null in the acts of
-before, which their seals leave out."""
+"""Who works on a run, what it needs again if it is interrupted, and where in it each act belongs; the latter is null in
+older acts, whose seals leave it out."""
 
 _TOKENS = (f"ALTER TABLE runs ADD COLUMN {_MAX_TOKENS}",)
-"""What else bounds a run whoever takes it up again."""
+"""A further limit of a run, whoever resumes it."""
 
 _DIGESTS = tuple(f"ALTER TABLE {table.name} ADD COLUMN {DIGESTS} TEXT" for table in ERASABLE)
-"""What is sealed in place of free texts, so that they can be erased; null in the rows of before, whose texts are sealed
+"""What is sealed in place of free texts, so that they can be erased; null in older rows, which seal the texts
 themselves."""
 
 VERSIONS = (
@@ -446,4 +446,4 @@ VERSIONS = (
     _TOKENS,
     _DIGESTS,
 )
-"""Version n of the tables is made from version n - 1 by the statements at n - 1, and version 0 is an empty file."""
+"""The statements at n - 1 turn version n - 1 of the tables into version n; version 0 is an empty file."""

@@ -1,4 +1,4 @@
-"""The thread that puts rows into the file, many in one transaction."""
+"""The thread that writes rows to the file, many in one transaction."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from .tables import CALLS, CHAINED, Table, Values
 __all__ = ["Writer"]
 
 _GROUP_SECONDS = 0.05
-"""How long rows wait for company before they are committed together, unless somebody wants to see them; the longer, the
-fewer pages are written twice, and the more rows go with a process that is killed."""
+"""How long rows wait for others before they are committed together, unless somebody needs to read them; the longer, the
+fewer pages are written twice, and the more rows are lost with a process that is killed."""
 _GROUP_ROWS = 256
-"""Most rows of one transaction: other writers of the file wait for its end, about a hundredth of a second."""
+"""Maximum rows per transaction: other writers of the file wait for its end, about a hundredth of a second."""
 _MOST_WAITING = 100_000
-"""Most rows that wait in memory, a few kilobytes each, while the file cannot be written."""
+"""Maximum rows that wait in memory, a few kilobytes each, while the file cannot be written."""
 _PAUSE_SECONDS = 1.0
-"""How often it is tried again to write them."""
+"""Seconds between retries to write them."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,12 +44,12 @@ _Item = tuple[Table, Values]
 
 @dataclass(eq=False, slots=True)
 class _Asked:
-    """Somebody waits until all that was put so far is written, with a row of theirs if there is one.
+    """A request to write everything put so far, together with a row of its own if there is one.
 
     Attributes:
-        durable: On the disk too.
-        row: What is given up where it cannot be written at once.
-        written: Ends then, or tells why not.
+        durable: Whether to sync it to disk too.
+        row: The row, dropped if it cannot be written at once.
+        written: Done when it is written; holds the error if it cannot be.
     """
 
     durable: bool
@@ -60,15 +60,15 @@ class _Asked:
 class Writer:
     """Writes rows in the order in which they were put, in a thread of its own.
 
-    Rows that cannot be written, as the disk is full or another process holds the file, wait in memory and are tried
-    again every second: what has happened is not forgotten. Whoever asks in the meantime is told.
+    If rows cannot be written because the disk is full or another process holds the file, they wait in memory and are
+    retried every second, so that what has happened is not lost. Callers of `ask` get the error in the meantime.
 
     Args:
         path: The ledger; None for one in memory.
 
     Attributes:
         access: The file.
-        fences: Keep out what is written of runs that another process has taken over.
+        fences: Refuse rows of runs that another process has taken over.
 
     Raises:
         ConfigError: The file cannot be used.
@@ -85,13 +85,13 @@ class Writer:
         _running.add(self)
 
     def _empty(self) -> None:
-        # Unlike other queues it may be used from within the garbage collector.
+        # Unlike other queues, it may be used from within the garbage collector.
         self._queue: queue.SimpleQueue[_Item | _Asked | None] = queue.SimpleQueue()
-        # What was taken from the queue, and has not been written yet.
+        # Rows taken from the queue that have not been written yet.
         self._waiting: deque[_Item] = deque()
         self._asked: list[_Asked] = []
         self._unsynced = False
-        # How many rows were put and are not written.
+        # Number of rows that were put and are not written yet.
         self._left = 0
         self._guard = threading.RLock()
         self._hurry = threading.Event()
@@ -99,14 +99,14 @@ class Writer:
         self._thread: threading.Thread | None = None
 
     def reset_after_fork(self) -> None:
-        """Reset in a forked child: what waits to be written is its parent's to write."""
+        """Reset in a forked child: the parent writes what waits to be written."""
         self._empty()
 
     def put(self, table: Table, values: Values) -> None:
-        """Take a row to be written soon.
+        """Accept a row to be written soon.
 
         Raises:
-            ConfigError: The ledger is closed, or as many rows wait as memory is meant to hold.
+            ConfigError: The ledger is closed, or the maximum number of rows waits in memory already.
         """
         if self._trouble is not None and self._left >= _MOST_WAITING:
             raise ConfigError(f"{self._trouble} ({_MOST_WAITING} rows wait in memory, this one was not kept)")
@@ -116,7 +116,7 @@ class Writer:
         """Raise while rows cannot be written.
 
         Raises:
-            ConfigError: Why, and how many wait.
+            ConfigError: Says why, and how many rows wait; or that the ledger is closed.
         """
         trouble = self._trouble
         if trouble is not None:
@@ -124,14 +124,15 @@ class Writer:
         self._refuse_if_closed()
 
     def ask(self, *, durable: bool, row: _Item | None = None) -> Future[None]:
-        """Have all that was put so far written now.
+        """Have everything put so far written now.
 
         Args:
-            durable: On the disk too, so that it outlives a crash of the machine.
-            row: To be written with it, or not at all.
+            durable: Also sync it to disk, so that it survives a crash of the machine.
+            row: A row to be written with it, or not at all.
 
         Returns:
-            Ends when it is written; a `ConfigError` in it says why it cannot be.
+            A future that is done when it is written; it holds a `ConfigError` that says why it cannot be, or a `Fenced`
+            if the row was refused.
 
         Raises:
             ConfigError: The ledger is closed.
@@ -142,7 +143,7 @@ class Writer:
         return asked.written
 
     def settle(self) -> None:
-        """Wait until every row put so far is written, where other connections see it.
+        """Wait until every row put so far is written and visible to other connections.
 
         Raises:
             ConfigError: Rows could not be written.
@@ -150,7 +151,7 @@ class Writer:
         self.ask(durable=False).result()
 
     def stop(self) -> None:
-        """Take no more rows, and let the thread end by itself once it has written what it has."""
+        """Accept no more rows, and let the thread end by itself once it has written those it has."""
         with self._guard:
             self._closing = True
             self._queue.put(None)
@@ -158,7 +159,7 @@ class Writer:
         self._hurry.set()
 
     def close(self) -> None:
-        """Write what is left and end the thread; a second call does nothing.
+        """Write the remaining rows and end the thread; a second call does nothing.
 
         Raises:
             ConfigError: Rows could not be written.
@@ -189,9 +190,9 @@ class Writer:
     def _start(self) -> None:
         if self._thread is None:
             watch_exit()
-            # A daemon, so that a ledger nobody closed does not keep the process alive; it is closed at exit.
+            # A daemon, so that a ledger left open does not keep the process alive; it is closed at exit.
             thread = threading.Thread(target=self._work, name="pointsman-ledger", daemon=True)
-            # At the end of the process no thread starts any more; what is left is written when it is closed.
+            # At the end of the process no thread can start any more; remaining rows are written on closing.
             with suppress(RuntimeError):
                 thread.start()
                 self._thread = thread
@@ -201,34 +202,34 @@ class Writer:
             while True:
                 self._gather()
                 self._write()
-                # Nothing comes after that; what cannot be written then is told by `close`.
+                # No row comes after closing; `close` reports what could not be written.
                 if self._closing and self._queue.empty():
                     return
         finally:
             self.access.close()
 
     def _gather(self) -> None:
-        """Wait for something to write, and a little for its company."""
+        """Wait for something to write, and a little longer for more."""
         taken: list[_Item | _Asked | None] = []
         with suppress(queue.Empty):
             taken.append(next_within(self._queue, _PAUSE_SECONDS) if self._trouble else self._queue.get())
         if taken and not isinstance(taken[0], _Asked):
             self._hurry.wait(_PAUSE_SECONDS if self._trouble else _GROUP_SECONDS)
-        # Cleared before the queue is emptied: whoever asks after that hurries the next round.
+        # Cleared before the queue is emptied, so that a later `ask` hurries the next round.
         self._hurry.clear()
         with suppress(queue.Empty):
             while True:
                 taken.append(self._queue.get_nowait())
         for item in taken:
             if isinstance(item, _Asked):
-                # One who has been cancelled meanwhile has withdrawn the row.
+                # If the caller was cancelled in the meantime, its row is withdrawn.
                 if item.written.set_running_or_notify_cancel():
                     self._asked.append(item)
             elif item is not None:
                 self._waiting.append(item)
 
     def _write(self) -> None:
-        """Write all that waits, some hundred rows at a time, and last those of whoever asked."""
+        """Write all waiting rows, up to `_GROUP_ROWS` at a time, and last the rows that came with `ask`."""
         try:
             while len(self._waiting) > _GROUP_ROWS:
                 self._commit(_GROUP_ROWS, ())
@@ -248,10 +249,10 @@ class Writer:
         self._asked = []
 
     def _commit(self, count: int, asked: Sequence[_Asked]) -> None:
-        """Write the first rows that wait, with those of who asked, in one transaction."""
+        """Write the first waiting rows, and those that came with `ask`, in one transaction."""
         rows = [*islice(self._waiting, count), *(one.row for one in asked if one.row is not None)]
         durable = self._closing or any(one.durable for one in asked)
-        # While there is trouble, something is written to see whether it is over.
+        # After a failure, write something in any case, to see whether writing works again.
         if rows or (durable and self._unsynced) or self._trouble is not None:
             with self.access.changing(durable=durable) as connection:
                 through = self.fences.let_through(connection, rows)
@@ -285,12 +286,12 @@ def _close_all() -> None:
         try:
             writer.close()
         except PointsmanError as error:
-            # Nobody is left to catch it.
+            # There is no caller left to catch it.
             _log.error("%s", error)
 
 
 def _add(connection: Connection, items: Sequence[_Item], settled: Settled) -> list[str]:
-    """Add rows, and end the reservations of the calls among them; the ids of those."""
+    """Add rows, end the reservations of the calls among them, and return the ids of these calls."""
     groups: dict[str, tuple[Table, list[Values]]] = {}
     for table, values in items:
         groups.setdefault(table.name, (table, []))[1].append(_clean(table, values))
@@ -305,27 +306,27 @@ def _add(connection: Connection, items: Sequence[_Item], settled: Settled) -> li
         else:
             connection.executemany(table.replacing, rows)
     if not items:
-        # Something must be written for the log to grow and to be synced.
+        # Something must be written so that the log grows and is synced.
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         connection.execute(f"PRAGMA user_version = {version}")
     return ended
 
 
 def _paid(connection: Connection, items: Sequence[_Item], settled: Settled) -> list[str]:
-    """End the reservations of calls whose rows are kept out: they were paid for all the same; the ids of those."""
+    """End the reservations of calls whose rows were refused, as they were paid for anyway; return the calls' ids."""
     calls = [str(values[0]) for table, values in items if table is CALLS and values[0] in settled.costs]
     return [call for call in calls if end(connection, call, settled.costs[call]) is not None]
 
 
 def _was_lost(connection: Connection, reservation: str, cost: int) -> bool:
-    """End the reservation of a call; whether another process took this one for dead, and has recorded the call."""
+    """End the reservation of a call; return whether another process took this one for dead and recorded the call."""
     if end(connection, reservation, cost) is not None:
         return False
     return connection.execute("SELECT 1 FROM calls WHERE id = ?", (reservation,)).fetchone() is not None
 
 
 def _clean(table: Table, values: Values) -> Values:
-    """The row with secrets taken out of its free text."""
+    """Return the row with secrets redacted from its free texts."""
     free = [index for index in table.free if values[index]]
     if not free:
         return values

@@ -1,4 +1,4 @@
-"""`Features`: the facts a decision is made from, declared and measured, small enough to record with every call."""
+"""`Features`: the declared and measured facts that a decision is based on, small enough to record with every call."""
 
 from __future__ import annotations
 
@@ -17,64 +17,64 @@ from .progress import stalled
 
 __all__ = ["Features", "extract", "features_dict", "features_json", "from_dict", "is_record", "kind_of"]
 
-# How older records name the kind of a step that did not say.
+# The kind in older records of a step that did not declare one.
 _UNDECLARED: Final = "undeclared"
 _ROOM: Final = 1024
-"""Tokens of output to leave room for where nobody says."""
-# Features that older records have and this version does not, and the other way round.
+"""Tokens of output to leave room for if none are specified."""
+# Features that older records have and this version does not, and vice versa.
 _RETIRED: Final = frozenset({"thought", "chores"})
 _ADDED: Final = frozenset({"only_reads", "evidence", "max_tier"})
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What routing knows of one step. The first group is declared and can be relied upon, the rest is measured.
+    """What routing knows about one step. The first group is declared and can be relied upon, the rest is measured.
 
     Attributes:
-        id: Of the request.
-        kind: A `StepKind`, declared or told by its reach.
+        id: Id of the request.
+        kind: A `StepKind`, declared or derived from the tools and effects.
         task: What is done.
-        effects: Effects of the bound tools, worst last; ``destructive`` where tools are bound that declare none, or
-            were called without a word on what the step is for or can reach.
-        tools: Tools bound.
-        only_reads: Those of them that leave the machine declare that they change nothing there.
-        done: The worst effect of the tools that were called earlier, None where none were.
-        reversible: Whether what the step does can be taken back.
-        sensitivity: Of the data in view.
+        effects: Effects of the bound tools, worst last; ``destructive`` if tools are bound that declare none, or if
+            tools were called and the request declares neither a kind nor tools or effects.
+        tools: Number of tools bound.
+        only_reads: Those of them with the effect ``external`` declare that they only read.
+        done: The worst effect of the tools that were called earlier, None if none were.
+        reversible: Whether what the step does can be undone.
+        sensitivity: Sensitivity of the data in view.
         dependents: Later steps that build on this one.
         risk: The caller's own opinion.
-        tier: The tier asked for.
+        tier: The requested tier.
         max_tier: The highest tier allowed.
-        model: The model asked for.
-        structured: The answer must fit a schema.
+        model: The requested model.
+        structured: The answer must match a schema.
         max_output: Tokens of output to leave room for.
         latency: ``batch``, ``interactive`` or ``critical``.
-        deadline: Seconds the step may take, None where only the policy bounds it.
+        deadline: Seconds the step may take, None if only the policy limits it.
         user_class: For per-class limits.
         tags: Labels, sorted.
-        evidence: What has happened that speaks for a higher tier, told by the caller or seen in the messages.
+        evidence: What has happened that calls for a higher tier, reported by the caller or found in the messages.
         messages: Messages in the conversation.
-        system_messages: Those of the system.
-        user_messages: Those of the user.
-        assistant_messages: Those of the model.
-        tool_messages: Those of tools.
+        system_messages: System messages.
+        user_messages: User messages.
+        assistant_messages: Messages of the model.
+        tool_messages: Messages of tools.
         tool_calls: Tool calls the model asked for.
         tool_results: Tool results.
-        tool_errors: Tool results that tell of an error.
+        tool_errors: Tool results that report an error.
         tracebacks: Tool results that hold a stack trace.
         tests_passed: Tool results whose test summary names no failure.
         tests_failed: Tool results whose test summary names a failure.
-        last_failed: The newest tool result tells of an error.
+        last_failed: The newest tool result reports an error.
         step: Which step of its conversation this is, from 1.
         characters: Text in all messages.
         tokens: Estimated input tokens.
-        signals: What a trained scorer read off the messages.
-        judged: Complexity and confidence, both 0..1, as a model that was asked put them; None where none was.
+        signals: What a trained scorer measured in the messages.
+        judged: Complexity and confidence, both 0..1, as a classifying model judged them; None if none was asked.
         code_share: Share of the text outside system messages that looks like a program, 0..1.
         diff_share: Share of it that belongs to a diff, 0..1.
-        modalities: Kinds of content, ``text`` always among them, sorted.
-        language: Of the newest user message (ISO 639-1), empty where nothing tells.
-        question: Characters of the newest user message.
+        modalities: Kinds of content, always including ``text``, sorted.
+        language: Language of the newest user message (ISO 639-1), empty if it cannot be guessed.
+        question: Characters in the newest user message.
     """
 
     id: str = ""
@@ -128,7 +128,7 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
 
     Args:
         request: The step. Its messages are measured, never obeyed: nothing in them reaches a declared feature.
-        signals: What a trained scorer reads off the messages.
+        signals: What a trained scorer measured in the messages.
 
     Raises:
         ConfigError: A message is malformed; the error names it.
@@ -188,16 +188,16 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
 def kind_of(
     declared: StepKind | None, effects: Collection[Effect], tier: Tier | None, *, only_reads: bool = False
 ) -> StepKind:
-    """The kind of a step: as declared, else as its reach tells.
+    """Return the kind of a step: as declared, otherwise as derived from its effects.
 
-    No tools and no effects ``transform`` (``decide`` where the frontier tier is asked for), tools that only read
-    ``gather``, anything else ``act``.
+    Without effects it is ``transform`` (``decide`` if the frontier tier is requested), with tools that only read
+    ``gather``, and otherwise ``act``.
 
     Args:
-        declared: What the caller says.
-        effects: Of the bound tools; a tool without a declared effect has ``destructive``.
-        tier: The tier asked for.
-        only_reads: The tools among them that leave the machine declare that they change nothing there.
+        declared: The kind that the caller declares.
+        effects: Effects of the bound tools; a tool without a declared effect has ``destructive``.
+        tier: The requested tier.
+        only_reads: The tools with the effect ``external`` declare that they only read.
     """
     if declared is not None:
         return declared
@@ -208,20 +208,20 @@ def kind_of(
 
 
 def _worst_called(names: Iterable[str], known: Mapping[str, Effect], *, declares: bool) -> Effect | None:
-    """The worst that the tools called in a transcript can have done; None where none were called.
+    """Return the worst effect of the tools called in a transcript; None if there is none.
 
     Args:
-        names: Of the tools that were called.
-        known: Their effects, as far as they are known by name.
-        declares: The step declares tools or effects: then a call without a known effect is taken to be of one of
-            these, and left out. Else nobody declared it, and it counts as ``destructive``.
+        names: Names of the tools that were called.
+        known: Name -> effect, as far as it is known.
+        declares: The step declares effects, but none by name. A call without a known effect is then assumed to be to
+            one of the declared tools and is left out; otherwise it is undeclared and counts as ``destructive``.
     """
     found = [known.get(name, None if declares else Effect.DESTRUCTIVE) for name in names]
     return max((effect for effect in found if effect is not None), default=None)
 
 
 def _says_nothing(request: RouteRequest) -> bool:
-    """Whether a request declares neither what it is for nor what it can reach: then its transcript shows its tools."""
+    """Whether a request declares neither a kind nor tools or effects; its tools are then inferred from its messages."""
     return request.kind is None and not {"effects", "tools"} & request.model_fields_set
 
 
@@ -233,26 +233,26 @@ _MEASURED: Final = frozenset(name for name in _FIELDS if getattr(_EMPTY, name) i
 
 
 def features_dict(features: Features) -> dict[str, Any]:
-    """Write features as plain JSON values, in the order of the fields."""
+    """Convert features to plain JSON values, in the order of the fields."""
     made: dict[str, Any] = json.loads(features_json(features))
     return made
 
 
 def features_json(features: Features) -> str:
-    """Write what `features_dict` gives as JSON."""
-    # The words of the house are texts to JSON already.
+    """Return the result of `features_dict` as a JSON string."""
+    # The enums are `StrEnum`s, which JSON writes as strings.
     return json.dumps(dict(zip(_FIELDS, _VALUES(features), strict=True)))
 
 
 def is_record(recorded: object) -> bool:
-    """Whether this was written by `features_dict`, of this version or of an older one, and holds all it should."""
+    """Whether this is a complete record that `features_dict` wrote, in this version or an older one."""
     return isinstance(recorded, dict) and _MEASURED <= set(recorded) <= _KNOWN | _RETIRED
 
 
 def from_dict(recorded: Mapping[str, Any]) -> Features:
-    """Read features back from what `features_dict` wrote; a feature that is absent takes its default.
+    """Restore features from what `features_dict` wrote; a missing feature takes its default.
 
-    The kind of a step that did not say what it is for is told by its reach, as `extract` does it.
+    The kind of a step that did not declare one is derived from its tools and effects, as in `extract`.
 
     Raises:
         ConfigError: A feature is unknown or its value does not fit.
@@ -267,7 +267,7 @@ def from_dict(recorded: Mapping[str, Any]) -> Features:
 
 
 _NOUNS: Final[dict[type, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-# What may be absent, with a value of the kind it has where it is not.
+# Features that may be None, each with a value of its type otherwise.
 _OPTIONAL: Final[Mapping[str, Any]] = {
     "deadline": 0.0, "done": "", "judged": (), "max_tier": "", "model": "", "risk": "", "tier": "",
 }  # fmt: skip
@@ -308,7 +308,7 @@ def _word(kind: type[_Word], name: str, value: Any) -> _Word:
 
 
 def _findings(value: Any) -> tuple[Finding, ...]:
-    """Findings as they were written: id, reason, and the least tier or null."""
+    """Restore recorded findings: id, reason, and the least tier or null."""
     if not isinstance(value, list | tuple) or not all(map(_is_finding, value)):
         raise ConfigError("feature 'evidence' must be a list of [id, reason, least tier or null]")
     return tuple(Finding(row[0], row[1], None if row[2] is None else _word(Tier, "evidence", row[2])) for row in value)

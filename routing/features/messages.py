@@ -1,4 +1,4 @@
-"""Measure a conversation: what stands in its messages, counted in one pass and without understanding it."""
+"""Measure a conversation: count what its messages contain, in one pass and without interpreting it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ROLES: Final = {
     "model": "assistant",
     "tool": "tool",
     "function": "tool",
-    # LangChain's ChatMessage: the speaker is free text, so it counts as somebody who asks.
+    # LangChain's ChatMessage: its role is free text, so it counts as the user's.
     "chat": "user",
 }
 _MODALITIES: Final = {
@@ -41,24 +41,25 @@ _TEXTS: Final = ("text", "thinking", "reasoning", "refusal", "input", "summary")
 # Bytes of UTF-8 per token, counted with the Llama 2 tokenizer (32k pieces) on 600 kB of agents' conversations
 # (SWE-bench, mtRAG, QMSum, PinchBench): prose 3.6 to 4.9, programs and tool output 3.1 to 3.4; Chinese, Japanese and
 # Arabic 2.1.
-# The estimate lies within 15 % of that tokenizer's count on the median conversation of each of the four. Larger
-# vocabularies need fewer tokens (the vendors publish 4 characters a token for English), so it errs upwards there.
+# The estimate is within 15 % of that tokenizer's count for the median conversation of each of the four. Larger
+# vocabularies need fewer tokens (the vendors publish 4 characters a token for English), so for these it is too high.
 _PROSE_BYTES: Final = 3.6
 _CODE_BYTES: Final = 3.1
 _WIDE_BYTES: Final = 2.1
-# OpenAI's cookbook ("How to count tokens with tiktoken") counts 3 tokens a message besides its text, and its role 1.
+# OpenAI's cookbook ("How to count tokens with tiktoken") counts 3 tokens per message besides its text, plus 1 for its
+# role.
 _MESSAGE_TOKENS: Final = 4
-# Upper figures of the vendors' documentation: Anthropic an image of 1.15 megapixels / 750, a PDF page up to 3,000;
-# Google a minute of sound at 32, of video at 258 tokens a second. Durations and pages are not visible here.
+# The upper figures in the vendors' documentation: Anthropic, an image of 1.15 megapixels / 750 and a PDF page of up to
+# 3,000; Google, a minute of audio at 32 and of video at 258 tokens a second. Durations and pages are not visible here.
 _PART_TOKENS: Final = {"image": 1_600, "pdf": 3_000, "audio": 1_920, "video": 15_480}
 
 # Characters common in programs and rare in prose, and the density above which a text counts as a program: in the
-# conversations above prose stays below 2 % and source files lie above 4 %.
+# conversations above, prose stays below 2 % and source files are above 4 %.
 _CODE_CHARACTERS: Final = b"();=<>_\\"
 _CODE_DENSITY: Final = 0.03
 _DIFF_MARKS: Final = ("diff --git ", "\n@@ -", "*** Begin Patch", "\n--- a/")
 
-# An outcome stands at the head (a status) or at the tail (an exception, a summary) of what a tool says.
+# The outcome is at the head (a status) or the tail (an exception, a summary) of a tool's output.
 _HEAD: Final = 600
 _TAIL: Final = 2_000
 _ERRORS: Final = (
@@ -88,8 +89,8 @@ _SUMMARY_HINTS: Final = (" passed", " failed", " error", "OK", "FAILED", "test r
 _SEEN: Final = 400
 _WORD: Final = re.compile(r"[^\W\d_]+")
 
-# First code point of a Unicode block, one past its last, the language written in it most. Kana and Hangul stand
-# before the ideographs, which Japanese and Korean use as well.
+# First code point of a Unicode block, one past its last, the language that uses it most. Kana and Hangul come before
+# the ideographs, which Japanese and Korean also use.
 _SCRIPTS: Final = (
     (0x3040, 0x3100, "ja"),
     (0xAC00, 0xD7B0, "ko"),
@@ -128,11 +129,11 @@ class Measures:
         calls: Tool calls that the assistant asked for.
         called: Names of the tools that were called.
         results: Tool results.
-        errors: Tool results that tell of an error.
+        errors: Tool results that report an error.
         tracebacks: Tool results that hold a stack trace.
         tests_passed: Tool results whose test summary names no failure.
         tests_failed: Tool results whose test summary names a failure.
-        last_error: The newest tool result tells of an error.
+        last_error: The newest tool result reports an error.
         characters: Text in all messages, arguments of tool calls included.
         work: The part of it outside system messages.
         code: The part of ``work`` that looks like a program.
@@ -140,7 +141,7 @@ class Measures:
         tokens: Estimated input tokens, attachments included.
         modalities: Kinds of content besides text.
         question: The newest text of the user.
-        language: Of that text, as `language` tells it.
+        language: Language of that text, as `language` guesses it.
     """
 
     roles: dict[str, int] = field(default_factory=lambda: {"system": 0, "user": 0, "assistant": 0, "tool": 0})
@@ -169,7 +170,7 @@ def measure(messages: Iterable[Mapping[str, Any]]) -> Measures:
         messages: Oldest first.
 
     Raises:
-        ConfigError: A message is not one; the error names it, counted from 1.
+        ConfigError: A message is malformed; the error names it, counted from 1.
     """
     total = Measures()
     for number, message in enumerate(messages, 1):
@@ -185,7 +186,7 @@ def measure(messages: Iterable[Mapping[str, Any]]) -> Measures:
         texts = _texts(message.get("content"), number, total)
         for text in texts:
             _size(text, total, work=role != "system")
-        # Where tool results come in the user's name, they are not what the user asks.
+        # Tool results sent under the user's role are not what the user asks.
         if role == "user" and texts and total.results == results:
             total.question = texts[-1]
         elif role == "tool":
@@ -200,13 +201,13 @@ def measure(messages: Iterable[Mapping[str, Any]]) -> Measures:
 
 
 def estimate_tokens(text: str) -> float:
-    """Estimate how many tokens a text is, from its bytes in UTF-8 and whether it looks like a program."""
+    """Estimate how many tokens a text has, from its bytes in UTF-8 and whether it looks like a program."""
     return _weigh(text)[0]
 
 
 def _weigh(text: str) -> tuple[float, bool]:
-    """Tokens, and whether the text looks like a program."""
-    # Lone surrogates come out of truncated JSON; they are counted, not refused.
+    """Return the estimated tokens, and whether the text looks like a program."""
+    # Truncated JSON yields lone surrogates; they are counted, not refused.
     data = text.encode("utf-8", "surrogatepass")
     program = is_program(data)
     per_token = _CODE_BYTES if program else _PROSE_BYTES
@@ -241,7 +242,7 @@ def _size(text: str, total: Measures, *, work: bool) -> None:
 
 
 def _texts(content: Any, number: int, total: Measures) -> list[str]:
-    """The texts of a message's content; attachments are counted on the way."""
+    """Return the texts in a message's content, and count its attachments."""
     if content is None:
         return []
     if isinstance(content, str):
@@ -287,7 +288,7 @@ def _part(part: Mapping[str, Any], number: int, total: Measures) -> list[str]:
 
 
 def _modality(part: Mapping[str, Any], inner: Mapping[str, Any]) -> str:
-    """What a file is, by its declared type or name; an unnamed document is taken for a PDF."""
+    """Return the modality of a file, from its declared type or name; an unnamed document counts as a PDF."""
     said = (part.get("mime_type"), inner.get("mime_type"), inner.get("media_type"), inner.get("filename"))
     names = " ".join(name.lower() for name in said if isinstance(name, str))
     for word in ("image", "audio", "video", "text"):
@@ -345,11 +346,11 @@ def _noun(value: Any) -> str:
 def language(text: str) -> str:
     """Guess the language of a text.
 
-    Only the first 400 characters are looked at. A script decides where it belongs to one language above all;
-    Latin text is decided by its commonest words.
+    Only the first 400 characters are looked at. A script used mainly by one language decides; Latin text is decided by
+    its most common words.
 
     Returns:
-        A two-letter code (ISO 639-1), empty where nothing tells.
+        A two-letter code (ISO 639-1), empty if it cannot be guessed.
     """
     seen = text[:_SEEN]
     if not seen.isascii():

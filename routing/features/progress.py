@@ -1,4 +1,4 @@
-"""Whether a loop of tool calls makes progress, read off its messages: pure, and blind to what words ask for."""
+"""Whether a loop of tool calls makes progress, judged from its messages: pure, and independent of what they ask for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["CALLS", "Repeated", "repeated", "stalled", "texts_in"]
 
 _IN_A_ROW: Final = 2
 _MOST_JSON: Final = 20_000
-# How a result begins that is an error, where its message does not declare it.
+# How an error result begins; used if its message does not declare whether it is one.
 _FAILED: Final = re.compile(
     r"\s*(?:(?:[Ee]rror|ERROR)(?:\s*(?:[:!(\[\d]|$)|\s(?:executing|invoking|running|calling|in|while)\b)"
     r"|[\w.]+(?:Error|Exception)\b|fatal:|panic:|Traceback \(most recent call last\)"
@@ -27,18 +27,18 @@ _TOOL: Final = frozenset({"tool", "function"})
 _USER: Final = frozenset({"user", "human", "chat"})
 
 CALLS: Final = frozenset({"tool_use", "server_tool_use", "tool_call", "function_call"})
-"""Parts of a message that are calls: Anthropic's, LangChain's and those of OpenAI's Responses."""
+"""Types of message parts that are tool calls: Anthropic's, LangChain's and those of OpenAI's Responses API."""
 
 _Call = tuple[str, str]
-"""The tool, and its arguments in one written form."""
+"""The tool's name, and its arguments in a canonical form."""
 
 
 class Repeated(NamedTuple):
-    """Calls that are made again and again, and told the same each time.
+    """Calls that are made again and again and return the same result each time.
 
     Attributes:
-        calls: Those of the newest turn, each with its arguments in one written form.
-        times: How often each was made at least, the first time included.
+        calls: The calls of the newest turn, each with its arguments in a canonical form.
+        times: How often each was made at least, including the first time.
     """
 
     calls: tuple[_Call, ...]
@@ -47,13 +47,13 @@ class Repeated(NamedTuple):
 
 @dataclass(slots=True)
 class _Turn:
-    """The calls of one assistant message by id, and what came of each."""
+    """The calls of one assistant message by id, and the result of each."""
 
     calls: dict[str, _Call] = field(default_factory=dict)
     results: dict[str, tuple[str, bool]] = field(default_factory=dict)
 
     def outcomes(self) -> set[tuple[_Call, str]]:
-        """Each call with what it told."""
+        """Return each call with its result."""
         return {(call, self.results[key][0]) for key, call in self.calls.items() if key in self.results}
 
     def failed(self) -> bool:
@@ -61,11 +61,11 @@ class _Turn:
 
 
 def stalled(messages: Sequence[Mapping[str, Any]]) -> tuple[Finding, ...]:
-    """Say what shows that the loop under way makes no progress; nothing where it does.
+    """Return the findings that the current loop makes no progress; empty if it does.
 
-    A loop is what followed the newest words of the user. It stands still where every call of its newest turn was made
-    before with the same arguments and told the same, or where every call of two turns in a row failed: a result fails
-    that its message declares an error, or, where nothing is declared, that begins as errors do.
+    The loop is everything after the newest words of the user. It makes no progress if every call of its newest turn was
+    made before with the same arguments and the same result, or if every call of two turns in a row failed. A result
+    counts as failed if its message declares an error or, if it declares nothing, if it begins the way errors do.
 
     Args:
         messages: OpenAI chat format, oldest first; LangChain's and Anthropic's parts are understood too.
@@ -84,13 +84,13 @@ def stalled(messages: Sequence[Mapping[str, Any]]) -> tuple[Finding, ...]:
 
 
 def repeated(messages: Sequence[Mapping[str, Any]]) -> Repeated | None:
-    """The calls of the newest turn, where they and all others since something new was told were made before.
+    """Return the calls of the newest turn if they only repeat earlier calls with the same results.
 
     Args:
-        messages: As `stalled` takes them.
+        messages: In the format that `stalled` accepts.
 
     Returns:
-        None where the newest turn told something new.
+        The calls and how often they were made; None if the newest turn returned something new.
     """
     turns = _turns(messages)
     again = _again(turns)
@@ -101,7 +101,7 @@ def repeated(messages: Sequence[Mapping[str, Any]]) -> Repeated | None:
 
 
 def _again(turns: Sequence[_Turn]) -> Counter[tuple[_Call, str]]:
-    """How often what is known was told again since the newest turn that told something new."""
+    """Count how often known results came again since the newest turn that returned something new."""
     known: set[tuple[_Call, str]] = set()
     again: Counter[tuple[_Call, str]] = Counter()
     for turn in turns:
@@ -123,7 +123,7 @@ def _turns(messages: Sequence[Mapping[str, Any]]) -> list[_Turn]:
             continue
         for key, content, failed in _results(message):
             waiting = turns[-1] if turns else _Turn()
-            # Without an id that is known it answers the first call that waits.
+            # A result without a known id answers the first call that still waits for one.
             first = next((call for call in waiting.calls if call not in waiting.results), "")
             if name := key if key in waiting.calls else first:
                 text = "\n".join(texts_in(content))
@@ -133,7 +133,7 @@ def _turns(messages: Sequence[Mapping[str, Any]]) -> list[_Turn]:
 
 
 def _loop(messages: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """The messages after the newest words of the user."""
+    """Return the messages after the newest words of the user."""
     for place in range(len(messages) - 1, -1, -1):
         message = messages[place]
         if message.get("role") not in _USER:
@@ -163,7 +163,7 @@ def _calls(message: Mapping[str, Any], turn: int) -> Iterator[tuple[str, _Call]]
 
 
 def _written(arguments: Any) -> str:
-    """Arguments in one form, whatever the order of their keys and whether they came as a text."""
+    """Return arguments in a canonical form, regardless of key order and of whether they came as a string."""
     if isinstance(arguments, str):
         try:
             arguments = json.loads(arguments)
@@ -173,7 +173,7 @@ def _written(arguments: Any) -> str:
 
 
 def _results(message: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool | None]]:
-    """Id of the call, what it told, and whether that is declared an error; None where nothing is declared."""
+    """Yield the id of the call, its result, and whether that is declared an error; None if nothing is declared."""
     content = message.get("content")
     if message.get("role") in _TOOL:
         status = message.get("status")
@@ -185,7 +185,7 @@ def _results(message: Mapping[str, Any]) -> Iterator[tuple[str, Any, bool | None
 
 
 def texts_in(content: Any) -> Iterator[str]:
-    """The texts in the content of a message or of a result."""
+    """Yield the texts in the content of a message or of a result."""
     for part in content if isinstance(content, list | tuple) else [content]:
         text = part.get("text") if isinstance(part, Mapping) else part
         if isinstance(text, str):
@@ -193,7 +193,7 @@ def texts_in(content: Any) -> Iterator[str]:
 
 
 def _beside_text(content: Any) -> str:
-    """What tells the pictures and files of a result from others."""
+    """Return a hash that identifies the images and files of a result; empty if it has none."""
     parts = content if isinstance(content, list | tuple) else ()
     rest = [part for part in parts if isinstance(part, Mapping) and "text" not in part]
     return sha256(json.dumps(rest, sort_keys=True, default=str).encode()).hexdigest() if rest else ""

@@ -1,4 +1,4 @@
-"""How far the work in a conversation has come, in the few numbers that a trained router looks at."""
+"""How far the work in a conversation has progressed, in the few numbers that a trained router looks at."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIGNALS: Final = (
 """Names of the signals, in the order `signals` returns them."""
 
 SIGNALS_VERSION: Final = 1
-"""Raised whenever a signal is added, dropped or measured otherwise; a router trained on another version is refused."""
+"""Increased whenever a signal is added, dropped or measured differently; a router of another version is refused."""
 
 _EDITING_TOOL: Final = re.compile(r"(?:^|[_.-])(?:write|edit|patch|replace|create|insert)", re.IGNORECASE)
 _SHELL_TOOL: Final = re.compile(
@@ -44,7 +44,7 @@ _DIFFS: Final = ("diff --git ", "\n@@ -")
 
 @dataclass(slots=True)
 class _Work:
-    """What was seen so far; the ``last`` fields are of the newest turn with tool calls."""
+    """What was seen so far; the ``last`` fields describe the newest turn with tool calls."""
 
     system: int = 0
     question: int = 0
@@ -61,26 +61,26 @@ class _Work:
 
 
 def signals(request: RouteRequest) -> tuple[float, ...]:
-    """Measure how far the work in a conversation has come.
+    """Measure how far the work in a conversation has progressed.
 
-    Sizes and counts are ``log(1 + n)``, truths are 0 or 1, shares are 0..1:
+    Sizes and counts are ``log(1 + n)``, booleans are 0 or 1, shares are 0..1:
 
     - *system*, *question*: characters of the system messages and of the newest user message;
     - *opening*: no model has said anything yet;
     - *talk*, *turns*: assistant messages without and with tool calls;
     - *edited*: a tool call changed a file;
     - *diff_shown*: the newest tool results show a diff;
-    - *delivered*: that diff had been written to a file before, so the work is being looked over for the last time;
+    - *delivered*: a diff was written to a file in an earlier turn, so the work is in its final review;
     - *code*: share of the text outside system messages that looks like a program;
     - *shell*: share of the tool calls that run a command.
 
-    Ids of messages and calls are not looked at: they tell which vendor wrote a message, not how hard the step is.
+    Ids of messages and calls are ignored: they reveal which vendor wrote a message, not how hard the step is.
 
     Args:
         request: The step, messages in OpenAI's chat format, or with Anthropic's content blocks.
 
     Returns:
-        One value a name in `SIGNALS`, at most six digits.
+        One value per name in `SIGNALS`, rounded to six decimals.
     """
     work = _Work()
     for message in request.messages:
@@ -130,7 +130,7 @@ def _read(message: Mapping[str, Any], work: _Work) -> None:
 
 
 def _parts(message: Mapping[str, Any]) -> tuple[list[str], list[str], list[Mapping[str, Any]]]:
-    """Texts, tool results and tool calls in the content of a message."""
+    """Return the texts, tool results and tool calls in the content of a message."""
     texts: list[str] = []
     results: list[str] = []
     calls: list[Mapping[str, Any]] = []

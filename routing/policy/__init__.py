@@ -1,1 +1,1 @@
-"""What a decision depends on besides the request and the moment."""
+"""What a decision depends on besides the request and the current circumstances."""

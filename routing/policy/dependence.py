@@ -1,4 +1,4 @@
-"""Whether a decision hangs on complexity at all, asked before somebody is paid to judge it."""
+"""Whether a decision depends on complexity at all, checked before paying a model to judge it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ _NO_CIRCUMSTANCES: Final = RoutingContext()
 def depends_on_complexity(
     features: Features, policy: Policy, circumstances: RoutingContext = _NO_CIRCUMSTANCES
 ) -> bool:
-    """Say whether `decide` could decide otherwise were the complexity judged otherwise.
+    """Whether another complexity could change what `decide` decides.
 
-    Not where nobody would judge it, where the risk alone demands the highest tier, nor where no rule that applies asks
-    about complexity, or each that does only names a tier that an earlier one has named already.
+    It could not if nothing would judge the complexity, if the risk alone demands the highest tier, if no rule that
+    applies asks about complexity, or if each that does only names a tier after an earlier rule has named one.
 
     Args:
-        features: Of the step.
+        features: Features of the step.
         policy: The rules.
-        circumstances: What the rules may ask about besides; unlike `decide`'s they are those before the judgement.
+        circumstances: What else the rules may ask about, as it is before the complexity is judged (`decide` gets what
+            is true after).
     """
     if policy.scorer is None or policy.unjudged(features.task) or "complexity" not in policy.asks:
         return False

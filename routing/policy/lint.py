@@ -1,4 +1,4 @@
-"""`lint`: what is wrong with a policy although every part of it is well formed."""
+"""`lint`: find mistakes in a policy whose parts are each well formed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NO_CIRCUMSTANCES: Final = RoutingContext()
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something in a policy that cannot be meant.
+    """Something in a policy that cannot be intended.
 
     Attributes:
         subject: What it is about, such as ``rule task.code``.
@@ -35,15 +35,15 @@ class Problem:
 
 
 def lint(policy: Policy, circumstances: RoutingContext = _NO_CIRCUMSTANCES) -> list[Problem]:
-    """Find rules that can never take effect, names that nothing bears, and tiers that one outage would empty.
+    """Find rules that can never take effect, unknown names, and tiers that one outage would empty.
 
-    A rule counts as unreachable when its own conditions exclude each other, when one earlier rule takes the tier in
-    every case it would apply to, or when a risk rule raises the risk above what it asks for; what several rules do
-    together is not searched.
+    A rule counts as unreachable if its own conditions exclude each other, if one earlier rule names the tier in every
+    case it would apply to, or if a risk rule raises the risk above what it asks for. The combined effect of several
+    rules is not checked.
 
     Args:
         policy: The compiled policy.
-        circumstances: What is unavailable right now does not count as an alternative.
+        circumstances: Models that are unavailable right now do not count as alternatives.
 
     Returns:
         The problems, those of the rules first, in the order of the file.
@@ -108,7 +108,10 @@ def _names(policy: Policy) -> Iterator[Problem]:
 
 
 def _tiers(policy: Policy, circumstances: RoutingContext) -> Iterator[Problem]:
-    """The lowest tiers from which upwards, where a fallback goes, one provider or nothing is left."""
+    """Yield problems for the lowest tiers that, with all tiers above them, have only one provider or no model.
+
+    A model that serves only some tasks cannot stand in for others.
+    """
     open_ = [entry for entry in policy.cards if _open(entry, policy, circumstances)]
     usable = [entry for entry in open_ if entry.card.tasks is None]
     alone = limited = False
@@ -136,7 +139,7 @@ def _tiers(policy: Policy, circumstances: RoutingContext) -> Iterator[Problem]:
 
 
 def _classes(policy: Policy) -> Iterator[Problem]:
-    """The classes of users that may use no model good enough for some risk."""
+    """Yield problems for user classes that may not use any model good enough for some risk."""
     for name, limits in policy.limits.items():
         allowed = [
             entry.rank
@@ -158,7 +161,7 @@ def _demand(tier: Tier, policy: Policy) -> str:
 
 
 def _open(entry: CompiledCard, policy: Policy, circumstances: RoutingContext) -> bool:
-    """Whether nothing rules a model out for every step; one that serves some tasks alone cannot stand in for others."""
+    """Whether no approval, limit or outage excludes a model from every step."""
     approved, allowed = policy.routing.approved, policy.routing.limits.tiers
     names = {entry.id, entry.provider}
     return (
@@ -169,7 +172,7 @@ def _open(entry: CompiledCard, policy: Policy, circumstances: RoutingContext) ->
 
 
 def _impossible(when: Mapping[str, Condition]) -> str | None:
-    """Why conditions cannot hold by themselves."""
+    """Return why these conditions can never hold; None if they can."""
     for name, condition in when.items():
         if isinstance(condition, Mapping):
             low, high = _bounds(condition)
@@ -185,7 +188,7 @@ def _impossible(when: Mapping[str, Condition]) -> str | None:
 
 
 def _too_safe(when: Mapping[str, Condition], policy: Policy) -> str | None:
-    """Why a rule for some risk never meets it: a risk rule that applies wherever it does demands more."""
+    """Return why a rule for some risk can never apply: a risk rule that holds wherever it does sets a higher risk."""
     asked = when.get("risk")
     if asked is None or isinstance(asked, Mapping):
         return None
@@ -197,7 +200,7 @@ def _too_safe(when: Mapping[str, Condition], policy: Policy) -> str | None:
 
 
 def _covers(wider: Mapping[str, Condition], narrower: Mapping[str, Condition]) -> bool:
-    """Whether the wider conditions hold wherever the narrower ones do."""
+    """Whether the wider conditions hold whenever the narrower ones do."""
     return all(name in narrower and _within(name, narrower[name], condition) for name, condition in wider.items())
 
 

@@ -1,4 +1,4 @@
-"""`Policy`: everything a decision depends on besides the request and the moment, compiled once."""
+"""`Policy`: everything a decision depends on besides the request and the current circumstances, compiled once."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = ["CompiledCard", "Policy"]
 
 @dataclass(frozen=True, slots=True)
 class CompiledCard:
-    """A card with what every decision would work out again: its place, its rank and its prices as floats.
+    """A model card with what every decision would otherwise recompute: its place, its rank and its prices as floats.
 
-    A price is USD per token and infinite where it is unknown, so that an unknown price is never the cheapest.
+    A price is USD per token, and infinite if unknown, so that an unknown price is never the cheapest.
     """
 
     card: ModelCard
@@ -64,17 +64,17 @@ class Policy:
         routing: As configured.
         risk: As configured.
         catalogue: The cards, in order of preference.
-        scorer: Judges complexity; None where only declared facts decide.
-        unused: Why the scorer that is configured is not in use; empty where it is, or none is configured.
-        reads: Reads off a request the signals that the scorer wants; None where it wants none.
+        scorer: Judges complexity; None if only declared facts decide.
+        unused: Why the configured scorer is not in use; empty if it is in use or none is configured.
+        reads: Measures the signals of a request that the scorer needs; None if it needs none.
         rules: Compiled routing rules, in order.
         risk_rules: Compiled risk rules.
         floors: Every risk -> the tier below which it may not run.
-        limits: Class of users that has bounds of its own -> its bounds.
+        limits: User class that has limits of its own -> its limits.
         asks: The features that any routing rule asks about.
         cards: Compiled cards, in order.
         policy_hash: First 16 hex digits of SHA-256 over all of it as canonical JSON.
-        price_version: The price tables the catalogue was made with.
+        price_version: Versions of the price tables that the catalogue is based on.
     """
 
     routing: RoutingPolicy
@@ -109,10 +109,10 @@ class Policy:
             risk: Risk rules and floors.
             catalogue: The models, in order of preference.
             scorer: Judges complexity from features; pure.
-            unused: Why the scorer that is configured is not in use.
+            unused: Why the configured scorer is not in use.
 
         Raises:
-            ConfigError: A rule cannot be compiled, or a name stands twice.
+            ConfigError: A rule cannot be compiled, or a name occurs twice.
         """
         cards = tuple(catalogue)
         _once("model", (card.id for card in cards))
@@ -137,20 +137,20 @@ class Policy:
         )
 
     def unjudged(self, task: str) -> str:
-        """Why the scorer that is configured does not judge a task; empty where it does, or none is configured."""
+        """Return why the configured scorer does not judge a task; empty if it does or none is configured."""
         return self.scorer.lacking(task) if isinstance(self.scorer, Proven) else self.unused
 
     def unmeasured(self, features: Features) -> bool:
-        """Whether the scorer would judge a step by signals that a record of it lacks."""
+        """Whether the scorer would judge a step by signals that its recorded features lack."""
         scorer = self.scorer.scorer if isinstance(self.scorer, Proven) else self.scorer
         return hasattr(scorer, "read") and not self.unjudged(features.task) and not features.signals
 
     def limits_of(self, user_class: str) -> Limits:
-        """The bounds on a class of users."""
+        """Return the limits of a user class."""
         return self.limits.get(user_class) or self.routing.limits
 
     def features(self, request: RouteRequest) -> Features:
-        """Read a request's features, with the signals the scorer wants, so that the decision replays without it."""
+        """Extract a request's features and the signals the scorer needs, so that a replay needs no request."""
         return extract(request, () if self.reads is None else self.reads(request))
 
 

@@ -1,9 +1,9 @@
-"""`Proof`: what a scorer has shown on a user's own rows, without which it is not used.
+"""`Proof`: how well a scorer did on a user's own rows; a scorer is not used without it.
 
-Words of a prompt and the shape of a transcript predict the tier of a step no better than its length or the commonest
-tier of its workload, where that was measured on rows never seen. So a scorer judges only the tasks for which it was
-measured beside both, and beside one tier for all, and the interval of its gain over each lies above zero. The proof is
-a file beside the router; it holds for that very router and for the rules under which it was measured.
+Measured on unseen rows, the words of a prompt and the shape of a transcript predict the tier of a step no better than
+its length or the most common tier of its workload. So a scorer judges only the tasks for which it was compared with
+both, and with one tier for all, and the interval of its gain over each lies above zero. The proof is a file next to the
+router; it is valid only for that exact router and for the rules under which it was measured.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..scorers.complexity import Scorer
 __all__ = ["FEWEST", "Gain", "Proof", "Proven", "TaskProof", "fingerprint", "inputs", "proof_path", "read", "write"]
 
 FEWEST: Final = 20
-"""The least instances whose interval means anything: below it a bootstrap draws the same few again and again."""
+"""Fewest instances whose interval is meaningful: with fewer, a bootstrap draws the same few again and again."""
 
 _FORMAT: Final = "pointsman-proof/2"
 _EVAL: Final = "run 'pointsman router eval' on rows of your own"
@@ -48,8 +48,8 @@ class TaskProof:
     """How a scorer did at one task, on rows it was not trained on.
 
     Attributes:
-        instances: Trajectories or prompts; the interval is over these.
-        over_majority: Gain over the commonest tier of the workload.
+        instances: Number of trajectories or prompts; the intervals are over these.
+        over_majority: Gain over the most common tier of the workload.
         over_length: Gain over plain length.
         over_fixed: Gain over one tier for all, the highest or the best of the other rows, whichever is harder to beat.
     """
@@ -61,7 +61,7 @@ class TaskProof:
 
     @property
     def lacking(self) -> str:
-        """What it lacks to be used; empty where it has proved itself."""
+        """Why it may not be used; empty if it has proved itself."""
         if self.instances < FEWEST:
             return f"{self.instances} instances are too few, {FEWEST} are needed"
         if self.over_majority.low <= 0:
@@ -78,7 +78,7 @@ class Proof:
     """What was measured, of which scorer, and under which rules.
 
     Attributes:
-        scorer: `fingerprint` of the router, or what else names the scorer.
+        scorer: `fingerprint` of the router, or another name for the scorer.
         policy: `inputs` of the rules.
         data: SHA-256 of the rows.
         date: Day it was measured, ISO 8601.
@@ -97,7 +97,7 @@ class Proof:
         return frozenset(name for name, task in self.tasks.items() if not task.lacking)
 
     def why_not(self, scorer: str, policy: str) -> str:
-        """Why the scorer may not be used at all; empty where it may for some task."""
+        """Return why the scorer may not be used at all; empty if it may be used for some task."""
         if self.scorer != scorer:
             return f"it is not the one that was measured; {_EVAL}"
         if self.policy != policy:
@@ -111,11 +111,11 @@ class Proof:
 
 
 class Proven:
-    """A scorer, for the tasks it has proved itself at; for any other the rules decide alone.
+    """A scorer limited to the tasks it has proved itself at; for all others the rules decide alone.
 
     Args:
         scorer: The scorer.
-        proof: What it has shown.
+        proof: Its proof.
     """
 
     def __init__(self, scorer: Scorer, proof: Proof) -> None:
@@ -125,28 +125,28 @@ class Proven:
 
     @property
     def id(self) -> str:
-        """Names this scorer in a policy's hash."""
+        """Name of this scorer in a policy's hash."""
         return f"{self.proof.scorer[:16]} for {', '.join(sorted(self.tasks))}"
 
     def lacking(self, task: str) -> str:
-        """Why it does not judge a task; empty where it does."""
+        """Return why it does not judge a task; empty if it does."""
         if task in self.tasks:
             return ""
         known = self.proof.tasks.get(task)
         return known.lacking if known is not None else f"it was not measured at {task}; {_EVAL}"
 
     def read(self, request: RouteRequest) -> tuple[float, ...]:
-        """What the scorer measures of a request that it may judge."""
+        """Return the scorer's measurements of a request; empty if it may not judge the request."""
         measure = getattr(self.scorer, "read", None)
         return () if measure is None or request.task not in self.tasks else tuple(measure(request))
 
     def __call__(self, features: Features) -> tuple[float, float] | None:
-        """Complexity and confidence; None for a task it has not proved itself at."""
+        """Return complexity and confidence; None for a task it has not proved itself at."""
         return self.scorer(features) if features.task in self.tasks else None
 
 
 def proof_path(router: Path) -> Path:
-    """Where the proof of a router lies: beside it."""
+    """Return the path of a router's proof: next to the router's file."""
     return router.with_name(f"{router.name}.proof.json")
 
 
@@ -156,13 +156,13 @@ def fingerprint(router: Path) -> str:
 
 
 def inputs(routing: RoutingPolicy, risk: StepRiskPolicy) -> str:
-    """Hash of what turns complexity into a tier: the routing rules, the risk rules and the floors."""
+    """Return a hash of what turns complexity into a tier: the routing rules, the risk rules and the floors."""
     whole = [[rule.model_dump(mode="json") for rule in routing.rules], risk.model_dump(mode="json")]
     return sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
 def write(proof: Proof, path: Path) -> None:
-    """Write a proof down.
+    """Write a proof to a file.
 
     Raises:
         ConfigError: The file cannot be written.
@@ -175,10 +175,10 @@ def write(proof: Proof, path: Path) -> None:
 
 
 def read(path: Path) -> Proof | None:
-    """Read a proof that `write` wrote; None where there is none.
+    """Read a proof that `write` wrote; return None if there is no file.
 
     Raises:
-        ConfigError: It is no proof.
+        ConfigError: The file does not hold a proof.
     """
     try:
         made = json.loads(path.read_text(encoding="utf-8"))

@@ -14,13 +14,13 @@ from .policy import CompiledCard
 
 __all__ = ["demanded", "raised"]
 
-# Below this share of usable replies a model is more likely to be paid in vain than not.
+# Below this share of usable replies, a paid call is more likely wasted than not.
 _USABLE: Final = 0.5
 _TIERS: Final = tuple(Tier)
 
 
 def demanded(features: Features) -> Finding | None:
-    """The finding that names the highest tier below which the step may not run; None where none names any."""
+    """Return the finding with the highest ``at_least``, below which the step may not run; None if none has one."""
     naming = [finding for finding in features.evidence if finding.at_least is not None]
     return max(naming, key=lambda finding: finding.at_least or Tier.ONDEVICE, default=None)
 
@@ -32,17 +32,20 @@ def raised(
     known: Mapping[str, TaskStats],
     hits: list[RuleHit],
 ) -> Tier | None:
-    """The least tier that evidence gives a step: one above the one it would have, or one that a finding names.
+    """Return the lowest tier that evidence allows: one above the tier without evidence, or the one a finding names.
 
-    Several findings together raise no further than one. Where no model above qualifies the step stays where it is,
-    unless a finding names the least. History never speaks against the on-device tier, which declines by itself.
+    Several findings together raise the step no further than one does. If no model above qualifies, the step keeps its
+    tier unless a finding names one. History never counts against the on-device tier, whose model declines by itself.
 
     Args:
-        features: Of the step, with its findings.
+        features: Features of the step, with its findings.
         able: The models that qualify.
         plain: The tier without evidence.
         known: Model -> how it did at this task, for those with enough calls.
-        hits: Takes the findings that counted.
+        hits: The findings that counted are appended to it.
+
+    Returns:
+        The tier; None if no evidence applies.
     """
     tiers: list[Tier] = []
     demand = demanded(features)
@@ -66,7 +69,7 @@ def raised(
 
 
 def _failing(entries: Sequence[CompiledCard], known: Mapping[str, TaskStats], task: str) -> list[Finding]:
-    """What history says against every model of a tier; nothing where it does not speak against one of them."""
+    """Return one finding if history speaks against every model of a tier; empty if it clears even one of them."""
     said: list[str] = []
     for entry in entries:
         one = known.get(entry.id)

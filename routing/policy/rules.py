@@ -1,4 +1,4 @@
-"""The rules of risk and of routing, compiled into predicates over the facts of a step, and applied to them."""
+"""Risk rules and routing rules, compiled into predicates over the facts of a step, and applied to them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 Facts = dict[str, Any]
-"""Name of a feature, as rules call it, -> its value; a set where it can have several."""
+"""Name of a feature, as used in rules -> its value; a collection if it can have several."""
 Predicate = Callable[[Facts], bool]
 
 _SEVERAL: Final = frozenset({"down", "effect", "tag", "modality", "risk"})
@@ -57,7 +57,7 @@ class CompiledRule:
         """Compile one rule.
 
         Raises:
-            ConfigError: A condition uses an unknown feature or does not suit it.
+            ConfigError: A condition uses an unknown feature or is of the wrong type for it.
         """
         predicates = dict(compile_when(rule.id, rule.when, ROUTING_FEATURES))
         complexity = predicates.pop("complexity", None)
@@ -86,7 +86,7 @@ class Said:
 
 
 def declared(features: Features) -> Facts:
-    """The facts a rule about risk may use: all declared by the caller, none of them read from a message."""
+    """Return the facts that a risk rule may use: declared, or derived from which tools were called, never from text."""
     return {
         "kind": features.kind,
         "effect": features.effects,
@@ -102,10 +102,12 @@ def declared(features: Features) -> Facts:
 
 
 def measured(features: Features, risk: Risk, complexity: float | None, now: RoutingContext) -> Facts:
-    """The further facts a routing rule may use; what does not exist (a complexity that nobody judged, a budget, a
-    deadline) satisfies no condition."""
+    """Return the further facts that a routing rule may use.
+
+    A fact that does not exist (a complexity that was not judged, a budget, a deadline) satisfies no condition.
+    """
     return {
-        # A rule for high risk means unknown risk as well, since that is how it is handled.
+        # A rule for high risk also covers unknown risk, which is handled as high.
         "risk": (risk.value,) if risk is risk.handled_as else (risk.value, risk.handled_as.value),
         "tools": features.tools,
         "modality": features.modalities,
@@ -130,9 +132,9 @@ def holds(predicates: tuple[Predicate, ...], facts: Facts) -> bool:
 
 
 def compile_when(rule: str, when: Mapping[str, Condition], known: Mapping[str, str]) -> Mapping[str, Predicate]:
-    """Compile conditions into one predicate a feature.
+    """Compile conditions into one predicate per feature.
 
-    A condition on a feature with several values (effects, tags, modalities) holds when any of them fits.
+    A condition on a feature with several values (effects, tags, modalities) holds if any of them matches.
 
     Args:
         rule: Id of the rule, for errors.
@@ -140,7 +142,7 @@ def compile_when(rule: str, when: Mapping[str, Condition], known: Mapping[str, s
         known: The features that rules of this kind may use.
 
     Raises:
-        ConfigError: A feature is unknown here, or the condition does not suit it.
+        ConfigError: A feature is unknown here, or the condition is of the wrong type for it.
     """
     compiled: dict[str, Predicate] = {}
     for name, condition in when.items():
@@ -193,15 +195,15 @@ class CompiledRiskRule:
 
 
 class RiskPolicy(Protocol):
-    """What the risk of a step is judged by."""
+    """What is needed to judge the risk of a step."""
 
     @property
     def risk_rules(self) -> tuple[CompiledRiskRule, ...]:
-        """All rules; the highest that applies holds."""
+        """All rules; of those that apply, the one with the highest risk wins."""
 
     @property
     def floors(self) -> Mapping[Risk, Tier]:
-        """The tier below which each risk may not run."""
+        """Risk -> the tier below which a step of that risk may not run."""
 
 
 def compile_risk_rule(rule: RiskRule) -> CompiledRiskRule:
@@ -215,7 +217,7 @@ def compile_risk_rule(rule: RiskRule) -> CompiledRiskRule:
 
 
 def compile_floors(floors: Mapping[Risk, Tier]) -> Mapping[Risk, Tier]:
-    """Give every risk a floor: the highest named for it or a lesser one, so that floors never fall as risk grows."""
+    """Give every risk a floor: the highest named for it or a lower risk, so that floors never fall as risk grows."""
     whole: dict[Risk, Tier] = {}
     for risk in Risk:
         named = [tier for other, tier in floors.items() if other <= risk.handled_as]
@@ -224,13 +226,14 @@ def compile_floors(floors: Mapping[Risk, Tier]) -> Mapping[Risk, Tier]:
 
 
 def step_risk(features: Features, policy: RiskPolicy) -> tuple[Risk, tuple[RuleHit, ...]]:
-    """Say what a step can break.
+    """Judge the risk of a step: what it can break.
 
-    The highest of all rules that apply holds, `Risk.LOW` where none does; the caller's own opinion can only raise it.
-    The rules see declared facts alone, so no wording of a message changes the outcome.
+    Of all rules that apply, the highest risk wins; it is `Risk.LOW` if none applies. The caller's own opinion can only
+    raise it. The rules see only declared facts and which tools were called, so no wording of a message changes the
+    outcome.
 
     Args:
-        features: Of the step.
+        features: Features of the step.
         policy: The rules.
 
     Returns:
@@ -240,7 +243,7 @@ def step_risk(features: Features, policy: RiskPolicy) -> tuple[Risk, tuple[RuleH
 
 
 def judge(facts: Facts, opinion: Risk | None, policy: RiskPolicy) -> tuple[Risk, tuple[RuleHit, ...]]:
-    """`step_risk` over facts already gathered."""
+    """Do what `step_risk` does, on facts already gathered."""
     risk, rank = Risk.LOW, 0
     hits: list[RuleHit] = []
     for rule in policy.risk_rules:
@@ -255,12 +258,12 @@ def judge(facts: Facts, opinion: Risk | None, policy: RiskPolicy) -> tuple[Risk,
 
 
 def floor(risk: Risk, policy: RiskPolicy) -> Tier:
-    """The tier below which a step of this risk may not run; an unknown risk counts as a high one."""
+    """Return the tier below which a step of this risk may not run; an unknown risk counts as high."""
     return policy.floors[risk]
 
 
 def applied(rules: Sequence[CompiledRule], facts: Facts) -> Said:
-    """What the routing rules say together about a step; the first that names a tier decides it."""
+    """Return what the routing rules together say about a step; the first that names a tier decides it."""
     said = Said()
     for rule in rules:
         if not holds(rule.predicates, facts):
@@ -280,7 +283,7 @@ def applied(rules: Sequence[CompiledRule], facts: Facts) -> Said:
             said.avoid.setdefault(name, rule.hit.id)
         for score, least in rule.require:
             said.require[score] = max(least, said.require.get(score, 0.0))
-        # A rule whose tier came too late and that says nothing else did not apply.
+        # A rule that says nothing but a tier, after another rule named one, did not apply.
         if names_tier or rule.prefer or rule.avoid or rule.require:
             said.hits.append(rule.hit)
     return said

@@ -36,9 +36,9 @@ _HEADER: Final = frozenset(
 _TIERS: Final = (Tier.ECONOMY, Tier.STANDARD, Tier.ADVANCED, Tier.FRONTIER)
 # Share of the highest tier's cost that each tier saves, from the prices in `evaluation`.
 _SAVED: Final = np.array([0.95, 0.93, 0.90, 0.0])
-# Below it a step lies more than 1.4 times as far from the training data as these do from each other.
+# Below this, a step lies more than 1.4 times as far from the training data as the training examples from each other.
 _FAMILIAR: Final = 0.5
-# What a prompt is worth whose like was never seen: its length tells little.
+# Confidence for a prompt unlike any in the training data: its length alone says little.
 _LENGTH_CONFIDENCE: Final = 0.4
 _ARRAYS: Final = {
     "steps": ("bias", "examples", "mean", "scale", "weights"),
@@ -48,15 +48,15 @@ _ARRAYS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class RouterFile:
-    """A trained router: what it is and the arrays it decides with; `load` and `save` move it to a file and back.
+    """A trained router: its metadata and the arrays it decides with; `save` writes it to a file, `load` reads it.
 
     Attributes:
         header: ``format``, ``kind`` (``steps`` or ``prompts``), ``signals_version``, ``dimensions`` of the embedding
             (0 without one), ``rows``, ``data_hash`` (SHA-256 of what it was trained on), ``instances`` (hashes of the
             trajectories or prompts in it), ``configurations`` (how many settings were tried to choose its own),
-            ``trained_on``, ``date`` and ``reach`` (how far what was learned holds); of steps also ``margin`` and
-            ``bands`` (tier -> lowest complexity), of prompts ``weight``, ``prior`` and ``strong_from`` (complexity from
-            which the stronger model is chosen).
+            ``trained_on``, ``date`` and ``reach`` (how far what was learned holds). A router for steps also has
+            ``margin`` and ``bands`` (tier -> lowest complexity), one for prompts ``weight``, ``prior`` and
+            ``strong_from`` (complexity from which the stronger model is chosen).
         arrays: Numbers by name.
     """
 
@@ -65,7 +65,7 @@ class RouterFile:
 
     @classmethod
     def new(cls, kind: str, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> RouterFile:
-        """A router of this format and this version of the signals."""
+        """Create a router with the current format and signals version."""
         stamp = {"format": _FORMAT, "kind": kind, "signals_version": SIGNALS_VERSION}
         return cls({**stamp, **header}, arrays)
 
@@ -81,19 +81,19 @@ class RouterFile:
 
     @property
     def id(self) -> str:
-        """Names it in a policy's hash: the same for the same training data, settings and version."""
+        """Name of this router in a policy's hash: the same for the same training data, settings and version."""
         return f"{self.kind}-v{self.header['signals_version']}-{str(self.header['data_hash'])[:16]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a trained router makes of a step.
+    """How a trained router judges a step.
 
     Attributes:
         tier: Chosen tier.
         complexity: Within the band of that tier, 0..1.
         confidence: Chance that the tier is enough, times how familiar the step looks, 0..1.
-        familiarity: 1 like the training data, towards 0 far from it.
+        familiarity: 1 for a step like the training data, approaching 0 far from it.
     """
 
     tier: Tier
@@ -103,7 +103,7 @@ class Verdict:
 
 
 def save(router: RouterFile, path: Path | str) -> None:
-    """Write a router to an ``.npz`` file that holds numbers and one text, and no objects."""
+    """Write a router to an ``.npz`` file that holds numbers and one string, and no pickled objects."""
     numbers: dict[str, Any] = dict(router.arrays)
     header = np.array(json.dumps(dict(router.header), sort_keys=True))
     with Path(path).open("wb") as file:
@@ -115,10 +115,10 @@ def load(path: Path | str, *, dimensions: int | None = None) -> RouterFile:
 
     Args:
         path: The file.
-        dimensions: Length of the embeddings that will be given to it; not compared where None.
+        dimensions: Length of the embeddings that it will be used with; not checked if None.
 
     Raises:
-        ConfigError: The file is missing, broken, of another version or measure, or for embeddings of another length.
+        ConfigError: The file is missing, broken, of another format or version, or for embeddings of another length.
     """
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -177,17 +177,17 @@ def _fits(router: RouterFile) -> bool:
 
 
 class Learned:
-    """A `Scorer` that was trained: a router file, and for prompts an embedder.
+    """A trained `Scorer`: a router file, and for prompts an embedder.
 
-    The messages are read once by `read`; what it returns belongs into ``Features.signals``, so that a recorded
-    decision replays without messages and without the embedder. Called with features, it is pure.
+    `read` reads the messages once; its result goes into ``Features.signals``, so that a recorded decision can be
+    replayed without the messages and without the embedder. Called with features, the scorer is pure.
 
-    Far from its training data it does not extrapolate: it says nothing.
+    It does not extrapolate far from its training data: there it returns None.
 
     Args:
-        model: What was trained.
-        embed: Texts -> unit vectors. Routers for steps look at structure alone and never call it; routers for prompts
-            judge by length where it is None.
+        model: The trained router.
+        embed: Texts -> unit vectors. Routers for steps look only at structure and never call it; routers for prompts
+            judge by length if it is None.
 
     Raises:
         ConfigError: The embedder gives vectors of another length than the router was trained with.
@@ -217,7 +217,7 @@ class Learned:
         return self.read_prompts([_question(request)])[0]
 
     def read_prompts(self, prompts: Sequence[str]) -> list[tuple[float, ...]]:
-        """Measure prompts for a router trained on prompts: log(1 + characters), correction, evidence for it."""
+        """Measure prompts for a router trained on prompts: log(1 + characters), correction, evidence for the latter."""
         header, arrays = self.model.header, self.model.arrays
         lengths = [log1p(len(prompt)) for prompt in prompts]
         if self.embed is None or not len(arrays["counts"]):
@@ -231,10 +231,10 @@ class Learned:
         return [(round(length, 6), round(change, 6), round(seen, 6)) for length, change, seen in found]
 
     def __call__(self, features: Features) -> tuple[float, float] | None:
-        """Complexity and confidence; None where it cannot tell, so that the rules decide alone.
+        """Return complexity and confidence, or None if it cannot judge the step, so that the rules decide alone.
 
-        It cannot where the step is unlike all it was trained on, nor where the features hold no signals, as in records
-        of another policy.
+        It cannot judge a step that is unlike all its training data, or features without signals, such as those that
+        another policy recorded.
         """
         found = features.signals
         if len(found) != (len(SIGNALS) if self.model.kind == "steps" else 3):
@@ -243,14 +243,14 @@ class Learned:
         return (verdict.complexity, verdict.confidence) if verdict.familiarity >= _FAMILIAR else None
 
     def judge(self, found: Sequence[float]) -> Verdict:
-        """Judge what `read` returned."""
+        """Judge the measurements that `read` returned."""
         if self.model.kind == "prompts":
             return self._judge_prompt(found)
         point = (np.array(found) - self.model.arrays["mean"]) / self.model.arrays["scale"]
         return verdict(self.model, chances_of(self.model.arrays, point[None])[0], _distance(self.model, point))
 
     def score_prompt(self, found: Sequence[float]) -> float:
-        """How much a prompt needs the stronger model: its log length, moved by what prompts like it needed."""
+        """How much a prompt needs the stronger model: its log length, adjusted by what similar prompts needed."""
         return found[0] + float(self.model.header["weight"]) * found[1]
 
     def _judge_prompt(self, found: Sequence[float]) -> Verdict:
@@ -262,11 +262,11 @@ class Learned:
 
 
 def chances_of(arrays: Mapping[str, NDArray[Any]], points: Floats) -> Floats:
-    """Chance of each tier to be the one needed, from three ordered logistic models.
+    """Return the probability of each tier that it is the one needed, from three ordered logistic models.
 
     Args:
-        arrays: Of the router.
-        points: Signals less their means by their scales, a row a step.
+        arrays: The router's arrays.
+        points: Standardised signals (minus their means, divided by their scales), one row per step.
     """
     logits = points @ arrays["weights"].T + arrays["bias"]
     above = np.minimum.accumulate(1 / (1 + np.exp(-np.clip(logits, -30, 30))), axis=1)
@@ -275,13 +275,14 @@ def chances_of(arrays: Mapping[str, NDArray[Any]], points: Floats) -> Floats:
 
 
 def choose(chances: Floats, margin: float) -> int:
-    """The tier of most use, given the chance of each to be the one needed.
+    """Return the index of the tier with the highest utility, given the probability that each is the one needed.
 
-    The use of a tier is (1 + margin + share of cost saved) times the chance that it is enough, plus the chance that it
-    is just right. The margin counts the other steps that fail with this one, so doubt moves the choice upwards.
+    The utility of a tier is (1 + margin + share of cost saved) times the probability that it is enough, plus the
+    probability that it is exactly the one needed. The margin accounts for the other steps that fail with this one, so
+    doubt moves the choice upwards.
 
     Args:
-        chances: Of the four tiers, lowest first, shape (4,).
+        chances: Probabilities of the four tiers, lowest tier first, shape (4,).
         margin: 0 or more.
     """
     enough = np.cumsum(chances)
@@ -289,7 +290,7 @@ def choose(chances: Floats, margin: float) -> int:
 
 
 def place(header: Mapping[str, Any], tier: int, above: float) -> float:
-    """Complexity within the band of a tier: the higher, the likelier a higher tier is needed."""
+    """Return a complexity within the band of a tier: the likelier a higher tier is needed, the higher it is."""
     bands = header["bands"]
     low = float(bands[_TIERS[tier].value])
     high = float(bands[_TIERS[tier + 1].value]) if tier + 1 < len(_TIERS) else 1.0
@@ -297,7 +298,7 @@ def place(header: Mapping[str, Any], tier: int, above: float) -> float:
 
 
 def verdict(model: RouterFile, chances: Floats, distance: float) -> Verdict:
-    """The verdict on a step with these chances at this distance from the nearest training example."""
+    """Return the verdict on a step with these probabilities, at this distance from the nearest training example."""
     tier = choose(chances, float(model.header["margin"]))
     enough = float(chances[: tier + 1].sum())
     reach = float(model.header["reach"])

@@ -1,4 +1,4 @@
-"""Anthropic's Messages API on the wire.
+"""Wire format of Anthropic's Messages API.
 
 Shapes and error types from platform.claude.com/docs/en/api (messages, streaming, errors, rate limits).
 """
@@ -129,7 +129,7 @@ class AnthropicWire:
                 "stop_sequence": reply.stop_sequence,
                 "stop_details": _stop_details(_finish(reply)),
             },
-            # Cumulative over the whole message: clients take the input's counts from here.
+            # Cumulative over the whole message: clients take the input counts from here.
             "usage": {**_input_usage(reply.counts), "output_tokens": reply.counts.output},
         }
         tail = [sse(delta, "message_delta"), sse({"type": "message_stop"}, "message_stop")]
@@ -179,7 +179,7 @@ def _stop_details(finish: str | None) -> Json | None:
 
 
 def _input_usage(counts: Counts) -> Json:
-    # Anthropic's input_tokens leave out what the cache accounts for.
+    # Anthropic's input_tokens exclude tokens read from or written to the cache.
     return {
         "input_tokens": max(counts.input - counts.cached - counts.cache_creation, 0),
         "cache_creation_input_tokens": counts.cache_creation,
@@ -219,7 +219,7 @@ def _blocks(reply: Reply) -> list[Json]:
 
 
 def _block_events(index: int, block: Json, deltas: list[Json]) -> list[bytes]:
-    # Opening and closing a block carries no content, so they travel with its first and last delta.
+    # The opening and closing events carry no content, so they are sent with the block's first and last delta.
     events = [
         sse({"type": "content_block_delta", "index": index, "delta": delta}, "content_block_delta") for delta in deltas
     ]
@@ -239,7 +239,7 @@ def _read_system(system: Any, messages: list[Message]) -> int:
 
 
 def _read_message(item: Any, messages: list[Message]) -> bool:
-    """Add one message's turns; tell whether a block of it carries a cache marker."""
+    """Add one message's turns; return whether any of its blocks carries a cache marker."""
     if not isinstance(item, dict) or item.get("role") not in ("user", "assistant", "system"):
         raise BadRequest("messages: each message needs a role of 'user' or 'assistant'")
     role, content = item["role"], item.get("content")

@@ -1,4 +1,4 @@
-"""The vendors' batch APIs: requests handed in together, answered by the same engine once a few polls have gone by.
+"""The vendors' batch APIs: requests are submitted together, and answered by the same engine after a few polls.
 
 Shapes from platform.claude.com/docs/en/api/messages/batches, developers.openai.com/api/reference (batches, files) and
 ai.google.dev/api/batch-api.
@@ -27,13 +27,13 @@ from .openai import OpenAIWire
 from .responses import ResponsesWire
 
 _DAY = 86_400
-# Never worked on within the batch's time, as a live call of this fault is never answered.
+# Requests with these faults expire in a batch, just as a live call with them is never answered.
 _UNANSWERED = frozenset(["hang", "stall"])
 
 
 @dataclass(slots=True)
 class Entry:
-    """One request in a batch; `outcome` is what the vendor's results say of it."""
+    """One request in a batch; `outcome` is what the vendor's results say about it."""
 
     id: str
     body: Json
@@ -43,7 +43,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Batch:
-    """One batch: `facts` is what its vendor has it say about itself."""
+    """One batch; `facts` are the vendor-specific fields of the batch object."""
 
     id: str
     vendor: str
@@ -56,17 +56,17 @@ class Batch:
 
 
 class Form(ABC):
-    """How one vendor's batches look; `wire` reads and answers their requests, and writes the errors of its calls."""
+    """One vendor's batch format; `wire` reads and answers its requests, and writes the errors of its calls."""
 
     prefix: ClassVar[str]
     wire: ClassVar[Wire]
 
     @abstractmethod
     def read(self, body: bytes, files: Mapping[str, bytes], model: str) -> tuple[list[Entry], Json]:
-        """Read what is handed in: the requests, and the batch's facts."""
+        """Read a submission; return its requests and the batch's facts."""
 
     def lane(self, batch: Batch) -> tuple[Wire, Endpoint, str]:
-        """Format and service that answer its requests, and the model they are for where they do not say."""
+        """Return the format and service that answer its requests, and the model for requests that name none."""
         return self.wire, "chat", ""
 
     @abstractmethod
@@ -79,10 +79,10 @@ class Form(ABC):
 
     @abstractmethod
     def unanswered(self) -> Json:
-        """Write that there was no time for a request."""
+        """Write that a request expired."""
 
     def files(self, batch: Batch) -> Mapping[str, bytes]:
-        """Write the files its results are in, each under the name of the fact that will point to it."""
+        """Write the result files, each under the name of the fact that will refer to it."""
         return {}
 
     @abstractmethod
@@ -100,8 +100,8 @@ class BatchRoute:
 
     Args:
         vendor: First segment of the URL path.
-        form: The vendor's.
-        action: What is wanted.
+        form: The vendor's batch format.
+        action: The requested action.
         name: The batch or file it is about, or the model.
     """
 
@@ -112,11 +112,11 @@ class BatchRoute:
 
 
 Tell = Callable[[Request, Reply | None, Fault | None, int | None], None]
-"""Told of every request answered in a batch: request, reply, fault, and the status a live call would have got."""
+"""Called for every request answered in a batch: request, reply, fault, and the status a live call would have got."""
 
 
 class BatchDesk:
-    """Keeps the batches and files of every vendor, whatever scenario is played.
+    """Stores the batches and files of every vendor, independently of the scenario.
 
     Args:
         tell: Writes the log.
@@ -129,18 +129,18 @@ class BatchDesk:
         self._number = 0
 
     def answer(self, route: BatchRoute, engine: Engine, key: str | None, base: str, kind: str, body: bytes) -> bytes:
-        """Do what one call asks for, and give the body of the response.
+        """Perform one call, and return the body of the response.
 
         Args:
             route: The call.
             engine: Answers the requests of a batch.
-            key: The API key, which the scenario's gates look at.
-            base: Scheme and host, for addresses in the answer.
+            key: The API key, which the scenario's gates check.
+            base: Scheme and host, for URLs in the response.
             kind: The content type of the request.
-            body: Its body.
+            body: The body of the request.
 
         Raises:
-            BadRequest: In the words of the API.
+            BadRequest: The request is invalid; the text is the API's message.
             KeyError: There is no such batch or file.
         """
         form = route.form
@@ -176,7 +176,7 @@ class BatchDesk:
         return name
 
     def _polled(self, batch: Batch, engine: Engine, key: str | None) -> Batch:
-        """The batch that is asked about; it is over when it has been asked about often enough for long enough."""
+        """Count a poll and return the batch; after enough polls and enough time, answer its requests and end it."""
         pace = engine.scenario.batches
         batch.polls += 1
         if not batch.over and batch.polls > pace.polls and time.time() - batch.created >= pace.seconds:
@@ -187,7 +187,7 @@ class BatchDesk:
         return batch
 
     def _work(self, batch: Batch, entry: Entry, engine: Engine, key: str | None) -> None:
-        """Answer one request as a live call of it would have been answered."""
+        """Answer one request as if it were a live call."""
         self._number += 1
         wire, endpoint, model = batch.form.lane(batch)
         try:
@@ -290,7 +290,7 @@ class _OpenAI(Form):
 
     def files(self, batch: Batch) -> Mapping[str, bytes]:
         kept = {"output_file_id": ("succeeded",), "error_file_id": ("errored", "expired")}
-        # Not in the order of the requests, as the API may give them.
+        # Not in the order of the requests, because the real API does not guarantee the order.
         lines = {
             name: [
                 {"id": f"batch_req_{entry.id}", "custom_id": entry.id, **entry.outcome}
@@ -368,23 +368,23 @@ _GOOGLE: Form = _Google()
 
 
 def is_gemini(vendor: str, version: str) -> bool:
-    """Whether a path is Gemini's where it could be another vendor's: only Gemini has betas, but it has a ``v1`` too.
+    """Whether a path that could be another vendor's is Gemini's: only Gemini has betas, but it has a ``v1`` too.
 
     Args:
         vendor: First segment of the path.
-        version: The second.
+        version: Second segment.
     """
     return version.startswith("v1beta") or (vendor == "google" and version == "v1")
 
 
 def batch_route(method: str, vendor: str, version: str, rest: str) -> BatchRoute | None:
-    """Find the batch call that a path means, or None.
+    """Return the batch call that a path refers to, or None.
 
     Args:
         method: The HTTP method.
         vendor: First segment of the path.
-        version: The second.
-        rest: What follows.
+        version: Second segment.
+        rest: The rest of the path.
     """
     place, _, name = rest.partition("/")
     if is_gemini(vendor, version):
@@ -432,7 +432,7 @@ def _file_object(name: str, content: bytes) -> Json:
 
 
 def _multipart(kind: str, body: bytes) -> dict[str, bytes]:
-    """The parts of a form (RFC 7578), which is built like an e-mail."""
+    """Return the parts of a form (RFC 7578), which has the format of an e-mail."""
     message: Any = message_from_bytes(b"Content-Type: " + kind.encode() + b"\r\n\r\n" + body, policy=HTTP)
     return {
         part.get_param("name", header="content-disposition"): part.get_payload(decode=True)

@@ -1,7 +1,7 @@
-"""Typed questions on the wire: OpenAI's Decisions API, and System One.
+"""Wire formats for typed questions: OpenAI's Decisions API, and System One.
 
 Shapes from the SDK's types (`openai.types.decision`) and docs.litellm.ai/docs/decisions/systemone_format. A rule's
-answer, or the default brain's, is an object: question -> a label, or label -> probability; a label alone gets 0.9.
+answer, or the default brain's, is an object: question -> a label, or label -> probability; a plain label gets 0.9.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _by_name(body: Mapping[str, Any]) -> dict[str, Json]:
 
 
 def _labels(body: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Question -> what may be answered."""
+    """Return question -> the allowed answers."""
     found: dict[str, tuple[str, ...]] = {}
     for name, one in _by_name(body).items():
         if one["type"] in ("noul", "predicate"):

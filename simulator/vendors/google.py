@@ -1,4 +1,4 @@
-"""Google's Gemini API on the wire.
+"""Wire format of Google's Gemini API.
 
 Shapes from ai.google.dev/api (generate-content, tokens, embeddings); errors are google.rpc.Status objects.
 """
@@ -149,7 +149,7 @@ class GoogleWire:
         }
 
     def headers(self, number: int, headroom: Headroom) -> dict[str, str]:
-        """Write nothing about limits: Gemini tells none."""
+        """Write the headers; none is about limits, because Gemini reports none."""
         return {"server-timing": "gfet4t7; dur=1"}
 
 
@@ -184,7 +184,7 @@ def _call_parts(reply: Reply) -> list[Json]:
 
 
 def _field(part: Json, camel: str, snake: str) -> Any:
-    # Protobuf's JSON takes either spelling, and the SDK sends both.
+    # Protobuf's JSON accepts either spelling, and the SDK sends both.
     return part.get(camel) if camel in part else part.get(snake)
 
 
@@ -223,7 +223,7 @@ def _read_content(content: Json, messages: list[Message]) -> None:
 
 def _read_response(response: Json) -> Message:
     value = response.get("response") or {}
-    # A plain result is wrapped in an object by the SDKs; its words are what counts.
+    # The SDKs wrap a plain result in an object; only its text matters.
     inner = value.get("output", value.get("result", value)) if isinstance(value, dict) and len(value) == 1 else value
     text = inner if isinstance(inner, str) else encode(inner).decode()
     parts = response.get("parts") or ()

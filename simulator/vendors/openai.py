@@ -1,4 +1,4 @@
-"""OpenAI's Chat Completions and Embeddings API on the wire, also spoken by many other vendors.
+"""Wire format of OpenAI's Chat Completions and Embeddings APIs, which many other vendors use too.
 
 Shapes and error codes from platform.openai.com/docs/api-reference (chat, embeddings, models, errors, rate limits).
 """
@@ -75,7 +75,7 @@ _FAILURES: dict[str, tuple[int, str, str | None, str]] = {
         "The response was filtered due to the prompt triggering the content management policy.",
     ),
 }
-# Older OpenAI models' words, which compatible servers (vLLM, DeepSeek) still use.
+# The wording of older OpenAI models, which compatible servers (vLLM, DeepSeek) still use.
 _OVERFLOW_ELSEWHERE = (
     "This model's maximum context length is 131072 tokens. However, your messages resulted in {tokens} tokens. Please "
     "reduce the length of the messages."
@@ -141,7 +141,7 @@ class OpenAIWire:
         return {**_envelope(reply, "chat.completion"), "choices": [choice], "usage": _usage(reply)}
 
     def stream(self, reply: Reply) -> Stream:
-        """Write the chunks: role, content, finish reason, usage when asked for, and [DONE]."""
+        """Write the chunks: role, content, finish reason, usage if requested, and [DONE]."""
         envelope = _envelope(reply, "chat.completion.chunk")
         if reply.request.include_usage:
             envelope["usage"] = None
@@ -197,7 +197,7 @@ class OpenAIWire:
 
 
 def openai_failure(fault: Fault, request: Request, text: str | None = None) -> Refused:
-    """Render a failure in OpenAI's error shape; `text` replaces the table's words but not the scenario's."""
+    """Render a failure in OpenAI's error shape; `text` replaces the table's message but not the scenario's."""
     quota = fault.variant == "insufficient_quota"
     status, kind, code, words = _QUOTA if quota else _FAILURES[fault.kind]
     tokens = max(input_tokens(request), 272_001)
@@ -250,7 +250,7 @@ def read_parts(content: Any) -> tuple[str, int, int, int]:
 
 
 def read_arguments(text: Any) -> Json:
-    """Decode a call's arguments; whatever is no JSON object counts as empty."""
+    """Decode a call's arguments; anything but a JSON object counts as empty."""
     try:
         value = decode(text or "{}")
     except ValueError:
@@ -348,7 +348,7 @@ def embed(text: str, dimensions: int | None = None) -> list[float]:
 
     Args:
         text: Any text; an empty one gives the first unit vector.
-        dimensions: Length of the vector; 256 when None.
+        dimensions: Length of the vector; 256 if None.
     """
     size = dimensions or _DIMENSIONS
     vector = [0.0] * size

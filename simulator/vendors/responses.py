@@ -1,4 +1,4 @@
-"""OpenAI's Responses API on the wire.
+"""Wire format of OpenAI's Responses API.
 
 Shapes from platform.openai.com/docs/api-reference/responses and .../responses-streaming.
 """
@@ -30,7 +30,7 @@ _ROLES: dict[str, Role] = {"system": "system", "developer": "system", "user": "u
 
 
 class ResponsesWire(OpenAIWire):
-    """The Responses API's wire format; models and headers are those of Chat Completions."""
+    """The Responses API's wire format; models and headers are the same as for Chat Completions."""
 
     def parse(self, vendor: str, endpoint: Endpoint, model: str, body: Json, *, stream: bool) -> Request:
         """Read a response request."""
