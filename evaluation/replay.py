@@ -36,7 +36,7 @@ __all__ = ["ReplayReport", "Replayed", "replay"]
 
 _FEWEST_RUNS: Final = 10
 _LASTING: Final = frozenset(
-    (Code.BELOW_FLOOR, Code.NOT_APPROVED, Code.USER_CLASS, Code.RULE, Code.CANNOT),
+    (Code.BELOW_FLOOR, Code.ABOVE_CEILING, Code.NOT_APPROVED, Code.USER_CLASS, Code.RULE, Code.CANNOT),
 )
 """Rejections that do not depend on the moment; all others held at that time and are assumed to hold in the replay."""
 # How version 0.1, which recorded no codes, worded lasting reasons.

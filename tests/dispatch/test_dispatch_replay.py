@@ -14,7 +14,7 @@ import pytest
 from pointsman.configs.catalog import Usage
 from pointsman.configs.loading.loader import load
 from pointsman.configs.schema import Settings
-from pointsman.configs.words import Effect, StepKind
+from pointsman.configs.words import Effect, StepKind, Tier
 from pointsman.dispatch.catalog import catalogue, policy_of
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.model import RoutedChatModel
@@ -181,6 +181,15 @@ def test_another_choice_costs_the_recorded_tokens_at_its_own_price_and_takes_its
     assert (choice.model, choice.calls, choice.supported, choice.p50, choice.p95) == (HAIKU, 5, True, 3.0, 3.0)
     (change,) = made.changes
     assert (change.decisions, change.example) == (1, row.id)
+
+
+def test_a_model_that_was_above_the_highest_tier_asked_for_is_judged_anew(book: Book, tmp_path: Path) -> None:
+    book.called(book.decided(max_tier=Tier.ECONOMY))
+    found: list[Replayed] = []
+    cheaper = {f"models.{HAIKU}.tier": "economy", "routing.strategy": "quality"}
+    replay(book.ledger, settings(tmp_path, cheaper), each=found.append)
+
+    assert (found[0].tier, found[0].new_tier, found[0].new_model) == ("economy", "economy", HAIKU)
 
 
 def test_a_choice_hardly_tried_for_the_task_is_unsupported_and_not_guessed(book: Book, tmp_path: Path) -> None:
