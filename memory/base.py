@@ -1,4 +1,4 @@
-"""The words of shared memory: the embedder it is handed, where an item came from, and what comes back."""
+"""The data types of shared memory: the embedder protocol, an item's provenance, and the results of a recall."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Embedder(Protocol):
     dimensions: int
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Return one vector a text, in order, each ``dimensions`` long."""
+        """Return one vector per text, in order, each ``dimensions`` long."""
         ...
 
     def embed_query(self, text: str) -> list[float]:
@@ -35,26 +35,27 @@ class Embedder(Protocol):
 
 
 class Reranker(Protocol):
-    """Reads a question together with each passage, which tells more than comparing their vectors, and costs more."""
+    """Reads the question together with each passage: more accurate than comparing vectors, and more expensive."""
 
     def score(self, query: str, texts: list[str]) -> list[float]:
-        """Return how well each text answers, higher is better, in their order."""
+        """Return a score for how well each text answers the query, in the order of the texts; higher is better."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
-    """What counts in a recall beside meaning and words; by default nothing does.
+    """What a recall ranks by in addition to meaning and words; by default, nothing.
 
-    Weights are in standard deviations of the fused score: 1 moves an item about as far as a good match of words.
+    Weights are in standard deviations of the fused score: a weight of 1 counts about as much as a good word match.
 
     Attributes:
-        recency: What an item written now gains; one that is ``half_life`` old gains half of it.
+        recency: What an item written now gains; an item that is ``half_life`` old gains half as much.
         half_life: See ``recency``.
-        importance: What an item gains whose value has an ``importance`` of 1; a number between 0 and 1 is scaled.
-        diversity: How much an item loses for being like one that stands before it, 0 to 1 (maximal marginal
-            relevance: Carbonell & Goldstein, SIGIR 1998, with lambda as ``1 - diversity``).
-        reranker: Orders the best ``rerank`` items anew.
+        importance: What an item gains if its value has an ``importance`` of 1; it is scaled for numbers between 0 and
+            1.
+        diversity: How much an item loses for being similar to one ranked above it, 0 to 1 (maximal marginal relevance:
+            Carbonell & Goldstein, SIGIR 1998, with lambda as ``1 - diversity``).
+        reranker: Reorders the best ``rerank`` items.
         rerank: How many items the reranker reads.
     """
 
@@ -66,7 +67,7 @@ class Ranking:
     rerank: int = 20
 
     def __post_init__(self) -> None:
-        """Refuse what ranks nothing.
+        """Check that the numbers are in range.
 
         Raises:
             ValueError: If a number is outside its range.
@@ -79,20 +80,20 @@ class Ranking:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Why an item was found: the parts of its place.
+    """Why an item was found: the components of its rank.
 
     Attributes:
         meaning: Cosine of its vector and the question's.
-        words: Its BM25 score as a share of what an item with every word of the question would get.
-        matched: Words of the question that stand in it, by their stems.
-        own: What meaning and words add up to, in standard deviations above the mean of the pool.
+        words: Its BM25 score, as a share of the score of an item that has every word of the question.
+        matched: Words of the question that occur in it, compared by their stems.
+        own: The sum of meaning and words, in standard deviations above the mean of the pool.
         beside: What the items written right before and after it from the same source add.
         document: What the best item of the same document or conversation adds.
-        author: What it gains where the question names who wrote it.
+        author: What it gains if the question names its author.
         recency: What its age adds.
         importance: What its importance adds.
-        reranked: The reranker's score; None if none was asked about it.
-        total: The sum by which it was ordered before diversity and the reranker.
+        reranked: The reranker's score; None if no reranker scored it.
+        total: The sum that items were sorted by, before diversity and the reranker.
     """
 
     meaning: float
@@ -114,13 +115,13 @@ class Provenance:
 
     Attributes:
         source: The document, address or tool it was read from; empty if none.
-        author: Name of the agent that wrote it down.
+        author: Name of the agent that wrote it.
         run: Id of the run in which it was written; empty if none.
-        trust: The lowest trust that was in view when it was written.
+        trust: The lowest trust of anything in the writer's context at the time.
         lineage: Ids of the items it was made from.
         model: The model that wrote it.
         step: The step of the run in which it was written.
-        tool: The tool whose result it is.
+        tool: The tool that returned it.
         span: First and last line, or character, of the source; None for all of it.
     """
 
@@ -136,12 +137,12 @@ class Provenance:
 
     @classmethod
     def unknown(cls) -> Provenance:
-        """Return what a plain ``put`` gets: nobody vouched for it."""
+        """Return the provenance of a plain ``put``, which nobody vouches for."""
         return cls(source="", author="unknown", run="", trust=Trust.UNTRUSTED)
 
     @classmethod
     def of(cls, about: Mapping[str, Any]) -> Provenance:
-        """Read one that `dataclasses.asdict` and JSON made plain values of."""
+        """Build one from the mapping that `dataclasses.asdict` and JSON produced."""
         trust, lineage, span = Trust(about["trust"]), tuple(about["lineage"]), about["span"]
         return cls(**{**about, "trust": trust, "lineage": lineage, "span": span and (int(span[0]), int(span[1]))})
 
@@ -151,13 +152,13 @@ class Note:
     """One text to remember.
 
     Attributes:
-        text: The passage; it alone is embedded.
+        text: The passage; only this is embedded.
         provenance: Where it came from.
-        key: The slot it replaces; None gives every distinct text a slot of its own.
-        metadata: Further JSON fields of the item's value, open to `search` filters.
-        subject: What it says something about. With ``attribute`` and without a key, it supersedes what was said of
-            the two before, unless that is trusted further.
-        attribute: What it says of its subject, such as ``opening hours``.
+        key: The key whose item it replaces; None gives every distinct text its own item.
+        metadata: Additional JSON fields of the item's value, which `search` filters can use.
+        subject: What the text is about. With ``attribute`` and without a key, the note supersedes the previous note on
+            the same two, unless that one is trusted further.
+        attribute: Which property of the subject it states, such as ``opening hours``.
     """
 
     text: str
@@ -170,14 +171,14 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What an item said for a time.
+    """One version of an item.
 
     Attributes:
         value: The whole value.
         writers: Everyone who wrote it, oldest first.
         trust: How far it was trusted.
         written: When it was last written, in seconds since 1970.
-        replaced: When another text took its place; None for what it says now.
+        replaced: When another text replaced it; None for the current version.
     """
 
     value: dict[str, Any]
@@ -189,17 +190,17 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recalled(Evidence):
-    """A remembered item as evidence for a prompt: its id is unique in the tenant, its trust the lowest of its writers.
+    """A remembered item as evidence for a prompt; its id is unique in the tenant, its trust is its writers' lowest.
 
     Attributes:
-        score: Relevance in 0..1 (see `pointsman.memory.retrieval`); None when it was fetched by id.
-        namespace: The namespace it lies in.
-        key: Its key there.
+        score: Relevance in 0..1 (see `pointsman.memory.search.retrieval`); None if it was fetched by id.
+        namespace: The namespace it is in.
+        key: Its key in the namespace.
         value: The whole stored value.
-        writers: Everyone who wrote this very text, oldest first.
-        lineage: Ids of the items it was made from, over all writers.
-        parts: Why it was found, where a recall was asked to explain.
-        later: Ids of items found with it that say the same with another value, and were written later.
+        writers: Everyone who wrote exactly this text, oldest first.
+        lineage: Ids of the items it was made from, across all writers.
+        parts: Why it was found, if the recall was asked to explain.
+        later: Ids of items found with it that make the same statement with another value and were written later.
     """
 
     score: float | None

@@ -1,4 +1,4 @@
-"""How a memory's methods are called: off the event loop, and where another process serves the memory, over there."""
+"""How a memory's methods are called: off the event loop, or in the process that serves the memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def in_thread(
 
 
 def served(method: Callable[Concatenate[_A, _P], _T]) -> Callable[Concatenate[_A, _P], _T]:
-    """Have a method carried out by the server, where the memory is one that another process serves."""
+    """Forward a method's calls to the server if another process serves the memory."""
     signature = inspect.signature(method)
 
     @wraps(method)

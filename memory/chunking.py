@@ -1,4 +1,4 @@
-"""Cut knowledge into passages that can be cited: ``cards.md#lost-card``, lines 12 to 17."""
+"""Split knowledge into passages that can be cited: ``cards.md#lost-card``, lines 12 to 17."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .base import Note, Provenance
 __all__ = ["Chunk", "load_folder", "split_document", "split_pages"]
 
 Pages = Callable[[Path], Sequence[str]]
-"""Reads the text of each page of a PDF."""
+"""Returns the text of each page of a PDF."""
 
 _HEADING = re.compile(r"##[ \t]+(.+?)[ \t]*#*[ \t]*\Z")
 _TITLE = re.compile(r"#[ \t]+\S")
 _INTENTS = re.compile(r"intents:(.*)\Z", re.IGNORECASE)
 _FENCE = re.compile(r"(`{3,}|~{3,})(.*)")
-# A sentence ends at its mark, with closing quotes or brackets, before white space; a blank line ends one too, and so do
-# the marks of Chinese and Japanese, which are written without spaces.
+# A sentence ends at a punctuation mark, including any closing quotes or brackets, followed by white space. It also ends
+# at a blank line, and at Chinese and Japanese marks, which need no space after them.
 _SENTENCE_END = re.compile(r"[.!?…]+[\"'»”’)\]]*(?=\s)|\n[ \t]*(?=\n)|[。！？]+[」』”’）】]*")
 _LINE_END = re.compile(r"\r\n?")
 
@@ -35,12 +35,12 @@ class Chunk:
 
     Attributes:
         text: The prose, without its heading and intents.
-        source: File and heading, such as ``cards.md#lost-card``; the file alone for what stands above any heading.
-        title: The heading as written; empty above any.
+        source: File and heading, such as ``cards.md#lost-card``; only the file for text above the first heading.
+        title: The heading as written; empty above the first one.
         intents: What the section says it is for.
-        first_line: The line the text begins on, counted from 1; of its page, where it has one.
+        first_line: The line the text begins on, counted from 1, within its page if there is one.
         last_line: The line it ends on.
-        page: The page it stands on, counted from 1; None of a document without pages.
+        page: The page it is on, counted from 1; None if the document has no pages.
     """
 
     text: str
@@ -52,7 +52,7 @@ class Chunk:
     page: int | None = None
 
     def note(self, *, author: str, run: str, trust: Trust) -> Note:
-        """Return it as something to remember, with title, intents, lines and page as searchable metadata."""
+        """Return it as a note, with title, intents, lines and page as searchable metadata."""
         lines = (self.first_line, self.last_line)
         metadata: dict[str, Any] = {"title": self.title, "intents": list(self.intents), "lines": list(lines)}
         if self.page is not None:
@@ -62,16 +62,16 @@ class Chunk:
 
 
 def load_folder(path: Path, *, max_chars: int = 1200, pages: Pages | None = None) -> list[Chunk]:
-    """Read every file of a knowledge folder, in order of their paths; hidden files are left out.
+    """Read every file of a knowledge folder, sorted by path; hidden files are skipped.
 
     Args:
         path: The folder; its sub-folders are read too.
         max_chars: Longest chunk, in characters.
-        pages: Reads PDFs; without it they are no text.
+        pages: Reads PDFs; without it, PDFs are treated like any other file.
 
     Raises:
-        ConfigError: If the folder is missing or holds nothing, or with one line for every file that is empty, is not
-            UTF-8 text, or is a link to somewhere else.
+        ConfigError: If the folder is missing or empty, or, with one line per file, if files are empty, not UTF-8 text,
+            or links to outside the folder.
     """
     if not path.is_dir():
         raise ConfigError("is not a folder: name the folder that holds the knowledge", file=path)
@@ -122,15 +122,15 @@ def _read(file: Path, root: Path) -> str:
 
 
 def split_document(text: str, source: str, *, max_chars: int = 1200) -> list[Chunk]:
-    """Cut one document at its ``## `` headings, and long sections at the ends of sentences, without overlap.
+    """Split a document at its ``## `` headings, and long sections at the ends of sentences, without overlap.
 
-    A line ``intents: a, b`` right below a heading becomes metadata. A ``# `` title line is left out. Headings inside
-    fenced code do not count.
+    A line ``intents: a, b`` directly below a heading becomes metadata. A ``# `` title line is dropped. Headings inside
+    fenced code are ignored.
 
     Args:
         text: The document.
         source: Its name in citations.
-        max_chars: Longest chunk, in characters; a sentence longer than that is cut between words.
+        max_chars: Longest chunk, in characters; a longer sentence is split between words.
     """
     if max_chars < 1:
         raise ValueError("max_chars must be at least 1")
@@ -145,15 +145,15 @@ def split_document(text: str, source: str, *, max_chars: int = 1200) -> list[Chu
 
 
 def split_pages(pages: Sequence[str], source: str, *, max_chars: int = 1200) -> list[Chunk]:
-    """Cut a document page by page, at the ends of sentences: ``terms.pdf#page-3``.
+    """Split a document page by page, at the ends of sentences: ``terms.pdf#page-3``.
 
     Args:
-        pages: The text of each page; a page without text gives no chunk.
+        pages: The text of each page; a page without text yields no chunk.
         source: The document's name in citations.
-        max_chars: As `split_document` takes it.
+        max_chars: As for `split_document`.
 
     Raises:
-        ConfigError: No page has text.
+        ConfigError: If no page has text.
     """
     chunks: list[Chunk] = []
     for number, text in enumerate(pages, 1):
@@ -198,7 +198,7 @@ def _headings(lines: list[str]) -> Iterator[int]:
 
 
 def _slug(title: str, taken: dict[str, int]) -> str:
-    """Return the anchor of a heading as GitHub makes it: small letters, hyphens, a number when it comes again."""
+    """Return the anchor of a heading as GitHub makes it: lower case, hyphens, a number if it was used before."""
     kept = "".join(c for c in unicodedata.normalize("NFC", title.lower()) if c.isalnum() or c in " -_")
     slug = named = kept.strip().replace(" ", "-") or "section"
     while named in taken:
@@ -209,7 +209,7 @@ def _slug(title: str, taken: dict[str, int]) -> str:
 
 
 def _pieces(body: str, max_chars: int) -> Iterator[tuple[int, int]]:
-    """Yield where each piece starts and ends: as many whole sentences as fit, white space trimmed."""
+    """Yield the start and end of each piece: as many whole sentences as fit, without surrounding white space."""
     start = len(body) - len(body.lstrip())
     stop = len(body.rstrip())
     ends = [match.end() for match in _SENTENCE_END.finditer(body, start, stop)]

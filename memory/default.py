@@ -1,4 +1,4 @@
-"""The embedder of a memory that is opened without one: it works offline, without a key and without a download."""
+"""The default embedder of a memory: it works offline, without a key and without a download."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["default_embedder"]
 
 
 def default_embedder() -> Embedder:
-    """Make it. Everywhere else embedders are handed in; this one arrow to the backends is named in the import rules."""
+    """Create it. Elsewhere embedders are passed in; the import rules list this one import from the backends."""
     from ..backends.ondevice import WordLlamaEmbeddings
 
     return WordLlamaEmbeddings()

@@ -1,9 +1,8 @@
-"""Measure recall on labelled questions: how many of the items that answer are among the first five and ten found.
+"""Measure recall on labelled questions: how many of the answering items are among the first five and ten found.
 
-A file is either JSONL, of items (``{"key": ..., "text": ..., "source": ...}``, further fields are metadata) and of
-questions (``{"question": ..., "answers": [keys], "category": ...}``), or JSON (gzipped or not) of conversations in the
-shape of LoCoMo (https://github.com/snap-research/locomo): sessions of turns, with questions and the turns that answer
-them.
+A file is either JSONL of items (``{"key": ..., "text": ..., "source": ...}``, other fields are metadata) and questions
+(``{"question": ..., "answers": [keys], "category": ...}``), or JSON (gzipped or not) of conversations in the format of
+LoCoMo (https://github.com/snap-research/locomo): sessions of turns, with questions and the turns that answer them.
 """
 
 from __future__ import annotations
@@ -42,26 +41,26 @@ class _Question:
 
 
 def evaluate(path: Path, embedder: Embedder) -> dict[str, Any]:
-    """Remember a file's items and recall them by its questions.
+    """Store a file's items in a memory and recall them with its questions.
 
     Args:
         path: The file.
         embedder: Makes the vectors.
 
     Returns:
-        ``recall@5`` and ``recall@10``, each the mean share of a question's answering items that was found, of all
-        ``questions`` and by ``categories``; the same for words alone (``bm25``), for vectors alone (``vectors``), and
-        for a recall to which no item stands beside another (``without_neighbours``).
+        ``recall@5`` and ``recall@10``, each the mean share of a question's answering items that was found, over all
+        ``questions`` and by ``categories``; the same for words only (``bm25``), for vectors only (``vectors``), and for
+        a recall that ignores neighbouring items (``without_neighbours``).
 
     Raises:
-        ConfigError: The file is neither, or has no question whose answer is among its items.
+        ConfigError: If the file has neither format, or no question whose answers are among its items.
     """
     found: list[tuple[str, dict[str, list[float]]]] = []
     for notes, questions in _sets(path):
         with ChromaStore(None, embedder) as store, ChromaStore(None, embedder) as apart:
             for group in notes:
                 store.remember_all(_NAMESPACE, group)
-                # Items stand beside each other by their source.
+                # Items are neighbours only if they share a source.
                 apart.remember_all(_NAMESPACE, [_without_source(note) for note in group])
             keys = {note.key for group in notes for note in group}
             asked = [question for question in questions if question.answers <= keys]
@@ -114,14 +113,14 @@ def _means(shares: Sequence[Sequence[float]]) -> dict[str, float]:
 
 
 def _sets(path: Path) -> Iterator[tuple[list[list[Note]], list[_Question]]]:
-    """Yield items, in the groups in which they stand beside each other, with the questions that they answer."""
+    """Yield items, grouped so that the items of a group are neighbours, with the questions they answer."""
     try:
         data = path.read_bytes()
         text = (gzip.decompress(data) if data.startswith(_GZIP) else data).decode("utf-8-sig")
         if text.lstrip().startswith("["):
             yield from map(_conversation, json.loads(text))
         else:
-            # JSON may hold what `splitlines` takes for the end of a line, too.
+            # JSON may contain characters that `splitlines` treats as line ends.
             yield _lines([json.loads(line) for line in text.split("\n") if line.strip()])
     except (OSError, EOFError, zlib.error) as error:
         raise ConfigError(f"cannot be read: {getattr(error, 'strerror', None) or error}", file=path) from error
@@ -142,7 +141,7 @@ def _conversation(sample: Mapping[str, Any]) -> tuple[list[list[Note]], list[_Qu
     keys = {note.key for group in groups for note in group}
     questions = []
     for asked in sample["qa"]:
-        # Several turns stand in one string now and then.
+        # One string sometimes names several turns.
         named = {part for each in asked.get("evidence") or [] for part in re.split(r"[;,\s]+", each)} & keys
         if named:
             category = str(asked.get("category", "all"))

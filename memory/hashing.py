@@ -1,4 +1,4 @@
-"""The offline double of an embedder: no model, no download, the same vectors on every machine."""
+"""An offline stand-in for an embedder: no model, no download, the same vectors on every machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class HashingEmbedder:
         self.model_id = f"hashing-{dimensions}"
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Return one unit vector a text; a text without a word gives the zero vector."""
+        """Return one unit vector per text; a text without words gets the zero vector."""
         return [self.embed_query(text) for text in texts]
 
     def embed_query(self, text: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""What is kept: an item, its id, and how LangGraph and a recall see it."""
+"""A stored item: its row, its id, and its forms for LangGraph and for a recall."""
 
 from __future__ import annotations
 
@@ -23,24 +23,25 @@ __all__ = ["Row", "check_value", "expiry", "keyed", "noted", "rewritten", "row_i
 _SAME = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-"})
 _CLAUSE_END = re.compile(r"(?<=\w)[.,;:!]+$")
 
-_DEEPEST = 200  # levels of a value; what reads JSON calls itself for each
+_DEEPEST = 200  # levels of a value; JSON readers recurse once per level
 
 
 def _digest(*parts: Any) -> str:
-    # JSON quotes every part, so ("a", "bc") and ("ab", "c") differ. 160 bits: no two ids meet by chance or by craft.
+    # JSON quotes every part, so ("a", "bc") and ("ab", "c") differ. 160 bits: no collisions by chance or on purpose.
     return b32encode(sha256(json.dumps(parts).encode()).digest()[:20]).decode().lower()
 
 
 def row_id(tenant: str, namespace: Sequence[str], key: str) -> str:
-    """Return the id of an item: 32 letters and digits that no other tenant, namespace and key share."""
+    """Return the id of an item: 32 letters and digits, unique to its tenant, namespace and key."""
     return _digest("item", tenant, list(namespace), key)
 
 
 def twin_of(namespace: Sequence[str], text: str) -> str:
-    """Return what remembered texts of one namespace have in common that differ in nothing that could mean anything.
+    """Return a digest that is equal for texts of one namespace that differ only in form, not in meaning.
 
-    That is white space, the form of quotation marks and dashes, punctuation that ends a clause, a capital that begins a
-    sentence, and the article "the": less than this would keep one fact twice, more would take two for one.
+    Ignored are white space, the form of quotation marks and dashes, punctuation that ends a clause, a capital that
+    begins a sentence, and the article "the". Ignoring less would store one fact twice; ignoring more would merge
+    different facts.
     """
     bare, begins = [], True
     for word in unicodedata.normalize("NFC", text).translate(_SAME).split():
@@ -54,13 +55,13 @@ def twin_of(namespace: Sequence[str], text: str) -> str:
 
 
 def text_of(value: Mapping[str, Any]) -> str:
-    """Return what to quote of a value: its ``text`` where there is one, else the whole value as JSON."""
+    """Return the text to quote for a value: its ``text`` if it has one, else the whole value as JSON."""
     text = value.get("text")
     return text if isinstance(text, str) else json.dumps(value, ensure_ascii=False)
 
 
 def keyed(note: Note) -> Note:
-    """Return a note under the key that all notes on one attribute of its subject share."""
+    """Return a note with the key that all notes on the same attribute of the same subject share."""
     names = [" ".join(name.casefold().split()) for name in (note.subject, note.attribute)]
     return replace(note, key=_digest("fact", *names)) if note.key is None and all(names) else note
 
@@ -71,19 +72,19 @@ class Row:
 
     Attributes:
         id: See `row_id`.
-        namespace: Where it lies.
-        key: Its key there.
-        value: What was put.
+        namespace: The namespace it is in.
+        key: Its key in the namespace.
+        value: Its value.
         created: Seconds since 1970, as are ``updated`` and ``expires``.
         updated: When it was last written.
-        writers: Everyone who wrote this very text, oldest first.
-        ttl: Minutes it lives after its last use; None for ever.
-        expires: When it stops existing; 0 for never.
+        writers: Everyone who wrote exactly this text, oldest first.
+        ttl: Minutes until it expires after its last use; None for never.
+        expires: When it expires; 0 for never.
         twin: See `twin_of`; empty for a plain put.
-        vectors: How many vectors it is found by; 0 when it is not indexed.
-        trust: The lowest of everything it was made from, and, once it is kept, of its writers.
+        vectors: How many vectors it has; 0 if it is not indexed.
+        trust: The lowest trust of everything it was made from and, once it is stored, of its writers.
         seq: Its number in the database; 0 for a new one.
-        paths: The parts of its value that are embedded, as it is written; empty for all of it, and as it is read.
+        paths: When written, the parts of its value that are embedded, empty for all of it; always empty when read.
     """
 
     id: str
@@ -103,12 +104,12 @@ class Row:
 
     @property
     def text(self) -> str:
-        """What to quote; see `text_of`."""
+        """The text to quote; see `text_of`."""
         return text_of(self.value)
 
     @property
     def parents(self) -> tuple[str, ...]:
-        """Ids of the items it was made from, over all writers."""
+        """Ids of the items it was made from, across all writers."""
         return tuple(dict.fromkeys(parent for writer in self.writers for parent in writer.lineage))
 
     def live(self, now: float) -> bool:
@@ -116,7 +117,7 @@ class Row:
         return not self.expires or self.expires > now
 
     def item(self) -> Item:
-        """Return it in LangGraph's form."""
+        """Return it as a LangGraph `Item`."""
         return Item(
             value=self.value,
             key=self.key,
@@ -148,10 +149,10 @@ class Row:
 
 
 def expiry(now: float, ttl: float | None) -> float:
-    """Return when an item used now expires, in seconds since 1970; 0 for never.
+    """Return when an item that is used now expires, in seconds since 1970; 0 for never.
 
     Raises:
-        ValueError: If the minutes are no number.
+        ValueError: If the number of minutes is NaN.
     """
     if ttl is not None and isnan(ttl):
         raise ValueError("a time to live is a number of minutes, not NaN")
@@ -159,14 +160,14 @@ def expiry(now: float, ttl: float | None) -> float:
 
 
 def written(item_id: str, op: PutOp, old: Row | None, vectors: int, paths: Sequence[str], now: float) -> Row:
-    """Make the row of a plain ``put``, which vouches for nothing.
+    """Return the row of a plain ``put``, which vouches for nothing.
 
     Args:
         item_id: Its id.
-        op: What is put; its value is not None.
-        old: What lies there.
-        vectors: How many vectors it is found by.
-        paths: The parts of its value that these are of.
+        op: The write; its value is not None.
+        old: The item stored under this id now.
+        vectors: How many vectors it has.
+        paths: The parts of its value that these vectors are of.
         now: Seconds since 1970.
     """
     return Row(
@@ -186,7 +187,7 @@ def written(item_id: str, op: PutOp, old: Row | None, vectors: int, paths: Seque
 
 
 def noted(slot: str, namespace: tuple[str, ...], twin: str, note: Note, ttl: float | None, now: float) -> Row:
-    """Return the row of a text that is new to its slot."""
+    """Return the row of a text that is not stored under its id yet."""
     return Row(
         id=slot,
         namespace=namespace,
@@ -203,7 +204,7 @@ def noted(slot: str, namespace: tuple[str, ...], twin: str, note: Note, ttl: flo
 
 
 def rewritten(row: Row, note: Note, ttl: float | None, now: float) -> Row:
-    """Return the row of a text that is remembered once more: one writer richer, its time limit never shorter."""
+    """Return the row of a text that is remembered again: with one more writer, and a TTL that is never shortened."""
     longest = None if row.ttl is None or ttl is None else max(row.ttl, ttl)
     return replace(
         row,
@@ -216,15 +217,15 @@ def rewritten(row: Row, note: Note, ttl: float | None, now: float) -> Row:
 
 
 def check_value(value: Any, where: str, left: int = _DEEPEST) -> None:
-    """Refuse what JSON would silently change, or not hold.
+    """Reject a value that JSON would silently change or cannot hold.
 
     Args:
         value: The value.
-        where: What it is, for the message.
-        left: How many levels it may have.
+        where: What the value is, for the message.
+        left: How many levels of nesting are allowed.
 
     Raises:
-        TypeError: If a key of a mapping, however deep, is not a string.
+        TypeError: If a key of a mapping, at any depth, is not a string.
         ValueError: If it is nested too deeply.
     """
     if not left:

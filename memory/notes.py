@@ -1,4 +1,4 @@
-"""What is written: a text with its provenance, or a plain value, made fit to be kept."""
+"""Prepare what is written (a text with its provenance, or a plain value) for storage."""
 
 from __future__ import annotations
 
@@ -30,36 +30,36 @@ __all__ = [
 
 
 class CapturedPut(PutOp):
-    """A write from within a run, such as a tool's: nobody asked that what was forgotten be kept again."""
+    """A write made inside a run, such as a tool's: it must not bring forgotten text back."""
 
     __slots__ = ()
 
 
 def in_run() -> bool:
-    """Whether a graph, a tool or a chain runs the code."""
+    """Whether the code is running inside a graph, a tool or a chain."""
     return var_child_runnable_config.get() is not None
 
 
 def marked(ops: Iterable[Op]) -> list[Op]:
-    """Return operations, the writes among them marked where they are made in a run."""
+    """Return the operations, with the writes marked as `CapturedPut` if they are made inside a run."""
     if not in_run():
         return list(ops)
     return [CapturedPut(*op) if isinstance(op, PutOp) and op.value is not None else op for op in ops]
 
 
 def check_namespace(namespace: tuple[str, ...]) -> None:
-    """Apply to `remember` what LangGraph's `put` asks of a namespace."""
+    """Apply the namespace rules of LangGraph's `put` to `remember`."""
     if not namespace or namespace[0] == "langgraph":
         raise InvalidNamespaceError(f"Namespace must not be empty nor begin with 'langgraph'. Got: {namespace}")
     validate_op_namespace(SearchOp(namespace))
 
 
 def cleaned(notes: Sequence[Note]) -> list[Note]:
-    """Return notes without secrets, each with a text.
+    """Check notes, and return them without secrets.
 
     Raises:
-        ValueError: If a note is blank, its metadata has a field ``text``, or its trust is none.
-        TypeError: If metadata is not JSON, or another part of a note is not what it says.
+        ValueError: If a note is blank, its metadata has a field ``text``, or its trust is not a `Trust`.
+        TypeError: If metadata is not JSON, or another field of a note has the wrong type.
     """
     for note in notes:
         _check_texts(note, ("text", "subject", "attribute", *(("key",) if note.key is not None else ())))
@@ -71,11 +71,11 @@ def cleaned(notes: Sequence[Note]) -> list[Note]:
 
 
 def check_provenance(provenance: Provenance) -> None:
-    """Refuse a provenance that would be kept and could not be read: all that a memory holds is found by way of it.
+    """Reject a provenance that could be stored but not read back, which would break every lookup that meets it.
 
     Raises:
-        ValueError: If its trust is none.
-        TypeError: If another part is not what it says.
+        ValueError: If its trust is not a `Trust`.
+        TypeError: If another field has the wrong type.
     """
     _check_texts(provenance, ("source", "author", "run", "model", "step", "tool"))
     Trust(provenance.trust)
@@ -101,7 +101,7 @@ def _clean(note: Note) -> Note:
 
 
 def without_secrets(op: PutOp) -> PutOp:
-    """Return a write whose value has no secrets.
+    """Return a write with the secrets removed from its value.
 
     Raises:
         TypeError: If the value is not JSON.
@@ -113,14 +113,14 @@ def without_secrets(op: PutOp) -> PutOp:
 
 
 def texts_of(op: PutOp, fields: Sequence[str]) -> list[str]:
-    """Return what an item is to be found by: the parts of its value that ``index`` names, else ``fields``."""
+    """Return the texts to embed for an item: the parts of its value that ``index`` names, else ``fields``."""
     if op.value is None or op.index is False:
         return []
     return [text for path in op.index or fields for text in get_text_at_path(op.value, path)]
 
 
 def words_of(op: PutOp, texts: Sequence[str], fields: Sequence[str]) -> str:
-    """Return the text whose words an item is found by; empty for one that is not indexed."""
+    """Return the text whose words are indexed for an item; empty if it is not indexed."""
     if texts and list(op.index or fields) == ["$"]:
         return "\n".join(strings_in(op.value))
     return "\n".join(texts)
@@ -133,16 +133,16 @@ def merged(
     ttl: float | None,
     now: float,
 ) -> list[Row]:
-    """Return the row that each note ends in: one of its own, or the one that holds the same text already.
+    """Return the row that each note is stored in: its own, or the row that already holds the same text.
 
-    A note with a key always lies under it: others name it by that, in a lineage too, and it is replaced alone. It is
-    trusted no further than the same text elsewhere in the namespace.
+    A note with a key is always stored under it, because others, including lineages, refer to it by that key and it is
+    replaced separately. It is trusted no further than the same text elsewhere in the namespace.
 
     Args:
-        namespace: Where they are kept.
+        namespace: Where they are stored.
         notes: Each with the digest of its text and the id it would have.
-        held: What has one of these digests or ids now.
-        ttl: As `ChromaStore.remember_all` takes it.
+        held: The stored items that have one of these digests or ids.
+        ttl: As for `ChromaStore.remember_all`.
         now: Seconds since 1970.
     """
     by_id = {row.id: row for row in held if row.live(now)}
@@ -168,7 +168,7 @@ def merged(
 
 
 def least_trusts(rows: Iterable[Row]) -> dict[str, Trust]:
-    """Return how far each remembered text is trusted where it is trusted least, by its digest."""
+    """Return the lowest trust of each remembered text, keyed by its digest."""
     trusts: dict[str, Trust] = {}
     for row in rows:
         if row.twin:

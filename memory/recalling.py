@@ -1,4 +1,4 @@
-"""`Recalling`: what a memory is asked: a question, an item, where one comes from, what it said before."""
+"""`Recalling`: a memory's queries: recall by a question, and an item with its lineage and its history."""
 
 from __future__ import annotations
 
@@ -58,30 +58,30 @@ class Recalling:
         ranking: Ranking = _BY_DEFAULT,
         explain: bool = False,
     ) -> list[Recalled]:
-        """Find what answers a question, best first, at or below a namespace.
+        """Find the items that answer a question, best first, at or below a namespace.
 
-        Meaning and words count together, and what stands beside a good answer counts a little
-        (`pointsman.memory.search.retrieval`), so the best need not have the highest score of its own.
+        Meaning and words are combined, and the neighbours of a good answer gain a little
+        (`pointsman.memory.search.retrieval`), so the best item need not have the highest score of its own.
 
         Args:
-            namespace: Where to look; ``()`` is everywhere in the tenant.
+            namespace: Where to search; ``()`` is everywhere in the tenant.
             query: The question.
-            limit: How many items at most.
-            min_score: Leave out what scores less (0..1).
-            min_trust: Leave out what is trusted less.
+            limit: The maximum number of items.
+            min_score: Leave out items with a lower score (0..1).
+            min_trust: Leave out items with a lower trust.
             filter: Conditions on values, as `search` takes them.
-            sources: Only what was first read from one of these, or from a section of one.
-            authors: Only what one of these wrote first.
-            since: Only what was last written then or later; a time without a zone is this machine's.
-            until: Only what was last written before then.
-            when: The same in words, such as ``last week`` or ``in March`` (`pointsman.memory.window_in`), by the clock
-                and the zone of the process that has the memory open.
-            ranking: What else counts. A memory that another process serves takes no reranker, which runs here.
-            explain: Whether each item says why it was found.
+            sources: Only items first read from one of these, or from a section of one.
+            authors: Only items first written by one of these.
+            since: Only items last written then or later; a time without a zone is local time.
+            until: Only items last written before then.
+            when: The time window in words, such as ``last week`` or ``in March`` (`pointsman.memory.window_in`), by the
+                clock and time zone of the process that has the memory open.
+            ranking: What else to rank by. A served memory accepts no reranker, since that would run here.
+            explain: Whether to return with each item why it was found.
 
         Raises:
-            ValueError: If a filter uses an operator LangGraph does not document, or ``when`` has no words of time.
-            ConfigError: If a served memory is asked with a reranker.
+            ValueError: If a filter uses an operator LangGraph does not document, or ``when`` names no time.
+            ConfigError: If a reranker is given for a served memory.
         """
         validate_op_namespace(SearchOp(namespace))
         check_filter(filter)
@@ -110,13 +110,13 @@ class Recalling:
 
     @served
     def item(self, item_id: str) -> Recalled | None:
-        """Return an item by the id that `remember` or a lineage names, or None if it is gone."""
+        """Return the item with an id that `remember` returned or a lineage names, or None if it is gone."""
         row = self._finder.fetch([item_id]).get(item_id)
         return row.recalled(None) if row else None
 
     @served
     def why(self, item_id: str) -> list[tuple[int, str, Recalled | None]]:
-        """Return the fewest steps to, the id of, and each item that one comes from, itself first; None if not kept."""
+        """Return an item and its ancestors, each as (fewest steps to it, id, item); the item is None if it is gone."""
         with self._database.reading() as db:
             steps = ancestry(db, table.encoded(self._tenant), item_id)
         rows = self._finder.fetch([ancestor for ancestor, _ in steps])
@@ -124,9 +124,9 @@ class Recalling:
 
     @served
     def history(self, item_id: str) -> list[Version]:
-        """Return what an item has said, oldest first, and who wrote it; the last is what it says now.
+        """Return the versions of an item with their writers, oldest first; the last one is the current version.
 
-        Kept are the last hundred texts that `remember` replaced under a key or for a subject and its attribute.
+        The last hundred texts that `remember` replaced, under a key or for a subject and its attribute, are kept.
         """
         with self._database.reading() as db:
             past = history.of(db, self._tenant, [item_id]).get(item_id, [])
@@ -140,10 +140,10 @@ class Recalling:
 def _window(
     since: datetime | None, until: datetime | None, when: str | None, now: float
 ) -> tuple[float | None, float | None]:
-    """Return the first second that counts and the first that does not any more, in seconds since 1970."""
+    """Return the start (inclusive) and end (exclusive) of the time window, in seconds since 1970."""
     starts, ends = [], []
     if when is not None:
-        window = window_in(when, datetime.fromtimestamp(now))  # noqa: DTZ006 - a zone's offset of now is not that of then
+        window = window_in(when, datetime.fromtimestamp(now))  # noqa: DTZ006 - a zone's offset now can differ from then
         if window is None:
             raise ValueError(f"no words of time in {when!r}: write such as 'last week', 'in March' or '3 days ago'")
         starts.append(window[0].timestamp())

@@ -1,4 +1,4 @@
-"""Embed a folder's memory anew, for another embedder."""
+"""Re-embed a folder's memory with another embedder."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _BATCH = 500  # items whose texts are embedded at once
 
 
 def reindex(path: Path, embed: Embedder, tenant: str) -> int:
-    """Make the vectors of a tenant's items anew; see `ChromaStore.reindex`."""
+    """Recompute the vectors of a tenant's items; see `ChromaStore.reindex`."""
     if not (path / FILE).exists():
         raise ConfigError("there is no memory in this folder", file=path)
     vectors = Vectors(embed)
     folder = Folder.opened(path)
     try:
-        # One transaction: killed half-way, all vectors are the old ones.
+        # One transaction: if the process is killed half-way, all old vectors remain.
         with folder.database.writing() as db:
             count = _embed(db, table.encoded(tenant), vectors)
             table.remark(db, table.encoded(tenant), vectors.model_id, vectors.dimensions)
@@ -60,7 +60,7 @@ def _embed(db: Connection, tenant: str, vectors: Vectors) -> int:
 
 
 def _texts(twin: str, value: str, paths: str | None) -> Sequence[str]:
-    """Return what an item is found by, as it was when it was written."""
+    """Return the texts that are embedded for an item, as when it was written."""
     fields = json.loads(value)
     if twin:
         return [fields["text"]]

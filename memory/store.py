@@ -34,23 +34,24 @@ _SWEEP_MINUTES = 5.0  # LangGraph's SqliteStore sweeps as often
 
 
 class ChromaStore(Recalling, Upkeep, Closing, BaseStore):
-    """Keep agents' memory; give it to any LangGraph graph as ``compile(store=...)``.
+    """Store agents' memory; pass it to any LangGraph graph as ``compile(store=...)``.
 
     `remember`, `recall` and `forget` carry provenance; `put`, `get` and `search` are LangGraph's own. A plain `put`
-    vouches for nothing: its item is untrusted and its author unknown. One that a graph, a tool or a chain makes is left
-    out if it says what was forgotten; anywhere else it brings that back. Expired items are never returned. Secrets are
-    taken out of texts, values and sources before they are kept; keys and namespaces are kept as they are.
+    vouches for nothing: its item is untrusted and its author unknown. A `put` inside a graph, a tool or a chain is
+    skipped if it contains forgotten text; anywhere else it brings that text back. Expired items are never returned.
+    Secrets are removed from texts, values and sources before they are stored; keys and namespaces are stored as they
+    are.
 
-    A write is kept when it returns, even if the process is killed, and found by the next search in any process.
+    When a write returns, it is stored, even if the process is killed, and the next search in any process finds it.
 
     Args:
-        path: Folder to keep it in, made with mode 0700; None keeps it in memory, for this object alone. `open` takes
-            the address of one that another process serves, too.
-        embedder: Makes the vectors. A folder opens only with the embedder it was filled with.
-        tenant: Whose memory; nothing crosses from one tenant to another.
-        fields: Which parts of a value are embedded unless a `put` says otherwise, as LangGraph's ``index`` names them.
-        ttl: LangGraph's defaults for time to live, in minutes.
-        most: How many items to keep; a write beyond that deletes the least trusted, and of those the oldest.
+        path: Folder to store it in, created with mode 0700; None keeps it in RAM, for this object only. `open` also
+            accepts the address of a memory that another process serves.
+        embedder: Makes the vectors. A folder can be opened only with the embedder it was filled with.
+        tenant: Whose memory; tenants share nothing.
+        fields: Which parts of a value are embedded unless a `put` says otherwise, in the form of LangGraph's ``index``.
+        ttl: LangGraph's default TTL settings, in minutes.
+        most: The maximum number of items; a write beyond that deletes the least trusted and, among these, the oldest.
         clock: Seconds since 1970.
 
     Raises:
@@ -90,15 +91,15 @@ class ChromaStore(Recalling, Upkeep, Closing, BaseStore):
 
     @classmethod
     def open(cls, path: str | Path, *, tenant: str = "default", token: str = "") -> Self:
-        """Open a memory with the default embedder, which works offline, or one that another process serves.
+        """Open a memory with the default embedder, which works offline, or a memory that another process serves.
 
         Args:
-            path: Folder to keep it in, or the address of ``pointsman memory serve``, beginning with ``http``.
+            path: Folder to store it in, or the address of ``pointsman memory serve``, beginning with ``http``.
             tenant: Whose memory.
-            token: What the server asks for.
+            token: The server's token.
 
         Raises:
-            ConfigError: As the class; also if the server cannot be reached or refuses the token.
+            ConfigError: As for the class; also if the server cannot be reached or refuses the token.
         """
         if not str(path).startswith(("http://", "https://")):
             return cls(Path(path), default_embedder(), tenant=tenant)
@@ -109,10 +110,10 @@ class ChromaStore(Recalling, Upkeep, Closing, BaseStore):
 
     @classmethod
     def reindex(cls, path: str | Path, embed: Embedder, *, tenant: str = "default") -> int:
-        """Embed what a folder holds with another embedder, and return how many items have vectors.
+        """Re-embed a folder's items with another embedder, and return how many items have vectors.
 
-        It is one transaction: whoever writes waits, whoever reads finds the old vectors, and stores that are open with
-        the old embedder are refused from then on.
+        This is one transaction: writers wait, readers see the old vectors until it commits, and afterwards stores that
+        are open with the old embedder raise an error.
 
         Args:
             path: The folder.
@@ -120,18 +121,18 @@ class ChromaStore(Recalling, Upkeep, Closing, BaseStore):
             tenant: Whose memory.
 
         Raises:
-            ConfigError: If there is no memory, or the embedder does not keep to its own dimensions.
+            ConfigError: If there is no memory, or the embedder's vectors do not have its declared dimensions.
         """
         return reindex(Path(path), embed, tenant)
 
     def close(self) -> None:
-        """Let go of the files; what was kept in memory is gone. Idempotent."""
+        """Close the files; a memory held in RAM is lost. Idempotent."""
         if not self._closed:
             self._closed = True
             (self._server or self._folder).close()
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """Run operations: reads see what was there before, then writes are applied, the last one a key.
+        """Run operations: all reads first, then the writes; of several writes to a key only the last is applied.
 
         Raises:
             InvalidNamespaceError: If a namespace has an empty label, or one with a period.
@@ -150,7 +151,7 @@ class ChromaStore(Recalling, Upkeep, Closing, BaseStore):
         return results
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """Run operations off the event loop; see `batch`. Writes that many tasks await at once are one batch."""
+        """Run operations off the event loop; see `batch`. Writes that many tasks await at once become one batch."""
         listed = marked(ops)
         puts = [op for op in listed if isinstance(op, PutOp)]
         if len(puts) < len(listed):
@@ -170,28 +171,27 @@ class ChromaStore(Recalling, Upkeep, Closing, BaseStore):
         metadata: dict[str, Any] | None = None,
         ttl: float | None = None,
     ) -> str:
-        """Keep a text and return its id; see `remember_all`."""
+        """Store a text and return its id; see `remember_all`."""
         return self.remember_all(namespace, [Note(text, provenance, key, metadata or {})], ttl=ttl)[0]
 
     def remember_all(
         self, namespace: tuple[str, ...], notes: Sequence[Note], *, ttl: float | None = None, captured: bool = False
     ) -> list[str]:
-        """Keep texts and return their ids, which stay the same as long as an item exists.
+        """Store texts and return their ids, which stay the same as long as the items exist.
 
-        A text that the namespace already holds, but for its form (`pointsman.memory.items.twin_of`), is not added
-        again: its row gains a writer, takes the lowest trust of them all, and its time to live starts anew (never
-        shortened). A note with a key lies under that in any case. A note on the same attribute of the same subject
-        supersedes the one before, of which `history` tells, unless that one is trusted further: then both stay. Notes
-        of one source that are kept one after the other count as standing beside each other when they are recalled. A
-        note that is written in a run, by its provenance or since a graph, a tool or a chain runs the code, and holds a
-        text that was forgotten is not kept: its id is that of a text which is not there. One outside a run brings the
-        text back.
+        A text that the namespace already holds, apart from its form (`pointsman.memory.items.twin_of`), is not added
+        again: its row gains a writer, takes the lowest trust of all its writers, and its TTL restarts (and is never
+        shortened). A note with a key is always stored under that key. A note on the same attribute of the same subject
+        supersedes the earlier note, which moves to `history`; if the earlier one is trusted further, both stay. Notes
+        of one source stored one after another are neighbours in a recall. A note written in a run (by its provenance,
+        or because a graph, a tool or a chain is running the code) that contains a forgotten text is not stored; the id
+        returned for it belongs to no item. A note written outside a run brings the text back.
 
         Args:
-            namespace: Where to keep them.
-            notes: The texts. A note with a key replaces what lies there.
-            ttl: Minutes after their last use in which they expire; None for never.
-            captured: They are written in a run, whatever else tells so.
+            namespace: Where to store them.
+            notes: The texts. A note with a key replaces the item stored under it.
+            ttl: Minutes after their last use when they expire; None for never.
+            captured: Treat them as written in a run, whatever their provenance says.
 
         Raises:
             InvalidNamespaceError: If LangGraph would refuse the namespace.
@@ -206,7 +206,7 @@ class ChromaStore(Recalling, Upkeep, Closing, BaseStore):
         return self._writer.remember(namespace, cleaned(notes), ttl, captured=captured)
 
     def id_of(self, namespace: tuple[str, ...], key: str) -> str:
-        """Return the id that an item has, or would have, under a key: what a lineage names."""
+        """Return the id that an item has, or would have, under a key, for use in a lineage."""
         return row_id(self._tenant, namespace, key)
 
     aremember = in_thread(remember)

@@ -1,4 +1,4 @@
-"""Items as JSON objects that lose nothing, out of a memory and into one."""
+"""Export items as lossless JSON objects, and import them."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from .vectors import Vectors
 __all__ = ["Incoming", "embedded", "page", "read", "restored"]
 
 _SAME = ("value", "writers", "ttl", "twin", "trust", "created", "updated")
-"""What makes two versions of an item one; when it expires moves with each use of it."""
+"""The fields that must be equal for two versions to be the same; ``expires`` changes with each use."""
 _AS_IT_IS = ("seq", "id", "key", "value", "created", "updated", "ttl", "expires")
-"""What is told of an item as it is kept."""
+"""The fields of an item that are exported as stored."""
 _WHOLE = ("$",)
 
 
 def page(db: Connection, tenant: str, dimensions: int, now: float, after: int, limit: int) -> list[dict[str, Any]]:
-    """Return the next items of a tenant in the order in which they were first written.
+    """Return the next items of a tenant, in the order they were first written.
 
     Args:
         db: A connection.
         tenant: Whose items.
         dimensions: Length of a vector.
-        now: Seconds since 1970; what has expired by then is left out.
-        after: ``seq`` of the last item of the page before.
-        limit: How many at most.
+        now: Seconds since 1970; items expired by then are left out.
+        after: ``seq`` of the last item of the previous page.
+        limit: The maximum number of items.
     """
     found = db.execute(
         "SELECT seq FROM items WHERE tenant = ? AND seq > ? AND (expires = 0 OR expires > ?) ORDER BY seq LIMIT ?",
@@ -84,12 +84,12 @@ def _writers_told(writers: Iterable[Provenance]) -> list[dict[str, Any]]:
 
 @dataclass(slots=True)
 class Incoming:
-    """An item that was told.
+    """An item to import.
 
     Attributes:
         row: The item.
-        former: What it said before.
-        entry: What it is found by; None where that has to be made from its value.
+        former: Its earlier versions.
+        entry: Its words and vectors; None if they have to be computed from its value.
     """
 
     row: Row
@@ -98,17 +98,17 @@ class Incoming:
 
 
 def read(about: Mapping[str, Any], tenant: str, dimensions: int | None, *, trusted: bool) -> Incoming:
-    """Read what `page` told.
+    """Read an item that `page` exported.
 
     Args:
         about: The item.
-        tenant: Whose memory it comes into.
-        dimensions: Length of its vectors, if they were made by the embedder of that memory; None if not.
-        trusted: It is as this user's own memory told it. Otherwise its author is believed in nothing: it is untrusted
-            and its vectors are made anew.
+        tenant: Whose memory it is imported into.
+        dimensions: Length of its vectors, if that memory's embedder made them; None if not.
+        trusted: Whether it is an export of this user's own memory. If not, none of its claims are believed: it is
+            untrusted and its vectors are recomputed.
 
     Raises:
-        ConfigError: It is none, is another tenant's, or has a namespace or a value that no memory takes.
+        ConfigError: If it is not an item, belongs to another tenant, or has an invalid namespace or value.
     """
     try:
         if about["tenant"] != tenant:
@@ -163,7 +163,7 @@ def _writer(about: Mapping[str, Any], *, trusted: bool) -> Provenance:
 
 
 def _time(seconds: Any) -> float:
-    """Return seconds since 1970, which are a day that a calendar has."""
+    """Return seconds since 1970 as a float; raise if no date can represent them."""
     datetime.fromtimestamp(float(seconds), UTC)
     return float(seconds)
 
@@ -176,7 +176,7 @@ def _text_of(value: Mapping[str, Any]) -> str:
 
 
 def embedded(items: Sequence[Incoming], vectors: Vectors) -> int:
-    """Make what items are found by, where it did not come with them, and return of how many that was."""
+    """Compute the words and vectors of items that came without them, and return how many items that were."""
     missing = [item for item in items if item.entry is None]
     texts: list[list[str]] = []
     for item in missing:
@@ -203,12 +203,12 @@ def restored(db: Connection, tenant: str, items: Sequence[Incoming], now: float,
     Args:
         db: A connection inside a transaction.
         tenant: Whose memory.
-        items: The items, each with what it is found by.
+        items: The items, each with its words and vectors.
         now: Seconds since 1970.
         trusted: They are as this memory's user told them.
 
     Raises:
-        ValueError: An item would come from itself.
+        ValueError: If an item would be made from itself.
     """
     count = dict.fromkeys(("added", "replaced", "unchanged", "newer", "less_trusted", "expired", "forgotten"), 0)
     held = table.get(db, tenant, [item.row.id for item in items])
@@ -233,7 +233,7 @@ def restored(db: Connection, tenant: str, items: Sequence[Incoming], now: float,
             fate = "unchanged"
         else:
             fate = "replaced" if old else "added"
-            assert item.entry is not None  # noqa: S101 - `embedded` saw to it
+            assert item.entry is not None  # noqa: S101 - `embedded` has set it
             fresh[row.id] = row, item.entry
             if old and old.live(now) and old.twin != row.twin:
                 former.append(history.ended(old, now))

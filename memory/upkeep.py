@@ -1,4 +1,4 @@
-"""`Upkeep`: what a memory does about all its items: forgetting, exporting, counting."""
+"""`Upkeep`: a memory's maintenance operations: forgetting, exporting, restoring, counting."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _COUNTED = {
 
 
 class Upkeep:
-    """The part of a `ChromaStore` that looks after it; see there."""
+    """The maintenance operations of `ChromaStore`; see there."""
 
     _server: Connection | None = None
     _folder: Folder
@@ -42,12 +42,12 @@ class Upkeep:
 
     @property
     def tenant(self) -> str:
-        """Whose memory it is."""
+        """The tenant whose memory it is."""
         return self._tenant
 
     @served
     def sweep_ttl(self) -> int:
-        """Delete what has expired and return how many items that was; writes do it every few minutes anyhow."""
+        """Delete expired items and return how many; writes do this every few minutes anyway."""
         return self._writer.sweep()
 
     @served
@@ -61,26 +61,27 @@ class Upkeep:
         namespace: tuple[str, ...] | None = None,
         tenant: bool = False,
     ) -> int:
-        """Delete what was written from a source, by an author or in a run, and return of how many items that was.
+        """Delete what was written from a source, by an author or in a run; return the number of items affected.
 
-        An item with several writers goes as soon as one of them fits, with its `history`; one that has said something
-        else since stays, and only what fits leaves its history. What runs and plain puts have written since that holds
-        a text of what is forgotten, of four words or more, goes too. Given together, the arguments narrow. When this
-        returns, no text of theirs is left in the memory's files, nor what its embedder keeps of texts in this process;
-        their vectors are gone too unless another process is using Chroma, which then drops them with its next batch. A
-        digest of each text stays, so that no run keeps it again (`remember_all`). `pointsman.graphs.forgetting` reaches
-        runs and conversations that were told, too.
+        An item with several writers is deleted, with its `history`, as soon as one of them matches. If the item has
+        since been replaced by another text, it stays and only the matching versions leave its history. Later writes of
+        runs and plain puts that contain a forgotten text of four words or more are deleted too. If several arguments
+        are given, all must match. When this returns, no forgotten text is left in the memory's files, nor in the
+        embedder's cache in this process. The vectors are gone too, unless another process is using Chroma; that process
+        drops them with its next batch. A digest of each text is kept, so that no run stores it again (`remember_all`).
+        `pointsman.graphs.forgetting` also covers runs and conversations that read the text.
 
         Args:
             ids: Only these items.
-            source: The source to forget; a document goes with all its sections (``cards.md`` for ``cards.md#fees``).
+            source: The source to forget; a document includes all its sections (``cards.md`` covers ``cards.md#fees``).
             author: The author to forget.
             run: The run to forget.
-            namespace: Only at or below this namespace; alone, all of it.
+            namespace: Only at or below this namespace; if given alone, everything there.
             tenant: Everything of this tenant.
 
         Raises:
-            ConfigError: If nothing is named, since that would delete the tenant's whole memory, or a text for a list.
+            ConfigError: If no argument is given, since that would delete the tenant's whole memory, or if ``ids`` is a
+                string.
         """
         if isinstance(ids, str):
             raise ConfigError("forget takes a list of ids: ids=[...]")
@@ -97,20 +98,20 @@ class Upkeep:
 
     @served
     def was_forgotten(self, texts: Sequence[str]) -> list[bool]:
-        """Return of each text whether it is one that `forget` deleted, or, from four words on, holds one.
+        """Return for each text whether `forget` deleted it, or deleted a text of four words or more that it contains.
 
-        Letter case, punctuation and white space do not count.
+        Letter case, punctuation and white space are ignored.
         """
         with self._database.reading() as db:
             return forgotten.met(db, self._tenant, texts)
 
     @served
     def exported(self, after: int = 0, limit: int = 500) -> list[dict[str, Any]]:
-        """Return the next items with their history, as JSON objects that lose nothing, oldest first.
+        """Return the next items with their history as lossless JSON objects, oldest first.
 
         Args:
-            after: ``seq`` of the last item before; 0 to begin.
-            limit: How many at most; fewer than that are the last.
+            after: ``seq`` of the last item of the previous page; 0 to begin.
+            limit: The maximum number of items; a shorter page is the last one.
         """
         with self._database.reading() as db:
             self._vectors.check(self._database.path, table.made_by(db, table.encoded(self._tenant)))
@@ -120,7 +121,7 @@ class Upkeep:
     def restore(
         self, items: Sequence[Mapping[str, Any]], *, embedder: str = "", trusted: bool = False
     ) -> dict[str, int]:
-        """Take in items that `exported` gave; taking them in again changes nothing.
+        """Import items that `exported` returned; importing them again changes nothing.
 
         One that is here keeps what it is if it was written later than the one that comes, and never gains trust; one
         that is trusted further is replaced by none of somebody else's that says something else. What was forgotten here
@@ -128,15 +129,16 @@ class Upkeep:
 
         Args:
             items: The items.
-            embedder: Name of the embedder that made their vectors; by another one they are made anew.
-            trusted: They are as this memory's user exported them. Otherwise they are untrusted, whatever they say.
+            embedder: Name of the embedder that made their vectors; if it is not this memory's, they are recomputed.
+            trusted: Whether they are this user's own export. If not, they are untrusted, whatever they claim.
 
         Returns:
             How many were ``added``, ``replaced``, and left out as ``unchanged``, ``newer`` here, ``less_trusted`` than
             here, ``expired`` or ``forgotten``; and of how many the vectors were ``embedded``.
 
         Raises:
-            ConfigError: One is no such item, another tenant's, or would be made from itself; none is taken in.
+            ConfigError: If one is not such an item, belongs to another tenant, or would be made from itself; then none
+                is imported.
         """
         dimensions = self._vectors.dimensions if embedder == self._vectors.model_id else None
         listed = [transfer.read(item, self._tenant, dimensions, trusted=trusted) for item in items]
@@ -149,7 +151,7 @@ class Upkeep:
 
     @served
     def stats(self) -> dict[str, Any]:
-        """Return what the memory holds: counts by trust, namespaces, vectors, former texts, bytes on disk and more."""
+        """Return statistics: counts by trust, of namespaces, vectors and former texts, bytes on disk and more."""
         number = table.encoded(self._tenant)
         with self._database.reading() as db:
             trusts = table.by_trust(db, self._tenant, self._clock())

@@ -1,4 +1,4 @@
-"""`Vectors`: an embedder whose answers are checked before anything is kept under them."""
+"""`Vectors`: an embedder whose vectors are checked before they are stored."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Vector = NDArray[np.float32]
 
 
 class Vectors:
-    """The vectors of an embedder, checked to be of its dimensions and finite, and scaled to length 1.
+    """The vectors of an embedder, checked to be finite and of its dimensions, and scaled to length 1.
 
     Args:
         embedder: Makes them.
 
     Raises:
-        ConfigError: From each method: the embedder gave what is no such vector, or not one a text.
+        ConfigError: From each method, if the embedder returns an invalid vector, or not one vector per text.
     """
 
     def __init__(self, embedder: Embedder) -> None:
@@ -36,11 +36,11 @@ class Vectors:
 
     @property
     def dimensions(self) -> int:
-        """Length of a vector, for which some embedders have to ask their model."""
+        """Length of a vector; some embedders have to ask their model for it."""
         return self._embedder.dimensions
 
     def suppose(self, found: tuple[str, int]) -> None:
-        """Spare the embedder asking for its dimensions where vectors of its own are there.
+        """Tell the embedder its dimensions if the stored vectors are its own, so that it need not ask its model.
 
         Args:
             found: Name and dimensions of the embedder that made what is there.
@@ -50,7 +50,7 @@ class Vectors:
             suppose(found[1])
 
     def of(self, texts: Sequence[str]) -> Matrix:
-        """The vectors of texts, one a row, in their order; a text that stands twice is embedded once."""
+        """Return the vectors of texts, one per row, in order; a text that occurs twice is embedded once."""
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         vectors = self._embedder.embed_documents(list(places)) if places else []
         if len(vectors) != len(places):
@@ -58,16 +58,16 @@ class Vectors:
         return self._checked(vectors)[[places[text] for text in texts]]
 
     def of_query(self, query: str) -> Vector:
-        """The vector of a question."""
+        """Return the vector of a question."""
         vector: Vector = self._checked([self._embedder.embed_query(query)])[0]
         return vector
 
     def of_question(self, query: str, weigh: Callable[[str], float]) -> Vector:
-        """The vector of a question in which each word counts by its weight, if the embedder averages words.
+        """Return the vector of a question; if the embedder averages words, each word counts by its weight.
 
         Args:
             query: The question.
-            weigh: How much a word counts.
+            weigh: Returns the weight of a word.
         """
         weighted = getattr(self._embedder, "embed_weighted", None)
         listed = words(query)
@@ -78,25 +78,25 @@ class Vectors:
 
     @property
     def averages_words(self) -> bool:
-        """Whether the embedder averages words and tells which are near each other."""
+        """Whether the embedder averages word vectors and can return similar words."""
         return hasattr(self._embedder, "near")
 
     def near(self, listed: Sequence[str]) -> Sequence[Sequence[tuple[str, float]]]:
-        """The words that mean much the same as each of some, with how near each is, 0 to 1.
+        """Return for each word the words of similar meaning, with their similarity, 0 to 1.
 
-        Only an embedder that averages words tells them; others hold the meaning of a whole text.
+        Only an embedder that averages words has them; for others the results are empty.
         """
         near = getattr(self._embedder, "near", None)
         return near(listed) if near is not None else [()] * len(listed)
 
     def clear(self) -> None:
-        """Have the embedder drop what it keeps of texts, if it keeps any."""
+        """Make the embedder drop its cache of texts, if it has one."""
         clear = getattr(self._embedder, "clear", None)
         if clear is not None:
             clear()
 
     def check(self, where: Path | None, found: tuple[str, int]) -> None:
-        """Refuse vectors of another embedder, which another process may have made anew meanwhile.
+        """Reject vectors of another embedder; another process may have re-embedded the memory in the meantime.
 
         Args:
             where: The memory's file.
@@ -114,7 +114,7 @@ class Vectors:
         if not np.isfinite(rows).all():
             raise self._misfit("gave a vector with an infinite or undefined number")
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        # A text without a word has the zero vector, which is as far from everything as from nothing.
+        # A text without words has the zero vector, whose cosine with every vector is 0.
         return np.asarray(rows / np.where(lengths > 0, lengths, 1), np.float32)
 
     def _misfit(self, what: str) -> ConfigError:
@@ -122,7 +122,7 @@ class Vectors:
 
 
 def mismatch(where: str, found: tuple[Any, Any], wanted: tuple[Any, Any]) -> ConfigError:
-    """Return what tells that a memory was filled by another embedder.
+    """Return the error for a memory that was filled by another embedder.
 
     Args:
         where: The memory.

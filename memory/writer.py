@@ -1,4 +1,4 @@
-"""`Writer`: every change of a memory, each as one transaction."""
+"""`Writer`: all changes to a memory, each as one transaction."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Writer:
     """Writes a tenant's items.
 
     Attributes:
-        database: Where they are kept.
-        vectors: What they are to be found by.
+        database: Where they are stored.
+        vectors: Makes their vectors.
         tenant: Whose items.
         fields: Which parts of a value are embedded unless a `put` says otherwise.
         clock: Seconds since 1970.
-        sweep_seconds: How often writes delete what has expired.
-        most: How many items are kept; None for any number.
+        sweep_seconds: How often writes delete expired items.
+        most: The maximum number of items; None for no limit.
         kept: Called after each change.
     """
 
@@ -55,8 +55,8 @@ class Writer:
     _last_sweep: float | None = None
 
     def put(self, ops: Sequence[PutOp]) -> None:
-        """Carry out LangGraph's writes, the last one a key."""
-        # Looked at first, so that what is left out takes no other write's place.
+        """Apply LangGraph's writes; of several writes to a key only the last one."""
+        # Filtered first, so that a skipped write does not displace another write to the same key.
         last = {(tuple(op.namespace), op.key): op for op in self._unforgotten(ops)}
         if not last:
             return
@@ -93,7 +93,7 @@ class Writer:
     def remember(
         self, namespace: tuple[str, ...], notes: Sequence[Note], ttl: float | None, *, captured: bool = False
     ) -> list[str]:
-        """Keep notes that are cleaned, and return their ids; see `ChromaStore.remember_all`."""
+        """Store cleaned notes, and return their ids; see `ChromaStore.remember_all`."""
         vectors = self.vectors.of([note.text for note in notes])
         twins = [twin_of(namespace, note.text) for note in notes]
         with self.database.writing() as db:
@@ -101,7 +101,7 @@ class Writer:
             now = self.clock()
             fresh = self._not_forgotten(db, notes, captured=captured)
             same = table.twins(db, self.tenant, twins)
-            # What is left out supersedes nothing.
+            # A note that is left out supersedes nothing.
             facts = iter(self._superseding(db, namespace, list(compress(notes, fresh)), same.values(), now))
             notes = [next(facts) if there else note for note, there in zip(notes, fresh, strict=True)]
             slots = [
@@ -138,7 +138,7 @@ class Writer:
         return count
 
     def forget(self, namespace: tuple[str, ...], ids: Sequence[str], writer: Mapping[str, str]) -> int:
-        """Delete what a writer wrote, and every trace of it in the database's files; see `ChromaStore.forget`."""
+        """Delete what a writer wrote, and every trace of it in the database files; see `ChromaStore.forget`."""
         with self.database.writing() as db:
             gone = forgetting.forget(db, self.tenant, namespace, ids, writer)
             if gone:
@@ -149,7 +149,7 @@ class Writer:
         return len(gone)
 
     def sweep(self) -> int:
-        """Delete what has expired, and return how many items that were."""
+        """Delete expired items, and return how many there were."""
         now = self.clock()
         self._last_sweep = now
         with self.database.writing() as db:
@@ -161,20 +161,20 @@ class Writer:
         return len(numbers)
 
     def refresh(self, rows: Iterable[Row]) -> None:
-        """Start the time to live of items anew because they were read."""
+        """Restart the TTL of items because they were read."""
         limited = [row.id for row in rows if row.ttl is not None]
         if not limited:
             return
         with self.database.writing() as db:
             now = self.clock()
-            # Read again: since it was found, another writer may have replaced an item or lifted its time limit.
+            # Read them again: since the search, another writer may have replaced an item or removed its TTL.
             held = table.get(db, self.tenant, limited).values()
             still = [row for row in held if row.ttl is not None and row.live(now)]
             table.refresh(db, self.tenant, {row.seq: expiry(now, row.ttl) for row in still})
         self.kept()
 
     def _unforgotten(self, ops: Sequence[PutOp]) -> list[PutOp]:
-        """Leave out what a run would keep of what was forgotten."""
+        """Return the operations without the writes of runs that contain forgotten text."""
         captured = [op for op in ops if isinstance(op, CapturedPut)]
         if not captured:
             return list(ops)
@@ -186,13 +186,13 @@ class Writer:
         return [op for op in ops if id(op) not in gone]
 
     def _not_forgotten(self, db: Connection, notes: Sequence[Note], *, captured: bool) -> list[bool]:
-        """Return which notes are to be kept: not what an agent repeats in a run of what was forgotten."""
+        """Return which notes to store: all but those in which a run repeats forgotten text."""
         values = [{**note.metadata, "text": note.text} for note in notes]
         return self._meant(db, values, [captured or bool(note.provenance.run) for note in notes])
 
     def _meant(self, db: Connection, values: Sequence[Mapping[str, Any]], in_run: Sequence[bool]) -> list[bool]:
-        """Return which values are to be kept, and let what is kept on purpose be kept from now on."""
-        # Who writes outside a run does so on purpose.
+        """Return which values to store; texts written outside a run are no longer treated as forgotten."""
+        # A write outside a run is made on purpose.
         forgotten.lift(db, self.tenant, [value for value, run in zip(values, in_run, strict=True) if not run])
         again = forgotten.repeats(
             db, self.tenant, [value if run else {} for value, run in zip(values, in_run, strict=True)]
@@ -200,12 +200,12 @@ class Writer:
         return [not met for met in again]
 
     def _check(self, db: Connection) -> None:
-        """Refuse to put vectors beside those of another embedder, which another process may have made meanwhile."""
+        """Raise if the stored vectors are now another embedder's; another process may have re-embedded them."""
         found = table.mark(db, self.tenant, self.vectors.model_id, self.vectors.dimensions)
         self.vectors.check(self.database.path, found)
 
     def _trim(self, db: Connection) -> None:
-        """Delete what is too much."""
+        """Delete the items beyond the maximum number."""
         numbers = [] if self.most is None else table.beyond(db, self.tenant, self.most)
         if numbers:
             table.delete(db, self.tenant, numbers)
@@ -213,13 +213,13 @@ class Writer:
     def _superseding(
         self, db: Connection, namespace: tuple[str, ...], notes: Sequence[Note], same: Iterable[Row], now: float
     ) -> list[Note]:
-        """Give notes on an attribute of a subject the key they share, unless what it replaces is trusted further.
+        """Give notes on an attribute of a subject their shared key, unless that would replace an item trusted further.
 
         Args:
             db: A connection inside a transaction.
-            namespace: Where they are kept.
+            namespace: Where they are stored.
             notes: The notes.
-            same: What says the same as one of them already.
+            same: Stored items with the same text as one of them.
             now: Seconds since 1970.
         """
         shared = [keyed(note) for note in notes]
@@ -242,7 +242,7 @@ class Writer:
         return chosen
 
     def _repeating(self, db: Connection, item_id: str, writer: Provenance) -> Provenance:
-        """Leave out of a writer's lineage what came from the very text it repeats; its trust counts all the same."""
+        """Drop from a writer's lineage the items made from the text it repeats; they still lower its trust."""
         back = [parent for parent in writer.lineage if comes_from(db, table.encoded(self.tenant), parent, item_id)]
         if not back:
             return writer
@@ -250,6 +250,6 @@ class Writer:
         return replace(writer, trust=trust, lineage=tuple(i for i in writer.lineage if i not in back))
 
     def _sweep_if_due(self) -> None:
-        # Also where the clock was set back.
+        # Also if the clock was set back.
         if self._last_sweep is None or not 0 <= self.clock() - self._last_sweep < self.sweep_seconds:
             self.sweep()

@@ -1,4 +1,4 @@
-"""Tools: functions a model may call, each with a declared effect, and the workspace they are kept in."""
+"""Tools: functions that a model may call, each with a declared effect, and the workspace they are confined to."""
 
 from __future__ import annotations
 
@@ -87,5 +87,5 @@ _NAMES = {
     "shell.streams": ("ShellResult",),
 }
 
-# LangChain costs a fifth of a second to import, so nothing is loaded before it is named.
+# LangChain takes a fifth of a second to import, so names are loaded lazily, on first use.
 __getattr__, __dir__ = lazily(__name__, _NAMES)

@@ -1,4 +1,4 @@
-"""Which addresses text from outside may lead to: public ones, each checked before a connection is made to it."""
+"""Which addresses untrusted text may lead to: public ones, each checked before a connection is made to it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .base import ToolFailed
 __all__ = ["Allowed", "Resolve", "checked", "refusal", "resolved"]
 
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Gives the addresses of a host."""
+"""Returns the addresses of a host."""
 Allowed: TypeAlias = Sequence[str]
-"""Networks that may be reached although they are not public, such as ``10.1.0.0/16``."""
+"""Networks that may be reached even though they are not public, such as ``10.1.0.0/16``."""
 
-# The IANA special-purpose registries (iana.org/assignments/iana-ipv4-special-registry), multicast, and the metadata
-# services of clouds that lie at a public address.
+# The IANA special-purpose registries (iana.org/assignments/iana-ipv4-special-registry), multicast, and cloud metadata
+# services that have a public address.
 _PRIVATE: Final = tuple(
     ip_network(network)
     for network in (
@@ -27,8 +27,9 @@ _PRIVATE: Final = tuple(
         "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3", "168.63.129.16/32",
     )
 )  # fmt: skip
-# Of IPv6 only what is given out to networks is reached (iana.org/assignments/ipv6-unicast-address-assignments), and of
-# that neither what leads to an IPv4 address (Teredo, 6to4) nor what is for documents and protocols.
+# Only IPv6 addresses that are assigned to networks may be reached
+# (iana.org/assignments/ipv6-unicast-address-assignments), except those that lead to an IPv4 address (Teredo, 6to4) and
+# those reserved for documentation and protocols.
 _GIVEN_OUT: Final = ip_network("2000::/3")
 _HELD_BACK: Final = tuple(
     map(ip_network, ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20"))
@@ -37,11 +38,11 @@ _NAT64: Final = ip_network("64:ff9b::/96")
 
 
 def refusal(address: str, allowed: Allowed = ()) -> str | None:
-    """Say why an address may not be reached, or None where it may.
+    """Return why an address may not be reached, or None if it may.
 
     Args:
-        address: An IPv4 or IPv6 address. One that holds another (IPv4-mapped, NAT64) is judged by that.
-        allowed: Networks that may be reached all the same.
+        address: An IPv4 or IPv6 address. One that embeds an IPv4 address (IPv4-mapped, NAT64) is judged by that.
+        allowed: Networks that may be reached even though they are not public.
     """
     try:
         found = ip_address(address)
@@ -66,26 +67,26 @@ def _inner(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 
 
 async def resolved(host: str, port: int) -> Sequence[str]:
-    """The addresses of a host, as the system gives them.
+    """Return the addresses of a host from the system's resolver.
 
     Raises:
-        OSError: It has none.
+        OSError: If it has none.
     """
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(one[4][0]) for one in found))
 
 
 async def checked(host: str, port: int, *, allowed: Allowed = (), resolve: Resolve = resolved) -> Sequence[str]:
-    """Resolve a host, once, and give the addresses to connect to; whoever asks again may be told others.
+    """Resolve a host once and return the addresses to connect to; resolving again could return different ones.
 
     Args:
         host: A name or an address.
         port: The port.
         allowed: As in `refusal`.
-        resolve: Gives the addresses.
+        resolve: Returns the addresses of a host.
 
     Raises:
-        ToolFailed: It has no address, or one of them may not be reached.
+        ToolFailed: If it has no address, or one of its addresses may not be reached.
     """
     try:
         addresses = await resolve(host, port)

@@ -1,4 +1,4 @@
-"""Who is told of each call of a tool that code makes by itself, such as a node of a graph outside any agent."""
+"""A hook around tool calls that code makes directly, such as a graph node outside any agent."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["Around", "around", "surrounded"]
 
 
 class Around(Protocol):
-    """Stands around the calls."""
+    """Wraps tool calls."""
 
     def run(self, tool: BaseTool, arguments: Mapping[str, Any], call: Callable[[], Any]) -> Any:
-        """Make the call, or give something in its place."""
+        """Make the call and return its result, or return something else instead."""
 
     async def arun(self, tool: BaseTool, arguments: Mapping[str, Any], call: Callable[[], Awaitable[Any]]) -> Any:
         """Do the same on the event loop."""
@@ -27,13 +27,13 @@ _AROUND: ContextVar[Around | None] = ContextVar("pointsman_around", default=None
 
 
 def around() -> Around | None:
-    """Who stands around the calls that are made here; None for nobody."""
+    """Return the hook around the calls made here, or None."""
     return _AROUND.get()
 
 
 @contextmanager
 def surrounded(by: Around | None) -> Iterator[None]:
-    """Have somebody stand around the calls inside the block; within each call nobody does."""
+    """Wrap the calls inside the block with this hook; hooks set it to None inside each call they make."""
     token = _AROUND.set(by)
     try:
         yield

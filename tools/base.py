@@ -1,4 +1,4 @@
-"""The port of the tools: what a tool declares about itself, and the error a model may hear."""
+"""The interface of the tools: what a tool declares about itself, and the error that is shown to a model."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ __all__ = [
 ]
 
 DECLARED = "pointsman"
-"""The key in a tool's ``metadata`` under which its `Declaration` lies."""
+"""The key of a tool's `Declaration` in its ``metadata``."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallRisk:
-    """What one call would do, as its tool judges it from the arguments.
+    """What one call would do, as judged by its tool from the arguments.
 
     Attributes:
-        effect: ``read``, ``write``, ``external`` or ``destructive``; the policy says which risk a call with it has.
-        reasons: Why, each in one line; a person who is asked about the call reads them.
+        effect: ``read``, ``write``, ``external`` or ``destructive``; the policy maps it to the risk of the call.
+        reasons: Why, one line each; shown to the person who is asked to approve the call.
     """
 
     effect: EffectName | Effect
@@ -43,17 +43,17 @@ class CallRisk:
 
 
 EffectRule = Callable[[Mapping[str, Any]], str | CallRisk]
-"""Judges one call from its validated arguments: its effect, or that with reasons."""
+"""Judges one call from its validated arguments; returns its effect, with or without reasons."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What one call would change, told before it is made.
+    """What one call would change, computed before it is made.
 
     Attributes:
-        diff: The change as a unified diff, or in words where there is none; shown to the person who decides.
-        files: File -> a digest of what stands in it now, empty where it does not exist. Where one has changed by the
-            time the call would be made, an approval does not hold, and the person is asked again.
+        diff: The change as a unified diff, or in words if there is none; shown to the person who decides.
+        files: File -> a digest of its current content, empty if it does not exist. If one has changed by the time the
+            call would be made, the approval is void, and the person is asked again.
     """
 
     diff: str
@@ -61,38 +61,38 @@ class Preview:
 
 
 PreviewRule = Callable[[Mapping[str, Any]], Preview | None]
-"""Tells, from its validated arguments, what a call would change, and changes nothing; None where it cannot tell."""
+"""Returns, from a call's validated arguments, what it would change, without changing it; None if unknown."""
 
 
 class ToolFailed(PointsmanError):
-    """Trouble a tool met that the model is told, so that it can try something else."""
+    """A failure of a tool that is reported to the model, so that it can try something else."""
 
     def __init__(self, *said: object) -> None:
-        # A model works with what its tools give it; what is shown or kept of this is redacted there.
+        # Not redacted here: the model needs the full text, and it is redacted wherever it is shown or stored.
         Exception.__init__(self, *said)
 
 
 class Declaration(BaseModel):
     """What a tool's author declares about it.
 
-    Only an instance counts, never a mapping of the same shape: the ``metadata`` of an MCP tool is filled by its
-    server, which could otherwise declare itself harmless.
+    Only an instance counts, never a mapping of the same shape: the server of an MCP tool fills in its ``metadata``, and
+    could otherwise declare the tool harmless.
 
     Attributes:
-        effect: The worst the tool does; ``destructive`` where nothing but a rule judges call by call.
-        risk_of: Judges one call, which may then do less than `effect`, or be asked about as one that does more; None
-            when it is always `effect`. What it cannot judge it must call ``destructive``.
+        effect: The worst the tool does; ``destructive`` if only a rule judges each call.
+        risk_of: Judges one call, which may then count as less than `effect`, or as more; None if every call has
+            `effect`. It must return ``destructive`` for calls it cannot judge.
         target_args: The arguments that name what a call acts on, such as a recipient and an account.
-        reversible: What it does can be undone.
-        only_reads: It changes nothing anywhere, although its effect is ``external``.
-        idempotent: Twice the same call leaves what one leaves.
-        timeout: Seconds one call may take; None for as long as it takes.
+        reversible: Whether what it does can be undone.
+        only_reads: Whether it changes nothing anywhere, although its effect is ``external``.
+        idempotent: Whether repeating a call has no further effect.
+        timeout: Seconds one call may take; None for no limit.
         secrets: Argument that no model sees -> NAME of the environment variable that holds its value.
-        trust: How far what it returns may be believed; ``tool`` where no word of it can come from outside, as with a
-            tool that computes.
-        confined: What it writes lies within a workspace, whose protected paths it cannot change; text that was read may
-            say where in it.
-        preview: Tells what one call would change, before it is made; None when nothing can.
+        trust: How far its results may be believed; ``tool`` if none of the text can come from outside, as with a tool
+            that only computes.
+        confined: Whether it writes only within a workspace, whose protected paths it cannot change; untrusted text may
+            decide where in it.
+        preview: Returns what one call would change, before it is made; None if it cannot be known.
         sandbox: What confines the programs it runs, or that nothing does, in a few words for whoever approves a call;
             empty for a tool that runs none.
     """
@@ -100,7 +100,7 @@ class Declaration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     effect: Effect
-    # Left out when dumped: traces write a tool's metadata as JSON, and a function has no JSON form.
+    # Excluded from dumps: traces write a tool's metadata as JSON, and a function has no JSON form.
     risk_of: EffectRule | None = Field(default=None, exclude=True, repr=False)
     target_args: tuple[str, ...] = ()
     reversible: bool = False
@@ -121,11 +121,10 @@ class CallFacts:
     Attributes:
         tool: The tool's name.
         arguments: As the model gave them.
-        effect: With these very arguments; None when the tool is an output schema and cannot act.
-        targets: What it acts on: each argument that the tool names for that, with its value; those left out are not
-            here.
-        reversible: What it does can be undone.
-        reasons: Why it has that effect, where its tool judges call by call.
+        effect: The effect with these arguments; None if the tool is an output schema and cannot act.
+        targets: What it acts on: the tool's target arguments with their values, without those not given.
+        reversible: Whether what it does can be undone.
+        reasons: Why it has that effect, if the tool judges each call.
     """
 
     tool: str
@@ -142,7 +141,7 @@ class CallFacts:
 
 
 def unbound(tool: Any) -> Any:
-    """Return the tool itself out of what ``bind`` and ``with_config`` wrapped around it."""
+    """Return the tool itself, without the wrappers of ``bind`` and ``with_config``."""
     while (inner := getattr(tool, "bound", None)) is not None:
         tool = inner
     return tool
@@ -159,13 +158,13 @@ def effect_of(tool: Any) -> Effect | None:
     """Return the worst effect a tool may have.
 
     Returns:
-        The declared effect; ``destructive`` for whatever declares none, by `pointsman.tool` or `pointsman.declare`
-        (dicts in OpenAI's format and pydantic classes among them); None for an output schema, which cannot act.
+        The effect declared with `pointsman.tool` or `pointsman.declare`; ``destructive`` if none is declared (including
+        dicts in OpenAI's format and pydantic classes); None for an output schema, which cannot act.
     """
     from langchain_core.tools import StructuredTool
 
     tool = unbound(tool)
-    # Not isinstance: a subclass may act in its own _run although it carries no function.
+    # Not isinstance: a subclass may act in its own _run even if it has no function.
     if type(tool) is StructuredTool and tool.func is None and tool.coroutine is None:
         return None
     declared = declaration_of(tool)
@@ -173,6 +172,6 @@ def effect_of(tool: Any) -> Effect | None:
 
 
 def only_reads(tools: Iterable[object]) -> bool:
-    """Whether each of these tools that leaves the machine declares that it changes nothing there."""
+    """Whether every tool with the effect ``external`` declares that it only reads."""
     leaving = [tool for tool in tools if effect_of(tool) is Effect.EXTERNAL]
     return all((declared := declaration_of(tool)) is not None and declared.only_reads for tool in leaving)

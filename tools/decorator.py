@@ -1,4 +1,4 @@
-"""``@tool`` and `declare`: a LangChain tool together with the effect it has."""
+"""``@tool`` and `declare`: create a LangChain tool with a declared effect."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ AnyEffect = EffectName | Effect | EffectRule
 
 
 class Declared(TypedDict, total=False):
-    """What `tool` and `declare` take beside the effect; the attributes of `Declaration` say what each means.
+    """The arguments of `tool` and `declare` besides the effect; see the attributes of `Declaration`.
 
     Attributes:
         target_args: One name or several.
@@ -52,7 +52,7 @@ class Declared(TypedDict, total=False):
 
 
 class Described(Declared, total=False):
-    """What `tool` takes beside the effect; a name and a description that are absent are the function's own.
+    """The arguments of `tool` besides the effect; name and description default to those of the function.
 
     Attributes:
         name: What the model calls it.
@@ -76,29 +76,29 @@ def tool(
 ) -> StructuredTool | Callable[[Function], StructuredTool]:
     """Make a LangChain tool of a typed function, sync or async, and declare what it does.
 
-    The docstring tells the model what the tool is for; an ``Args:`` section in Google's style describes the
-    arguments, which pydantic validates. `ToolFailed` is told to the model, and so is what would end more than the
-    tool (``sys.exit``, KeyboardInterrupt, StopIteration), and a call that takes too long; every other exception
-    propagates. Of a pydantic model or dataclass the model reads the JSON, of bytes only how many there are, and of a
-    very long text its beginning and its end.
+    The docstring tells the model what the tool is for; an ``Args:`` section in Google style describes the arguments,
+    which pydantic validates. `ToolFailed`, a timeout, and exceptions that would end more than the tool (``sys.exit``,
+    KeyboardInterrupt, StopIteration) are reported to the model; every other exception propagates. If the result is a
+    pydantic model or dataclass, the model reads its JSON; for bytes it reads only their number, and for a very long
+    text the beginning and the end.
 
-    Under ``ainvoke`` a sync function runs in a thread of its own, so it may block, and may call agents with ``invoke``.
-    An async function runs on the event loop and stops all other runs while it blocks: await there, or make it sync.
-    It can also be called with ``invoke``. A sync function whose time is up goes on in its thread, unheard.
+    Under ``ainvoke`` a sync function runs in its own thread, so it may block, and may call agents with ``invoke``. An
+    async function runs on the event loop and stops all other runs while it blocks: use await, or make it sync. It can
+    also be called with ``invoke``. After a timeout, a sync function continues in its thread, and its result is dropped.
 
     Args:
         function: The function; absent when used as ``@tool(effect=...)``.
-        effect: ``read``, ``write``, ``external`` or ``destructive``, the worst it does, by which a step is planned; or
-            a function that says which of them one call has, from its validated arguments, with or without reasons.
-        declared: ``name``, what the model calls it, and ``description``, what it reads, where that is not the
-            function's own; ``target_args``, ``reversible``, ``only_reads``, ``confined``, ``idempotent``, ``timeout``,
-            ``secrets``, ``trust``, ``preview``, ``sandbox`` and ``risk_of``, as in `Declaration`. A secret is handed to
-            the function under the argument's name, never to the model; where the result holds it, the model reads a
-            mark in its place.
+        effect: ``read``, ``write``, ``external`` or ``destructive``, the worst it does, which a step is planned by; or
+            a function that returns the effect of one call from its validated arguments, with or without reasons.
+        declared: ``name`` and ``description`` for the model, if not the function's own; ``target_args``,
+            ``reversible``, ``only_reads``, ``confined``, ``idempotent``, ``timeout``, ``secrets``, ``trust``,
+            ``preview``, ``sandbox`` and ``risk_of``, as in `Declaration`. A secret is passed to the function under the
+            argument's name, never to the model; if the result contains it, the model reads a mark instead.
 
     Raises:
-        ConfigError: When the effect is not one of the four, a target or secret is no argument, nothing describes the
-            tool, the timeout is no number of seconds, or a tool that is not ``external`` is said to read only.
+        ConfigError: If the effect is not one of the four, a target or secret is not an argument, the tool has no
+            description, the timeout is not a number of seconds, or ``only_reads`` is set on a tool that is not
+            ``external``.
     """
     if function is None:
         return lambda decorated: tool(decorated, effect=effect, **declared)
@@ -123,12 +123,12 @@ def tool(
 
 
 def declare(tool: AnyTool, /, *, effect: AnyEffect, **declared: Unpack[Declared]) -> AnyTool:
-    """Return a copy of any LangChain tool that declares what it does; the arguments are those of `tool`.
+    """Return a copy of a LangChain tool with a declaration; the arguments are those of `tool`.
 
-    A ``timeout`` holds where an agent calls the tool. ``secrets`` are for functions under ``@tool`` only.
+    A ``timeout`` applies when an agent calls the tool. ``secrets`` work only for functions under ``@tool``.
 
     Raises:
-        ConfigError: When it is not a LangChain tool, or as `tool` says.
+        ConfigError: If it is not a LangChain tool, or as for `tool`.
     """
     if not isinstance(tool, BaseTool):
         shown = getattr(tool, "__name__", type(tool).__name__)
@@ -177,7 +177,7 @@ def _effect_named(name: str, tool_name: str) -> Effect:
 
 
 def _told(function: Function, name: str, timeout: float | None) -> Function:
-    """Have `ToolFailed` reach the model: LangChain tells it a ToolException."""
+    """Convert `ToolFailed` to a ToolException, which LangChain reports to the model."""
 
     @functools.wraps(function)
     def told(*args: Any, **kwargs: Any) -> Any:
@@ -209,7 +209,7 @@ def _told_async(function: Function, name: str, timeout: float | None) -> Functio
 
 
 def _in_thread(function: Function, name: str, timeout: float | None) -> Function:
-    """Derive the async form: LangChain's own waits for one of the event loop's few threads."""
+    """Derive the async form; LangChain's own would wait for one of the event loop's few threads."""
     told = _told(function, name, None)
 
     @functools.wraps(function)
@@ -224,7 +224,7 @@ def _in_thread(function: Function, name: str, timeout: float | None) -> Function
 
 
 def _driven(coroutine: Function) -> Function:
-    """Derive the sync form, which LangChain does not."""
+    """Derive the sync form, which LangChain does not provide."""
 
     @functools.wraps(coroutine)
     def driven(*args: Any, **kwargs: Any) -> Any:
@@ -233,7 +233,7 @@ def _driven(coroutine: Function) -> Function:
 
         if asyncio._get_running_loop() is None:
             return drive()
-        # A loop is running in this thread, and there can be no second one.
+        # An event loop is already running in this thread, and a second one is not possible.
         return THREADS.submit(contextvars.copy_context().run, drive).result()
 
     return driven

@@ -1,4 +1,4 @@
-"""What a tool raises that would end more than the tool, told to the model as a failure of the tool."""
+"""Convert exceptions of a tool that would end more than the tool into a failure reported to the model."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .base import ToolFailed
 __all__ = ["Exits", "by_signal", "interrupt_of"]
 
 _ENDINGS = (StopIteration, StopAsyncIteration, concurrent.futures.CancelledError)
-"""Of those that are an `Exception`, the ones that a future, or LangGraph, takes for something else than a failure."""
+"""Subclasses of `Exception` that a future, or LangGraph, does not treat as a failure."""
 
 
 class Exits:
     """A ``with`` block around a tool's code, sync or async, that turns what would end the run into `ToolFailed`.
 
-    ``sys.exit`` and KeyboardInterrupt stop an event loop, StopIteration is lost in a future, GeneratorExit and
-    CancelledError end whatever awaits the tool. The user's own Ctrl-C and the cancellation of the run pass, and so does
-    what waits for a person, out of a task group too.
+    ``sys.exit`` and KeyboardInterrupt stop an event loop, StopIteration is lost in a future, and GeneratorExit and
+    CancelledError end whatever awaits the tool. The user's own Ctrl-C, the cancellation of the run, and LangGraph's
+    interrupts that wait for a person (also inside a task group) are passed on.
 
     Args:
         name: What the model calls the tool.
@@ -50,7 +50,7 @@ class Exits:
         raise ToolFailed(f"the tool {self._name!r} ended with {type(exit_).__name__}{_said(exit_)}") from error
 
     def _is_meant(self, error: BaseException) -> bool:
-        """Whether it came from outside the tool, to end more than the tool."""
+        """Whether it came from outside the tool and is meant to end more than the tool."""
         if isinstance(error, BaseExceptionGroup):
             return any(self._is_meant(each) for each in error.exceptions)
         if isinstance(error, KeyboardInterrupt):
@@ -59,7 +59,7 @@ class Exits:
             return by_signal(error)
         if isinstance(error, asyncio.CancelledError):
             return self._task is not None and self._task.cancelling() > 0
-        # A coroutine that is closed before its end gets one, and no longer runs in its task.
+        # A coroutine that is closed early gets a GeneratorExit, and then no longer runs in its task.
         return isinstance(error, GeneratorExit) and _task() is not self._task
 
 
@@ -77,9 +77,9 @@ def _task() -> asyncio.Task[Any] | None:
 
 
 def interrupt_of(error: BaseException | None) -> Exception | None:
-    """The one interrupt that a group of nothing but LangGraph's interrupts stands for; None of any other error.
+    """Merge a group that contains only LangGraph interrupts into one; return None for any other error.
 
-    A task group raises what its tasks raised as a group, and LangGraph would take that for a failure.
+    A task group raises its tasks' exceptions as a group, which LangGraph would treat as a failure.
 
     Args:
         error: What was raised.
@@ -94,7 +94,7 @@ def interrupt_of(error: BaseException | None) -> Exception | None:
     asked: dict[str, Any] = {}
     for one in _leaves(stops):
         for stop in one.args[0]:
-            # All that one node, or one tool, asks itself has one id, which can be answered once: the first goes first.
+            # All interrupts of one node or tool share one id, which can be answered only once: keep the first.
             asked.setdefault(stop.id, stop)
     return GraphInterrupt(list(asked.values()))
 
@@ -108,7 +108,7 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[Any]:
 
 
 def by_signal(error: BaseException) -> bool:
-    """Whether a handler of a signal has raised it, whatever code it came upon.
+    """Whether a signal handler raised it, whatever code was running.
 
     Args:
         error: What was raised.
@@ -120,12 +120,12 @@ def by_signal(error: BaseException) -> bool:
 
 
 def _by_hand(error: KeyboardInterrupt) -> bool:
-    """Whether Ctrl-C may have raised it; where Python's own handler is at work nobody can tell."""
+    """Whether Ctrl-C may have raised it; with Python's own handler this cannot be ruled out."""
     handler = signal.getsignal(signal.SIGINT)
     return handler is signal.default_int_handler or _raised_in(error, [handler])
 
 
 def _raised_in(error: BaseException, functions: Sequence[object]) -> bool:
-    """Whether one of the functions is on the way that an error has come."""
+    """Whether one of the functions is in the traceback of an error."""
     codes = [getattr(getattr(function, "func", function), "__code__", None) for function in functions]
     return any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__))

@@ -1,4 +1,4 @@
-"""The facts of one call, judged from the arguments the tool's function will really get."""
+"""The facts of one call, judged from the arguments that the tool's function will actually get."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["call_facts", "json_schema", "preview_of"]
 
 
 def call_facts(tool: Any, arguments: Mapping[str, Any]) -> CallFacts:
-    """Say what a call will do, before it runs.
+    """Return what a call will do, before it runs.
 
-    A rule is asked about the arguments as validated, not as the model wrote them: pydantic reads ``"false"`` as
-    False, and a rule that saw the string would judge another call than the one that runs. Arguments that do not
-    validate, and a rule that fails or answers nonsense, count as ``destructive``.
+    A rule gets the validated arguments, not those the model wrote: pydantic reads ``"false"`` as False, and a rule that
+    saw the string would judge a different call from the one that runs. If the arguments are invalid, or the rule fails
+    or returns an invalid value, the call counts as ``destructive``.
 
     Args:
         tool: A LangChain tool, a pydantic class or a dict in OpenAI's format.
@@ -41,7 +41,7 @@ def call_facts(tool: Any, arguments: Mapping[str, Any]) -> CallFacts:
 
 
 def preview_of(tool: Any, arguments: Mapping[str, Any]) -> Preview | None:
-    """Say what a call would change, before it runs; None where its tool does not tell, or cannot.
+    """Return what a call would change, before it runs; None if its tool has no preview or it cannot be computed.
 
     Args:
         tool: A LangChain tool.
@@ -53,12 +53,12 @@ def preview_of(tool: Any, arguments: Mapping[str, Any]) -> Preview | None:
         return None
     try:
         return declared.preview(seen)
-    except Exception:  # noqa: BLE001 - the preview is the user's code; a person decides without it then
+    except Exception:  # noqa: BLE001 - the preview is the user's code; without it, a person decides unaided
         return None
 
 
 def json_schema(tool: BaseTool) -> dict[str, Any]:
-    """The schema of a tool's arguments, as models see it."""
+    """Return the schema of a tool's arguments, as models see it."""
     schema = tool.tool_call_schema
     if isinstance(schema, dict):
         return schema
@@ -74,17 +74,17 @@ def _judged(rule: EffectRule, arguments: Mapping[str, Any] | None) -> tuple[Effe
         said = rule(arguments)
         judged = said if isinstance(said, CallRisk) else CallRisk(Effect(said))
         return Effect(judged.effect), tuple(map(str, judged.reasons))
-    except Exception as error:  # noqa: BLE001 - the user's code; one that cannot judge a call must not lower it
+    except Exception as error:  # noqa: BLE001 - the user's code; a rule that fails must not lower the risk
         return Effect.DESTRUCTIVE, (f"what it would do cannot be judged: {type(error).__name__}",)
 
 
 def _validated(tool: Any, arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Arguments as the tool's function will get them, without injected ones; None when they do not validate."""
+    """Return the arguments as the function will get them, without injected ones; None if they are invalid."""
     asked, schema = tool.tool_call_schema, tool.get_input_schema()
     if isinstance(asked, dict):
-        return arguments  # LangChain hands arguments on unchanged where the schema is plain JSON
-    # The full schema has validators of its own, which the one shown to models lacks; but with injected arguments
-    # it cannot be filled from the model's.
+        return arguments  # LangChain passes arguments on unchanged if the schema is plain JSON
+    # The full schema has validators that the one shown to models lacks, but if there are injected arguments it cannot
+    # be filled from the model's arguments alone.
     if not issubclass(schema, BaseModel):
         return None  # pydantic v1
     if set(asked.model_fields) != set(schema.model_fields):

@@ -1,4 +1,4 @@
-"""Reading a URL: each hop resolved, checked, and connected to at the checked address; the answer bounded."""
+"""Read a URL: each hop is resolved, checked, and connected to at the checked address; the response size is limited."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _CHARSET: Final = re.compile(
     r"ascii|utf-8(?:-sig)?|utf-(?:16|32)(?:-[bl]e)?|iso8859-\d+|cp\d+|koi8-\w|mac-\w+|gb2312|gbk|gb18030|big5(?:hkscs)?"
     r"|euc_(?:jp|kr)|shift_jis|iso2022_(?:jp|kr)|johab|tis-620"
 )
-"""Encodings of pages (encoding.spec.whatwg.org), by the names that Python gives them."""
+"""Encodings of web pages (encoding.spec.whatwg.org), by their Python names."""
 _TEXTS: Final = ("text/", "application/json", "application/xml", "application/yaml", "application/javascript")
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What stood at a URL.
+    """The content of a URL.
 
     Attributes:
-        url: Where it stood, after redirects.
-        media_type: What it is, as the server says, in lower case.
-        charset: The encoding of a text, as the server says; ``utf-8`` where it does not.
+        url: The final URL, after redirects.
+        media_type: Its media type according to the server, in lower case.
+        charset: The encoding of a text according to the server; ``utf-8`` if it does not say.
         content: The bytes.
     """
 
@@ -56,10 +56,10 @@ class Fetched:
 
 
 def fetch_tools(*, allowed: Allowed = ()) -> list[BaseTool]:
-    """Return ``fetch_url``, which reads a web page, a text or an image; what it returns is untrusted.
+    """Return the tool ``fetch_url``, which reads a web page, a text or an image; its results are untrusted.
 
     Args:
-        allowed: Networks that may be reached although they are not public, such as ``10.1.0.0/16``.
+        allowed: Networks that may be reached even though they are not public, such as ``10.1.0.0/16``.
     """
 
     async def fetch_url(
@@ -79,24 +79,24 @@ def fetch_tools(*, allowed: Allowed = ()) -> list[BaseTool]:
 
 
 async def fetch(url: str, *, seconds: float = _SECONDS, allowed: Allowed = (), resolve: Resolve = resolved) -> Fetched:
-    """Read a URL, with no header but the usual and no cookie.
+    """Read a URL, with only the usual headers and no cookies.
 
-    A host is resolved once a hop, and only an address that was checked is connected to, so that neither a redirect nor
-    a name that changes its address leads inside. No proxy of the environment is used.
+    Each host is resolved once per hop, and only checked addresses are connected to, so neither a redirect nor a name
+    that changes its address can lead to an internal host. Proxies from the environment are not used.
 
     Args:
         url: ``https://`` or ``http://``.
-        seconds: The time for all hops together.
-        allowed: Networks that may be reached although they are not public.
-        resolve: Gives the addresses of a host.
+        seconds: Time limit for all hops together.
+        allowed: Networks that may be reached even though they are not public.
+        resolve: Returns the addresses of a host.
 
     Raises:
-        ToolFailed: It may not be reached, cannot be, answers with an error, or with too much.
+        ToolFailed: If it may not or cannot be reached, or responds with an error or with too much data.
     """
     import httpx2
 
     try:
-        # The certificate is checked for the name in the URL, whatever the address.
+        # The certificate is checked against the host name in the URL, not the address.
         async with (
             within("fetch_url", seconds),
             httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=seconds) as client,
@@ -112,7 +112,7 @@ async def fetch(url: str, *, seconds: float = _SECONDS, allowed: Allowed = (), r
 
 
 async def _hop(client: httpx2.AsyncClient, url: str, allowed: Allowed, resolve: Resolve) -> Fetched | str:
-    """What stands there, or where it leads."""
+    """Return the content of a URL, or the URL it redirects to."""
     import httpx2
 
     if len(url) > _URL:
@@ -137,7 +137,7 @@ async def _hop(client: httpx2.AsyncClient, url: str, allowed: Allowed, resolve: 
 
 
 async def _sent(client: httpx2.AsyncClient, url: httpx2.URL, addresses: Sequence[str]) -> httpx2.Response:
-    """The first answer that one of the checked addresses gives."""
+    """Return the response of the first of the checked addresses that accepts a connection."""
     import httpx2
 
     host = url.netloc.decode("ascii")
@@ -156,7 +156,7 @@ async def _sent(client: httpx2.AsyncClient, url: httpx2.URL, addresses: Sequence
 
 
 async def _body(response: httpx2.Response) -> bytes:
-    # A small answer can unpack to gigabytes.
+    # A small compressed response can unpack to gigabytes.
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise ToolFailed("the server sent a compressed answer, which was not asked for")
     content = bytearray()
@@ -164,7 +164,7 @@ async def _body(response: httpx2.Response) -> bytes:
         content += piece
         if len(content) > _BYTES:
             raise ToolFailed(f"the answer is larger than {_BYTES:,} bytes")
-        # A fast server must not keep the event loop from other work.
+        # A fast server must not block the event loop.
         await asyncio.sleep(0)
     return bytes(content)
 
@@ -180,6 +180,6 @@ def _codec(charset: str) -> str:
         name = codecs.lookup(charset).name
     except (LookupError, ValueError):
         return "utf-8"
-    # Others of Python's codecs unpack, take hours for a page (punycode), fail whatever they are told, or make halves of
-    # surrogates, which nothing can write down again.
+    # Other Python codecs decompress, take hours for a page (punycode), fail even with "replace", or produce lone
+    # surrogates, which cannot be encoded again.
     return name if _CHARSET.fullmatch(name) else "utf-8"

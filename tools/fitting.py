@@ -1,4 +1,4 @@
-"""A result of any length, as much of it as a model can read."""
+"""Cut results to a length that a model can read."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any, Final
 __all__ = ["LONGEST", "fitted", "fitted_blocks"]
 
 LONGEST: Final = 400_000
-"""Characters that a model reads of one result; about 100,000 tokens, which the larger models take beside a task."""
+"""The most characters of a result that a model reads: about 100,000 tokens, which larger models accept with a task."""
 _LONGEST_DATA: Final = 14_000_000
-"""Characters of base64, enough for the largest picture that ``read_image`` gives."""
+"""The most characters of base64, enough for the largest image that ``read_image`` returns."""
 
 
 def fitted(text: str, most: int = LONGEST) -> str:
-    """The text as a model can read it: its middle left out where it is too long, a mark for what no encoding has.
+    """Return a text fit for a model: its middle is cut out if it is too long, and lone surrogates become "?".
 
     Args:
         text: The text.
         most: The most characters of it that are kept.
 
     Returns:
-        The same object where there was nothing to change.
+        The same object if there was nothing to change.
     """
     if len(text) > most:
         half = most // 2
@@ -35,10 +35,10 @@ def fitted(text: str, most: int = LONGEST) -> str:
 
 
 def fitted_blocks(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same for blocks of a message's content: all their texts together fit, and each picture or sound by itself.
+    """Fit the content blocks of a message likewise: all texts together, and each image or sound by itself.
 
     Args:
-        blocks: As LangChain's messages hold them.
+        blocks: Content blocks, as in LangChain's messages.
     """
     left, told = LONGEST, []
     for block in blocks:

@@ -1,4 +1,4 @@
-"""Reading an image of a workspace for a model that sees."""
+"""Read an image of a workspace for a model with vision."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["image_tools", "mime_type_of"]
 
 _BYTES = 10_000_000
 _PIXELS = 20_000_000
-# A small file can unpack to gigabytes, so the size is read from the header and nothing is unpacked.
+# A small file can decompress to gigabytes, so the size is read from the header and nothing is decompressed.
 
 Size = tuple[int, int]
 
@@ -39,14 +39,14 @@ def image_tools(workspace: Workspace) -> list[BaseTool]:
 
 
 def mime_type_of(name: str, content: bytes) -> str:
-    """The MIME type by an image's own first bytes, whatever it is called, once it is found to be small enough.
+    """Return an image's MIME type from its first bytes, whatever its name, after checking that it is small enough.
 
     Args:
         name: How to name it in messages.
-        content: The image; nothing of it is unpacked.
+        content: The image; it is not decompressed.
 
     Raises:
-        ToolFailed: It is too large, damaged, or none that models see.
+        ToolFailed: If it is too large, damaged, or not in a format that models accept.
     """
     if len(content) > _BYTES:
         raise ToolFailed(f"{name} is larger than {_BYTES:,} bytes")

@@ -1,4 +1,4 @@
-"""How long one call of a tool may take, and what a model is told when its time is up."""
+"""The time limit of a tool call, and the error that a model gets when it is exceeded."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from .threads import THREADS
 __all__ = ["limited", "within", "within_thread"]
 
 _TIDY_SECONDS: Final = 2.0
-"""How long a tool may tidy up once its time is up; after that nobody waits for it any more."""
+"""How long a tool may clean up after its time is up; then it is no longer waited for."""
 
 T = TypeVar("T")
 
 
 @asynccontextmanager
 async def within(name: str, seconds: float | None) -> AsyncIterator[None]:
-    """End what is awaited in the block when its time is up.
+    """Cancel what is awaited in the block when the time is up.
 
     Args:
         name: What the model calls the tool.
-        seconds: The time; None for as long as it takes.
+        seconds: The time limit; None for no limit.
 
     Raises:
-        ToolFailed: The time is up. A TimeoutError of the block's own stays what it is.
+        ToolFailed: If the time is up. A TimeoutError raised by the block itself is passed on.
     """
     try:
         async with asyncio.timeout(seconds) as clock:
@@ -41,15 +41,15 @@ async def within(name: str, seconds: float | None) -> AsyncIterator[None]:
 
 
 async def limited(call: Callable[[], Coroutine[Any, Any, T]], name: str, seconds: float | None) -> T:
-    """Make an asynchronous call in a task of its own, and no longer wait for it when its time is up.
+    """Make an asynchronous call in its own task, and stop waiting for it when its time is up.
 
     Args:
-        call: What is called; some code swallows the cancellation that it is sent, and goes on.
+        call: What is called; some code swallows the cancellation and continues.
         name: What the model calls the tool.
-        seconds: The time; None for as long as it takes, in the caller's task.
+        seconds: The time limit; None for no limit, and then it runs in the caller's task.
 
     Raises:
-        ToolFailed: The time is up. A TimeoutError of the call's own stays what it is.
+        ToolFailed: If the time is up. A TimeoutError raised by the call itself is passed on.
     """
     if seconds is None:
         return await call()
@@ -67,27 +67,27 @@ async def limited(call: Callable[[], Coroutine[Any, Any, T]], name: str, seconds
     raise _late(name, seconds)
 
 
-# The event loop itself holds tasks weakly.
+# The event loop itself holds only weak references to tasks.
 _left: set[asyncio.Future[Any]] = set()
 
 
 def _gone(task: asyncio.Future[Any]) -> None:
     _left.discard(task)
     if not task.cancelled():
-        # Looked at, so that nobody is told of it who cannot do anything about it.
+        # Retrieved, so that asyncio does not log it as never retrieved; nobody could act on that.
         task.exception()
 
 
 def within_thread(call: Callable[[], T], name: str, seconds: float) -> T:
-    """Make a blocking call in a thread of its own, and no longer wait for it when its time is up.
+    """Make a blocking call in its own thread, and stop waiting for it when its time is up.
 
     Args:
         call: What is called, in the caller's context.
         name: What the model calls the tool.
-        seconds: The time.
+        seconds: The time limit.
 
     Raises:
-        ToolFailed: The time is up; the thread goes on, since it cannot be ended from outside.
+        ToolFailed: If the time is up; the thread continues, since it cannot be stopped from outside.
     """
     done: Future[T] = THREADS.submit(contextvars.copy_context().run, call)
     try:

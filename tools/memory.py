@@ -1,4 +1,4 @@
-"""``remember``, ``recall`` and ``forget`` for a model, over whatever memory the caller hands in."""
+"""``remember``, ``recall`` and ``forget`` for a model, on any memory that the caller passes in."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ _COPIES = "- and what runs have written since that repeats one of these"
 
 
 class Memory(Protocol):
-    """What the tools need of a memory; `pointsman.memory.ChromaStore` fits."""
+    """The memory methods that the tools need; `pointsman.memory.ChromaStore` implements them."""
 
     def remember(self, namespace: tuple[str, ...], text: str, *, provenance: Any) -> str:
-        """Keep a text and return its id."""
+        """Store a text and return its id."""
 
     def recall(self, namespace: tuple[str, ...], query: str, *, limit: int = 5) -> Sequence[Evidence]:
         """Return the passages nearest to a query, best first."""
 
     def item(self, item_id: str) -> Evidence | None:
-        """Return what lies under an id, or None."""
+        """Return the item with an id, or None."""
 
     def forget(self, *, ids: Sequence[str], namespace: tuple[str, ...]) -> int:
-        """Delete what lies under ids within a namespace, and what repeats it; return how many items that were."""
+        """Delete the items with these ids in a namespace, and copies of them; return how many items that were."""
 
 
 def memory_tools(memory: Memory, namespace: tuple[str, ...], *, provenance: Callable[[], Any]) -> list[BaseTool]:
-    """Return ``remember``, ``recall`` and ``forget`` over one namespace, which the model cannot change.
+    """Return ``remember``, ``recall`` and ``forget`` for one namespace, which the model cannot change.
 
-    ``forget`` is destructive, so a person is asked before it.
+    ``forget`` is destructive, so a person is asked first.
 
     Args:
-        memory: Where texts are kept.
+        memory: Where texts are stored.
         namespace: Whose they are.
-        provenance: Says, at the time of the call, who writes and what they had in view; given to the memory as is.
+        provenance: Called at each write; returns who writes and what was in their context; passed on unchanged.
     """
 
     def remember(text: Annotated[str, Field(min_length=1, max_length=20_000, description="One fact.")]) -> str:

@@ -1,4 +1,4 @@
-"""`found`: where the programs lie that Pointsman itself starts, outside any sandbox."""
+"""`found`: the paths of the programs that Pointsman itself starts, outside any sandbox."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ STARTED: Final = ("bwrap", "bash", "git")
 
 
 def found(name: str) -> str | None:
-    """The path of a program, or None where it is missing.
+    """Return the path of a program, or None if it is missing.
 
-    Entries of PATH that are relative are passed over: they mean a folder that an agent may write.
+    Relative entries of PATH are skipped, because they can refer to a folder that an agent may write.
 
     Args:
         name: One of `STARTED`.

@@ -1,4 +1,4 @@
-"""Every tool an agent may name: built in, in the user's modules, in installed plugins, on MCP servers."""
+"""Every tool an agent may name: built-in, from the user's modules, from installed plugins, from MCP servers."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ class _Source:
 
 
 class ToolRegistry(Closing):
-    """Finds tools by name, asking each kind of source only when it is first needed.
+    """Finds tools by name, loading each kind of source only when it is first needed.
 
-    A plugin is imported when its tool is asked for; the user's modules are imported, and the entry points listed,
-    with the first question. An MCP server is started when a tool of its is first asked for; `McpServers.connect` has
-    that happen beforehand, so that nobody waits for it.
+    A plugin is imported when its tool is requested; the user's modules are imported, and the entry points listed, on
+    the first request. An MCP server is started when one of its tools is first requested; `McpServers.connect` starts it
+    in advance, so that no request has to wait.
 
     Args:
-        workspace: Binds the built-in tools; without one there are none.
-        modules: Modules of the user, by dotted name; every tool at their top level is found.
-        plugins: Look for the entry points of installed distributions.
+        workspace: The workspace of the built-in tools; without one there are none.
+        modules: Dotted names of the user's modules; every tool at their top level is found.
+        plugins: Whether to use the entry points of installed distributions.
         mcp: MCP servers; their tools are called ``mcp__<server>__<tool>``.
         sandbox: How shell commands are confined.
     """
@@ -86,16 +86,16 @@ class ToolRegistry(Closing):
         mcp: McpServers | None = None,
         sandbox: Sandbox | None = None,
     ) -> ToolRegistry:
-        """The built-in tools bound to a folder, and those of installed plugins.
+        """Return a registry of the built-in tools bound to a folder, and of installed plugins.
 
         Args:
             root: The folder.
-            protected: Files and folders that may not be written, there or not; those elsewhere do not matter.
+            protected: Files and folders that may not be written, existing or not; those outside the folder are ignored.
             mcp: MCP servers.
             sandbox: How shell commands are confined.
 
         Raises:
-            ConfigError: When there is no such folder.
+            ConfigError: If there is no such folder.
         """
         return cls(Workspace(root, protected=protected), mcp=mcp, sandbox=sandbox)
 
@@ -107,19 +107,19 @@ class ToolRegistry(Closing):
             source: Where they come from, for messages.
 
         Raises:
-            ConfigError: When a name is taken.
+            ConfigError: If a name is taken.
         """
         self._take([(tool, source) for tool in tools])
 
     def names(self) -> list[str]:
-        """Return the name of every tool, sorted; those of MCP servers are not among them."""
+        """Return the name of every tool, sorted, without those of MCP servers."""
         return sorted(self._found())
 
     def get(self, name: str) -> BaseTool:
         """Return a tool.
 
         Raises:
-            ConfigError: When there is not one of this name, two sources have one, a plugin cannot be loaded, or as
+            ConfigError: If there is no tool of this name, two sources have one, a plugin cannot be loaded, or as for
                 `McpServers.get`.
         """
         if name.startswith(PREFIX) and self.mcp is not None and name not in self._tools:
@@ -132,12 +132,12 @@ class ToolRegistry(Closing):
         return self._tools[name]
 
     def close(self) -> None:
-        """End the MCP servers that were started."""
+        """Stop the MCP servers that were started."""
         if self.mcp is not None:
             self.mcp.close()
 
     def _take(self, found: list[tuple[BaseTool, str]]) -> None:
-        """Take all of these tools, or none when a name is taken."""
+        """Add all of these tools, or none if a name is taken."""
         if self._sources is not None:
             sources = dict(self._sources)
             for tool, source in found:
@@ -208,9 +208,9 @@ def _tools_of(module: str) -> list[BaseTool]:
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not (module == error.name or module.startswith(f"{error.name}.")):
-            raise  # the module is there, but one that it imports is not
+            raise  # the module exists, but one that it imports does not
         raise ConfigError(f"there is no module {module!r} to take tools from") from error
-    # One tool under two names, or imported from the next module, is one tool.
+    # A tool with two names, or imported from another module, counts once.
     return list({id(tool): tool for tool in vars(loaded).values() if isinstance(tool, BaseTool)}.values())
 
 
@@ -222,7 +222,7 @@ def _plugin(point: importlib.metadata.EntryPoint) -> _Source:
 
         try:
             tool = point.load()
-        except Exception as error:  # a plugin is foreign code, and importing it can raise anything
+        except Exception as error:  # a plugin is third-party code, and importing it can raise anything
             raise ConfigError(f"the tool {point.name!r} of {source} cannot be loaded: {error}") from error
         if not isinstance(tool, BaseTool):
             raise ConfigError(f"the entry point {point.name!r} of {source} is not a LangChain tool: {point.value}")

@@ -1,4 +1,4 @@
-"""What a tool returns, as a model reads it."""
+"""Convert what a tool returns to what a model reads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FOR_MODEL: ContextVar[bool] = ContextVar("pointsman_for_model", default=False)
 
 
 class TellingTool(StructuredTool):
-    """Knows whether a model has called it, which reads text; code that calls it gets what the function returns."""
+    """A tool that returns text if a model calls it, and the function's own result if code calls it."""
 
     def run(self, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
         """Run as `StructuredTool` does."""
@@ -53,21 +53,21 @@ def _arguments(given: Any) -> Mapping[str, Any]:
 
 
 def as_told(result: Any) -> Any:
-    """Give what a `TellingTool` returns to whoever calls it: a model reads what `as_read` gives."""
+    """Return the result of a `TellingTool` for its caller: for a model as `as_read` converts it, for code unchanged."""
     return as_read(result) if _FOR_MODEL.get() else result
 
 
 def as_read(result: Any, tool: BaseTool | None = None) -> Any:
-    """Give what a model reads of a tool's result; what LangChain writes as JSON, or as messages, stays as it is.
+    """Return what a model reads of a tool's result; what LangChain itself writes as JSON or messages is unchanged.
 
-    LangChain tells a model the ``repr`` of everything else.
+    For everything else, LangChain would use the ``repr``.
 
     Args:
         result: What the tool's function returned: pydantic models and dataclasses become JSON, bytes a description.
-        tool: The tool, where an artifact may be beside what is for the model.
+        tool: The tool, if it may return an artifact next to the content for the model.
     """
     if tool is not None and tool.response_format == "content_and_artifact":
-        # Anything but a pair is the tool's mistake, which LangChain names.
+        # Anything but a pair is an error of the tool, which LangChain reports.
         return (as_read(result[0]), result[1]) if isinstance(result, tuple) and len(result) == 2 else result
     if isinstance(result, str):
         return fitted(result)
@@ -93,10 +93,10 @@ def _json(result: Any) -> Any:
 
     try:
         plain = to_jsonable_python(_without_bytes(result), bytes_mode="base64", fallback=str)
-    except Exception:  # noqa: BLE001 - code of the result's own class
-        # It refers to itself, or has a serializer that fails: nothing better is known than what LangChain does.
+    except Exception:  # noqa: BLE001 - it runs code of the result's own class
+        # It refers to itself, or its serializer fails: fall back to ``repr``, as LangChain does.
         return _represented(result)
-    # What is a text by itself, such as a date or a table, needs no quotes.
+    # A value that serializes to a string, such as a date or a table, needs no quotes.
     return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
 
 
@@ -114,7 +114,7 @@ def _without_bytes(value: Any) -> Any:
         return _described(value)
     if isinstance(value, Mapping):
         return {key: _without_bytes(one) for key, one in value.items()}
-    # A named tuple is made otherwise.
+    # Exact types only: a named tuple has a different constructor.
     if type(value) in (list, tuple, set, frozenset):
         return [_without_bytes(one) for one in value]
     return value

@@ -1,4 +1,4 @@
-"""Secrets that a tool needs: handed to its function, never to a model, and taken out of what it returns."""
+"""Secrets that a tool needs: passed to its function, never to a model, and removed from its results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Function = Callable[..., Any]
 
 
 def with_secrets(function: Function, name: str, secrets: Mapping[str, str]) -> Function:
-    """Give the function without its secret arguments, which are filled at each call.
+    """Return the function without its secret arguments, which are filled in at each call.
 
     Args:
         function: The function, sync or async.
@@ -28,7 +28,7 @@ def with_secrets(function: Function, name: str, secrets: Mapping[str, str]) -> F
         secrets: Argument -> NAME of the environment variable that holds its value.
 
     Raises:
-        ConfigError: One of them is no argument of the function; at a call, that a variable is not set.
+        ConfigError: If one of them is not an argument of the function; at a call, if a variable is not set.
     """
     shape = inspect.signature(function, eval_str=True)
     unknown = next((argument for argument in secrets if argument not in shape.parameters), None)
@@ -68,7 +68,7 @@ def with_secrets(function: Function, name: str, secrets: Mapping[str, str]) -> F
 
         filled = filled_sync
     shown = {key: parameter for key, parameter in shape.parameters.items() if key not in secrets}
-    # What LangChain reads to make the schema.
+    # LangChain builds the schema from these.
     del filled.__wrapped__  # type: ignore[attr-defined]
     filled.__signature__ = shape.replace(parameters=list(shown.values()))  # type: ignore[attr-defined]
     filled.__annotations__ = {key: parameter.annotation for key, parameter in shown.items()}
@@ -76,7 +76,7 @@ def with_secrets(function: Function, name: str, secrets: Mapping[str, str]) -> F
 
 
 def _without(result: Any, values: Mapping[str, str]) -> Any:
-    """The result with a mark where a text in it holds a secret; the objects that code gets stay as they are."""
+    """Replace secrets in the strings of a result with a mark; objects that only code gets are unchanged."""
     if isinstance(result, str):
         for value in values.values():
             result = result.replace(value, MARK)

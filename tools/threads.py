@@ -1,7 +1,7 @@
-"""Threads for code that blocks: one for each call under way, so that no call ever waits for a thread.
+"""Threads for blocking code: one for each running call, so that no call ever waits for a thread.
 
-Code that waits for other code of its kind, such as a tool that runs another agent, deadlocks in a pool with a bound:
-those who wait hold the threads that those waited for need. asyncio's own pool has five to 36 threads.
+Code that waits for other code of its kind, such as a tool that runs another agent, deadlocks in a bounded pool: the
+waiting calls occupy the threads that the calls they wait for need. asyncio's own pool has five to 36 threads.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _IDLE_SECONDS = 10.0
 
 
 class _Thread:
-    """A thread and the calls it is handed, one at a time."""
+    """A thread and the queue of calls it runs, one at a time."""
 
     def __init__(self, pool: Threads) -> None:
         self._pool = pool
         self.calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        # A daemon: a tool that never returns must not keep the process from ending.
+        # A daemon thread: a tool that never returns must not keep the process from exiting.
         threading.Thread(target=self._work, name="pointsman-call", daemon=True).start()
 
     def _work(self) -> None:
@@ -50,21 +50,22 @@ class _Thread:
 
 
 class Threads(ThreadPoolExecutor):
-    """Runs each call at once: in a thread that has nothing to do, else in a new one.
+    """Runs each call immediately: in an idle thread if there is one, else in a new one.
 
     Args:
         idle_seconds: How long a thread waits for the next call before it ends.
     """
 
     def __init__(self, idle_seconds: float = _IDLE_SECONDS) -> None:
-        # An event loop takes nothing else for its default executor; none of the base class's own threads ever start.
+        # A subclass because event loops accept nothing else as default executor; the base class's own threads never
+        # start.
         super().__init__(max_workers=1)
         self.idle_seconds = idle_seconds
         self._guard = threading.Lock()
         self._resting: list[_Thread] = []
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Start ``fn`` now."""
+        """Start ``fn`` immediately and return its future."""
         done: Future[T] = Future()
         call = partial(_carry_out, done, partial(fn, *args, **kwargs))
         with self._guard:
@@ -78,12 +79,12 @@ class Threads(ThreadPoolExecutor):
         """Do nothing: the threads belong to the process, not to an event loop that ends."""
 
     def rest(self, thread: _Thread) -> None:
-        """Take note that a thread has nothing to do."""
+        """Record that a thread is idle."""
         with self._guard:
             self._resting.append(thread)
 
     def retire(self, thread: _Thread) -> bool:
-        """Whether a thread may end, as it has not been handed a call meanwhile."""
+        """Return whether a thread may end, because it has not been given a call in the meantime."""
         with self._guard:
             if thread not in self._resting:
                 return False
@@ -91,7 +92,7 @@ class Threads(ThreadPoolExecutor):
             return True
 
     def forget(self) -> None:
-        """In a forked child: none of the threads are there."""
+        """Reset in a forked child, where none of the threads exist."""
         self._guard = threading.Lock()
         self._resting = []
 
@@ -102,11 +103,11 @@ def _carry_out(done: Future[T], call: Callable[[], T]) -> None:
     try:
         result = call()
     except StopIteration as error:
-        # An event loop cannot pass it on, and who awaits the call would wait for ever.
+        # An event loop cannot pass it on, and the caller would wait for ever.
         told = RuntimeError("the function raised StopIteration")
         told.__cause__ = error
         done.set_exception(told)
-    except BaseException as error:  # noqa: BLE001 - it is whoever waits for the call that must hear of it
+    except BaseException as error:  # noqa: BLE001 - it is raised where the call is awaited
         done.set_exception(error)
     else:
         done.set_result(result)
@@ -120,9 +121,9 @@ if hasattr(os, "register_at_fork"):
 
 
 async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a blocking function in a thread of its own, in the caller's context, while the event loop goes on.
+    """Run a blocking function in its own thread, in the caller's context, without blocking the event loop.
 
-    Whoever stops waiting for it leaves it running: a thread cannot be ended from outside.
+    If the caller stops waiting, it continues to run: a thread cannot be stopped from outside.
 
     Args:
         function: The function, with its arguments.

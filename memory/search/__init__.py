@@ -1,1 +1,1 @@
-"""How the memory is searched: the items as arrays, filters, words, and the ranking of both together."""
+"""How the memory is searched: items as arrays, filters, words, and the ranking that combines vectors and words."""

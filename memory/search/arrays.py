@@ -1,4 +1,4 @@
-"""The arrays of a tenant's items: a slot an item, filled from the database."""
+"""A tenant's items as arrays, one slot per item, filled from the database."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ COLUMNS = "seq, namespace, source, author, trust, vectors, expires, updated, con
 
 
 class Arrays:
-    """Slots of items, in the order in which they were last written.
+    """Slots of items, in the order they were last written.
 
     Attributes:
-        count: How many slots are taken.
-        seen: The number of the change that they show; -1 before they are filled.
+        count: How many slots are in use.
+        seen: The number of the change they are up to date with; -1 before they are filled.
         postings: The words of every slot.
 
     Args:
@@ -81,7 +81,7 @@ class Arrays:
         numbers = [number for (number,) in found]
         self._clear(len(numbers) + len(numbers) // 8)
         words: list[bytes] = []
-        # By their numbers, since SQLite would put all of them with their vectors in order first.
+        # Selected by number, because otherwise SQLite would first sort all rows together with their vectors.
         for some in table.slices(numbers):
             rows = db.execute(
                 f"SELECT {COLUMNS}, words, matrix FROM items JOIN entries USING (seq) "  # noqa: S608
@@ -98,7 +98,7 @@ class Arrays:
         self.postings.load(np.repeat(np.arange(len(words)), each), counts)
 
     def _take(self, db: Connection, values: Sequence[Any]) -> None:
-        """Take a changed item: into its old slot if only what is known about it changed, else into a new one."""
+        """Load a changed item: into its old slot if its content is the same, else into a new slot."""
         seq, content = values[0], values[8]
         slot = self._slots.get(seq)
         if slot is not None and content <= self.seen:
@@ -119,7 +119,7 @@ class Arrays:
                 column.set(slot, field_of(fields, name))
 
     def _append(self, rows: Sequence[Sequence[Any]]) -> None:
-        """Give new slots to items, of which ``COLUMNS`` are the first values."""
+        """Assign new slots to items; the first values of each row are ``COLUMNS``."""
         first, self.count = self.count, self.count + len(rows)
         if self.count > len(self._vectors):
             grow = max(len(self._vectors), len(rows))
@@ -127,7 +127,7 @@ class Arrays:
             self._vectors = np.concatenate([self._vectors, np.zeros((grow, self._dimensions), np.float32)])
         seqs, namespaces, sources, authors, *plain = list(zip(*rows, strict=True))[:8]
         about = list(zip(namespaces, sources, authors, strict=True))
-        # Of many items few differ in these, and each is looked up once.
+        # Many items share the same values here, so each distinct combination is looked up once.
         codes = {each: self._codes(*each) for each in dict.fromkeys(about)}
         coded = np.array([codes[each] for each in about], np.int64).reshape(-1, 4).T
         for name, values in zip(_TYPES, (seqs, *coded, *plain), strict=False):
@@ -136,7 +136,7 @@ class Arrays:
         self._link(first, *coded[:2])
 
     def _link(self, first: int, spaces: Slots, sources: Slots) -> None:
-        """Note what stands beside items that took the slots from ``first`` on."""
+        """Record the neighbours of the items in slots from ``first`` on."""
         before, after = self._rows["before"], self._rows["after"]
         before[first : self.count] = after[first : self.count] = -1
         for place in np.flatnonzero(sources != self._sources.get(_UNNAMED, -1)).tolist():
@@ -147,7 +147,7 @@ class Arrays:
             self._last[key] = slot
 
     def _codes(self, namespace: str, source: str, author: str) -> tuple[int, int, int, int]:
-        """Return the codes of a namespace, a source, an author and a document, any of which may be new."""
+        """Return the codes of a namespace, source, author and document, adding any that are new."""
         if namespace not in self._space_codes:
             self._space_codes[namespace] = len(self._spaces)
             self._spaces.append(tuple(json.loads(namespace)))
@@ -156,7 +156,7 @@ class Arrays:
         return space, code, signed, self._document(space, source, signed)
 
     def _document(self, space: int, source: str, author: int) -> int:
-        """Return the code of the document or conversation that a source is or is a section of; -1 without a source."""
+        """Return the code of the document or conversation that a source belongs to; -1 without a source."""
         if source == _UNNAMED:
             return -1
         whole, section, _ = source.partition("#")
@@ -168,7 +168,7 @@ class Arrays:
         return code
 
     def _author(self, encoded: str) -> int:
-        """Return the code of an author, which may be new."""
+        """Return the code of an author, adding it if it is new."""
         code = self._authors.get(encoded)
         if code is None:
             code = self._authors[encoded] = len(self._authors)
@@ -177,7 +177,7 @@ class Arrays:
         return code
 
     def _embed(self, first: int, blobs: Sequence[bytes]) -> None:
-        """Keep the vectors of items in slots from ``first`` on; those after an item's first lie apart."""
+        """Store the vectors of the items in slots from ``first`` on; an item's second and later ones go elsewhere."""
         whole = 4 * self._dimensions
         if set(map(len, blobs)) == {whole}:
             rows = np.frombuffer(b"".join(blobs), np.float32).reshape(-1, self._dimensions)

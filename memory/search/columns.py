@@ -1,4 +1,4 @@
-"""The fields that filters ask for, item by item, so that a filter costs a look into an array."""
+"""The fields that filters use, as one array per field, so that applying a filter is an array lookup."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .filters import matches
 __all__ = ["Column"]
 
 _ANSWERS = 64
-_EXACT = 2**53  # the largest whole number up to which a float tells all apart
+_EXACT = 2**53  # the largest integer up to which a float represents every integer exactly
 _COMPARED = {"$gt": np.greater, "$gte": np.greater_equal, "$lt": np.less, "$lte": np.less_equal}
 
 
 class Column:
-    """One field of every item: each distinct value once, and which of them an item has.
+    """One field of every item: each distinct value once, and the code of each item's value.
 
     Args:
-        count: How many slots there are already, whose items have no such field.
+        count: How many slots there are already; their items start without the field.
     """
 
     def __init__(self, count: int) -> None:
         self._codes = np.zeros(max(1024, count), np.int32)
-        # An item without the field is compared as one in which it is None, as LangGraph does.
+        # An item without the field is compared as if its value were None, as LangGraph does.
         self._values: list[Any] = [None]
         self._known: dict[Hashable, int] = {_key(None): 0}
         self._numbers: list[float] = [np.nan]
@@ -37,7 +37,7 @@ class Column:
         self._answers: OrderedDict[str, NDArray[np.bool_]] = OrderedDict()
 
     def set(self, slot: int, value: Any) -> None:
-        """Note the field of an item."""
+        """Set the field of an item."""
         if slot >= len(self._codes):
             grown = np.zeros(max(slot + 1, 2 * len(self._codes)), np.int32)
             grown[: len(self._codes)] = self._codes
@@ -53,7 +53,7 @@ class Column:
         self._codes[slot] = code
 
     def numbers(self, slots: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the field of some items; not a number where it is none."""
+        """Return the field of some items; NaN where it is not a number."""
         return self._as_numbers()[self._codes[slots]]
 
     def matching(self, condition: Any, count: int) -> NDArray[np.bool_]:
@@ -65,7 +65,7 @@ class Column:
             numbers = self._as_numbers()
             fits = np.logical_and.reduce([_COMPARED[name](numbers, operand) for name, operand in condition.items()])
             return np.asarray(fits[codes])
-        asked = repr(condition)  # which tells a tuple from a list, as `matches` does, and is there for what is no JSON
+        asked = repr(condition)  # unlike JSON, repr tells a tuple from a list, as `matches` does, and takes any value
         known = self._answers.pop(asked, np.empty(0, np.bool_))
         fresh = [matches(value, condition) for value in self._values[len(known) :]]
         answer = self._answers[asked] = np.concatenate([known, np.array(fresh, np.bool_)])
@@ -90,7 +90,7 @@ def _compares_numbers(condition: Any) -> bool:
 
 
 def _key(value: Any) -> Hashable:
-    """Return what equal values share: numbers and booleans as Python compares them, lists and objects as JSON."""
+    """Return a key that equal values share: numbers and booleans compare as in Python, lists and objects as JSON."""
     if value is None or isinstance(value, str | int | float):
         return value
     return ("json", json.dumps(value, sort_keys=True))

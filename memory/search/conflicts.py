@@ -1,7 +1,7 @@
-"""Which of the items found say the same with another value: "opens at six" and "opens at seven".
+"""Find items in a result that make the same statement with another value: "opens at six" and "opens at seven".
 
-Nothing is taken away by it: that two sentences differ in a value need not mean that one has replaced the other (two
-trains may leave at two times). The later one comes first, and the earlier one names it.
+No item is removed: two sentences that differ in a value need not mean that one replaced the other (two trains may leave
+at two times). The later item is placed first, and the earlier one refers to it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from .words import is_content
 __all__ = ["later"]
 
 _TOKEN = re.compile(r"\w+(?:[.,:/-]\w+)*|[^\w\s]")
-_LONGEST = 300  # letters of a text that is compared; a longer one is no single statement
-_VALUE = 3  # words that a value has at most
-_FRAME = 3  # words with a content that two texts must share
+_LONGEST = 300  # characters of a text that is compared; a longer text is not a single statement
+_VALUE = 3  # the most words a value has
+_FRAME = 3  # content words that two texts must share
 
 _NAMED = frozenset(
     "zero one two three four five six seven eight nine ten eleven twelve noon midnight monday tuesday wednesday "  # noqa: SIM905
@@ -27,7 +27,7 @@ _NAMED = frozenset(
 
 
 def later(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
-    """Return all items' ids, those of later ones first, each with the ids of what says the same with a later value.
+    """Return all ids, later items first, each with the ids of the items that state a later value for the same thing.
 
     Args:
         rows: The items found, best first.
@@ -56,7 +56,7 @@ def later(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
 
 
 def _differ(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether two texts are the same but for a value at their ends."""
+    """Whether two texts are the same except for a value at their ends."""
     if abs(len(one) - len(other)) >= _VALUE:
         return False
     while one and other and one[-1] == other[-1] and not one[-1].isalnum():

@@ -1,7 +1,7 @@
-"""The tests that a search applies: a filter's conditions on a value, a condition on a namespace.
+"""The checks that a search applies: a filter's conditions on a value, and conditions on a namespace.
 
-A caller's filter is only ever read here, in Python: it reaches neither SQL nor Chroma, so that no operator of a
-caller's can widen a query.
+A caller's filter is only evaluated here, in Python. It is never passed to SQL or Chroma, so no operator in it can widen
+a query.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OPERATORS = frozenset({"$eq", "$ne", *_ORDERINGS})
 
 
 def check_filter(condition: Any) -> None:
-    """Refuse an operator LangGraph does not document.
+    """Reject operators that LangGraph does not document.
 
     Raises:
         ValueError: If a key that starts with ``$`` is not one of the six operators.
@@ -40,9 +40,9 @@ def check_filter(condition: Any) -> None:
 
 
 def field_of(value: Mapping[str, Any], name: str) -> Any:
-    """Return the field of a value that a filter names; ``user.name`` is a field inside one, unless it is one itself.
+    """Return the field of a value that a filter names; ``user.name`` is a nested field, unless a key has that name.
 
-    None where there is no such field, which is how LangGraph compares it.
+    Returns None if there is no such field, which is how LangGraph compares it.
     """
     if name in value or "." not in name:
         return value.get(name)
@@ -54,7 +54,8 @@ def field_of(value: Mapping[str, Any], name: str) -> Any:
 def matches(value: Any, condition: Any) -> bool:
     """Whether a stored value meets a filter's condition, by LangGraph's rules.
 
-    ``$gt`` and its like compare numbers with numbers and strings with strings; any other pair does not match.
+    The ordering operators, such as ``$gt``, compare numbers with numbers and strings with strings; any other pair does
+    not match.
     """
     if isinstance(condition, Mapping):
         if any(str(key).startswith("$") for key in condition):
@@ -84,7 +85,7 @@ def _kind(value: Any) -> type | None:
 
 
 def fits_namespace(namespace: tuple[str, ...], condition: MatchCondition) -> bool:
-    """Whether a namespace begins or ends with a path, in which ``*`` stands for any one label.
+    """Whether a namespace begins or ends with a path; ``*`` in the path matches any one label.
 
     Raises:
         ValueError: If the condition is neither ``prefix`` nor ``suffix``.

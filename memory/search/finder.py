@@ -1,4 +1,4 @@
-"""`Finder`: reads items of a store: by id, by namespace, by filter, by meaning and by the words of a question."""
+"""`Finder`: finds a store's items by id, namespace, filter, meaning, and the words of a question."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from .words import is_content, strings_in, term, terms, words
 
 __all__ = ["Finder"]
 
-_EXACT = 250_000  # items up to which all are looked at, in some 15 ms; beyond, Chroma finds the nearest of a tenant's
-_NEAREST = 200  # how many it is asked for: of ten it finds nine, of the best of so many nearly all
-_TO_CHOOSE_FROM = 4  # times as many as are wanted, from which a diverse choice is made
+_EXACT = 250_000  # up to this many items all are scanned, in about 15 ms; above it, Chroma finds a tenant's nearest
+_NEAREST = 200  # how many to ask Chroma for: of 10 asked for it finds 9; with 200, nearly all of the best ones
+_TO_CHOOSE_FROM = 4  # a diverse choice is made from this many times the number wanted
 _NONE = np.empty(0, np.int64)
 
 
@@ -43,10 +43,10 @@ class Finder:
     """Finds items that have not expired.
 
     Args:
-        database: Where they are kept.
-        mirror: The same as arrays.
+        database: Where they are stored.
+        mirror: The same items as arrays.
         index: Chroma's index of their vectors, if there is one.
-        vectors: What they are found by.
+        vectors: Makes the query's vector.
         tenant: Whose items.
         clock: Seconds since 1970.
     """
@@ -68,17 +68,17 @@ class Finder:
         self._clock = clock
 
     def answers(self, ops: Sequence[Op]) -> tuple[list[Result], list[Row]]:
-        """What LangGraph's reading operations find; a place is left as None for each writing one.
+        """Return the results of LangGraph's read operations, with None in the place of each write operation.
 
         Args:
             ops: All operations of a batch.
 
         Returns:
-            A result for each, and the items whose time to live starts again.
+            One result per operation, and the items whose TTL is to be restarted.
 
         Raises:
             InvalidNamespaceError: If a namespace has an empty label, or one with a period.
-            ValueError: If a filter uses an operator LangGraph does not document, or an operation is none.
+            ValueError: If a filter uses an operator LangGraph does not document, or an operation has an unknown type.
         """
         results: list[Result] = [None] * len(ops)
         gets: dict[int, GetOp] = {}
@@ -106,7 +106,7 @@ class Finder:
         return results, touched
 
     def fetch(self, ids: Sequence[str]) -> dict[str, Row]:
-        """The items of some ids that have not expired, by id."""
+        """Return the items with these ids that have not expired, by id."""
         now = self._clock()
         with self._database.reading() as db:
             return {item_id: row for item_id, row in table.get(db, self._tenant, ids).items() if row.live(now)}
@@ -121,15 +121,15 @@ class Finder:
         min_score: float | None,
         explain: bool,
     ) -> list[tuple[Row, float, Parts | None]]:
-        """Rank what answers a question, best first, by meaning and words together.
+        """Rank the items that answer a question, best first, by meaning and words together.
 
         Args:
             query: The question.
-            limit: How many at most.
-            asked: Says which items may be found.
-            ranking: What else counts.
-            min_score: Leave out what scores less.
-            explain: Whether to say why each was found.
+            limit: The maximum number of items.
+            asked: Returns the mask of items that may be found.
+            ranking: What else to rank by.
+            min_score: Leave out items with a lower score.
+            explain: Whether to return why each item was found.
 
         Returns:
             Each item with its score, 0 to 1.
@@ -166,7 +166,7 @@ class Finder:
         ]
 
     def _search(self, op: SearchOp) -> list[tuple[Row, SearchItem]]:
-        """Search as LangGraph does: by meaning where there is a question, and by its filter."""
+        """Search as LangGraph does: by the filter, and by meaning if there is a query."""
         check_filter(op.filter)
         prefix, stop = tuple(op.namespace_prefix), op.offset + op.limit
         if op.limit < 1:
@@ -184,7 +184,7 @@ class Finder:
                 slots = slots[np.argsort(-cosines[slots], kind="stable")]
                 scores += cosines[slots].tolist()
             if len(slots) < stop:
-                # Items without a vector come last, without a score, as in LangGraph's own stores.
+                # Items without a vector come last and have no score, as in LangGraph's own stores.
                 rest = mirror.mask(prefix, op.filter, indexed=None if vector is None else False)
                 slots = np.concatenate([slots, mirror.oldest(rest, stop - len(slots))])
                 scores += [None] * (len(slots) - len(scores))
@@ -198,7 +198,7 @@ class Finder:
     def _cosines(
         self, mirror: Mirror, vector: Any, mask: Any, count: int, also: NDArray[np.int64] = _NONE
     ) -> NDArray[np.float32]:
-        """Return the cosine of every slot, or in a large memory of those that Chroma finds nearest, and of ``also``."""
+        """Return the cosines of all slots; in a large memory, only of those Chroma finds nearest and of ``also``."""
         kept = int(np.count_nonzero(mask))
         if self._index is None or kept <= _EXACT or kept < np.count_nonzero(mirror.mask((), indexed=True)):
             return mirror.cosines(vector, mask)
@@ -209,14 +209,14 @@ class Finder:
         return mirror.cosines(vector, mask, np.union1d(slots, also))
 
     def _rows(self, mirror: Mirror, slots: Any, scores: Sequence[Any]) -> list[tuple[Row, Any]]:
-        """Read the items of slots; one that another process has deleted meanwhile is left out."""
+        """Read the items of slots; an item that another process has deleted in the meantime is left out."""
         numbers = mirror.numbers(slots)
         with self._database.reading() as db:
             rows = table.by_seq(db, numbers)
         return [(rows[seq], score) for seq, score in zip(numbers, scores, strict=True) if seq in rows]
 
     def _namespaces(self, op: ListNamespacesOp) -> list[tuple[str, ...]]:
-        """The namespaces that hold something, as LangGraph lists them."""
+        """Return the namespaces that hold items, as LangGraph lists them."""
         with self._mirror.current() as mirror:
             every = mirror.namespaces()
         fitting = (n for n in every if all(fits_namespace(n, c) for c in op.match_conditions or ()))
@@ -226,7 +226,7 @@ class Finder:
 def _reranked(
     reranker: Reranker, query: str, rows: list[tuple[Row, int]], most: int
 ) -> tuple[list[tuple[Row, int]], dict[int, float]]:
-    """Return items of which the first ``most`` are in a reranker's order, and its scores by their places before."""
+    """Return the items with the first ``most`` sorted by a reranker, and its scores by their previous places."""
     first = rows[:most]
     scores = reranker.score(query, [row.text for row, _ in first])
     if len(scores) != len(first):

@@ -1,7 +1,8 @@
-"""A tenant's items as arrays in this process: what every search is answered from, exactly, in milliseconds.
+"""A tenant's items as arrays in this process, from which searches are answered exactly, in milliseconds.
 
-It is made from the database and caught up by version numbers before each search, so that what any process has written
-is seen at once. An item that is written again gets a new slot; its old one is dead. All are made again once most are.
+They are built from the database and brought up to date by version numbers before each search, so a write by any process
+is visible at once. An item that is rewritten gets a new slot and its old slot is marked dead. The arrays are rebuilt
+once most slots are dead.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ from .words import names
 
 __all__ = ["Mirror"]
 
-_MANY = 2000  # rows from which on making the arrays again is faster than adding to them
-_RARE = 16  # a mask that leaves one row of so many is gathered; otherwise scanning all is faster
+_MANY = 2000  # from this many changed rows on, rebuilding the arrays is faster than adding to them
+_RARE = 16  # if a mask keeps fewer than one row in this many, those rows are gathered; otherwise scanning all is faster
 
 
 class Mirror(Arrays):
-    """What is asked of the arrays.
+    """The queries on the arrays.
 
     Args:
-        database: What they are made from.
+        database: What they are built from.
         tenant: Whose items.
-        vectors: What they are found by.
+        vectors: The embedder's vectors, to check that the stored ones match.
         clock: Seconds since 1970.
     """
 
@@ -52,7 +53,7 @@ class Mirror(Arrays):
 
     @contextmanager
     def current(self) -> Iterator[Mirror]:
-        """Lend the arrays as the database is now; no other thread uses them meanwhile."""
+        """Yield the arrays, up to date with the database; no other thread can use them inside the block."""
         with self._lock:
             with self._database.reading() as db:
                 self._catch_up(db)
@@ -74,17 +75,17 @@ class Mirror(Arrays):
         since: float | None = None,
         until: float | None = None,
     ) -> Mask:
-        """Return which slots hold an item that exists now and is asked for.
+        """Return a mask of the slots whose item exists, has not expired, and meets all conditions.
 
         Args:
-            prefix: At or below this namespace.
-            condition: A filter on its value.
-            indexed: Whether it has a vector; None for all.
-            min_trust: Trusted at least so far.
-            sources: From one of these, or a section of one; empty for all.
-            authors: By one of these; empty for all.
-            since: Last written then or later, in seconds since 1970.
-            until: Last written before then.
+            prefix: Only items at or below this namespace.
+            condition: A filter on the item's value.
+            indexed: Whether the item must have a vector or must have none; None for all.
+            min_trust: Only items with at least this trust.
+            sources: Only items from one of these, or from a section of one; empty for all.
+            authors: Only items by one of these; empty for all.
+            since: Only items last written then or later, in seconds since 1970.
+            until: Only items last written before then.
         """
         rows = {name: values[: self.count] for name, values in self._rows.items()}
         mask = ~rows["dead"]
@@ -119,7 +120,7 @@ class Mirror(Arrays):
         Args:
             vector: The unit vector.
             mask: Which slots count.
-            slots: Look at these alone.
+            slots: Compute only these; None for all.
         """
         kept = int(np.count_nonzero(mask))
         if slots is None and kept * _RARE < self.count:
@@ -140,30 +141,30 @@ class Mirror(Arrays):
         return self._vectors[slots]
 
     def ages(self, slots: Slots) -> NDArray[np.float64]:
-        """Return how long ago items were last written, in seconds; 0 for what the clock says is yet to come."""
+        """Return how long ago items were last written, in seconds; 0 if that is in the future by the clock."""
         return np.maximum(self._clock() - self._rows["updated"][slots], 0)
 
     def numbers_in(self, name: str, slots: Slots) -> NDArray[np.float64]:
-        """Return a field of items' values; 0 where it is no number."""
+        """Return a field of items' values; 0 where it is not a number."""
         return np.nan_to_num(self._column(name).numbers(slots))
 
     def by_named(self, text: str, slots: Slots) -> Mask:
-        """Return which items were written first by somebody whose name stands in a text."""
+        """Return which items were first written by somebody whose name occurs in a text."""
         codes = [code for name in names(text) for code in self._named.get(name, ())]
         return np.isin(self._rows["author"][slots], codes) if codes else np.zeros(len(slots), np.bool_)
 
     def slots_of(self, numbers: Iterable[int]) -> Slots:
-        """Return the slots of those among some numbers that are here."""
+        """Return the slots of the items with these numbers, skipping numbers that have no slot."""
         found = {self._slots[number] for number in numbers if number in self._slots}
         return np.array(sorted(found), np.int64)
 
     def numbers(self, slots: Slots) -> list[int]:
-        """Return the numbers of items."""
+        """Return the numbers of the items in slots."""
         numbers: list[int] = self._rows["seq"][slots].tolist()
         return numbers
 
     def oldest(self, mask: Mask, stop: int) -> Slots:
-        """Return the first ``stop`` slots of a mask in the order in which their items were first written."""
+        """Return the first ``stop`` slots of a mask, in the order their items were first written."""
         slots = np.flatnonzero(mask)
         numbers = self._rows["seq"][slots]
         if stop < len(slots):
@@ -172,12 +173,12 @@ class Mirror(Arrays):
         return slots[np.argsort(numbers)]
 
     def namespaces(self) -> set[tuple[str, ...]]:
-        """Return the namespaces that hold something now."""
+        """Return the namespaces that hold items now."""
         present = np.unique(self._rows["space"][: self.count][self.mask(())])
         return {self._spaces[code] for code in present.tolist()}
 
     def beside(self, slots: Slots, reach: int, mask: Mask) -> NDArray[np.int64]:
-        """Return the slots of what was written before and after items, in the same namespace from the same source.
+        """Return the slots of the items written before and after each item, in the same namespace from the same source.
 
         Args:
             slots: The items.
@@ -185,7 +186,7 @@ class Mirror(Arrays):
             mask: Which slots count.
 
         Returns:
-            ``2 * reach`` slots an item, the nearest first; -1 where there is none.
+            ``2 * reach`` slots per item, the nearest first; -1 where there is none.
         """
         found = np.empty((len(slots), 2 * reach), np.int64)
         for side, name in enumerate(("before", "after")):
@@ -197,12 +198,12 @@ class Mirror(Arrays):
         return found
 
     def documents(self, slots: Slots) -> Slots:
-        """Return which document each item is of: its source up to a ``#``; one without a source is one of its own."""
+        """Return the document of each item, its source up to a ``#``; an item without a source is its own document."""
         codes = self._rows["document"][slots].astype(np.int64)
         return np.where(codes < 0, -1 - np.arange(len(slots)), codes)
 
     def close(self, slots: Slots) -> Mask:
-        """Return whether what stands beside each item is on the same: a turn of a conversation, a passage of a section.
+        """Return which items have neighbours on the same topic: turns of a conversation, or passages of a section.
 
         A conversation has several authors, and a section is named after a ``#`` in its source.
         """

@@ -1,4 +1,4 @@
-"""Which items hold a word, and how well items answer the words of a question (BM25)."""
+"""Which items contain a word, and how well items match the words of a question (BM25)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 __all__ = ["Held", "Postings", "idf"]
 
-# Robertson & Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), section 3.5. Short items, as
-# memories are, want less weight on length and on repetition than the usual 1.2 and 0.75 (measured on LoCoMo's turns).
+# Robertson & Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009), section 3.5. Memories are
+# short, so they need less weight on repetition and length than the usual 1.2 and 0.75 (measured on LoCoMo's turns).
 _K1 = 0.6
 _B = 0.4
 
@@ -22,14 +22,14 @@ Mask = NDArray[np.bool_]
 
 
 def idf(among: int, holding: int) -> float:
-    """Return how much a word tells that so many of so many items hold (ibid., section 3.1, never below zero)."""
+    """Return the inverse document frequency of a word in ``holding`` of ``among`` items (ibid., section 3.1; >= 0)."""
     return math.log(1 + (among - holding + 0.5) / (holding + 0.5))
 
 
 class Postings:
-    """The places of every word: a sorted array as it was loaded, and what came since, word by word.
+    """The places of every word: a sorted array from loading, plus a list per word for items added since.
 
-    A place is an item's slot times 256 plus how often the word stands there.
+    A place is an item's slot times 256 plus the number of times the word occurs in the item.
     """
 
     def __init__(self) -> None:
@@ -39,13 +39,13 @@ class Postings:
         self._lengths = np.zeros(1024, np.int32)
 
     def load(self, slots: NDArray[np.int64], counts: NDArray[np.uint32]) -> None:
-        """Take the words of many items at once, in place of all there are.
+        """Load the words of many items at once, replacing all present ones.
 
         Args:
             slots: The slot of each row of ``counts``.
-            counts: A word and how often it stands there, one a row.
+            counts: One word and its number of occurrences per row.
         """
-        # A word and its row as one number: to sort numbers is several times as fast as to sort rows by a number.
+        # A word and its row packed into one number: sorting numbers is several times as fast as sorting rows by a key.
         order = np.sort(counts[:, 0].astype(np.uint64) << np.uint64(32) | np.arange(len(counts), dtype=np.uint64))
         self._words = (order >> np.uint64(32)).astype(np.uint32)
         self._places = (slots << 8 | counts[:, 1])[order.astype(np.uint32)]
@@ -56,14 +56,14 @@ class Postings:
         self._lengths[: len(lengths)] = lengths
 
     def add(self, slot: int, counts: NDArray[np.uint32]) -> None:
-        """Take the words of one more item."""
+        """Add the words of one more item."""
         self._room(slot + 1)
         self._lengths[slot] = counts[:, 1].sum()
         for word, count in counts.tolist():
             self._since.setdefault(word, array("q")).append(slot << 8 | count)
 
     def under(self, mask: Mask) -> Held:
-        """Lend the words of the items of a mask, which is not changed meanwhile."""
+        """Return the words of the items of a mask, which must not change while the result is in use."""
         return Held(self, mask)
 
     def places(self, words: Sequence[int]) -> list[NDArray[np.int64]]:
@@ -77,7 +77,7 @@ class Postings:
         return found
 
     def lengths(self, count: int) -> NDArray[np.int32]:
-        """Return how many words the items of the first slots have."""
+        """Return the number of words of each of the first ``count`` slots."""
         return self._lengths[:count]
 
     def _room(self, count: int) -> None:
@@ -91,7 +91,7 @@ class Held:
     """The words of the items of a mask, each looked up once.
 
     Attributes:
-        among: How many items that are.
+        among: The number of these items.
 
     Args:
         postings: All places.
@@ -104,21 +104,21 @@ class Held:
         self._found: dict[int, tuple[Slots, Slots]] = {}
 
     def holding(self, words: Sequence[int]) -> list[int]:
-        """Return how many items hold each word."""
+        """Return how many items contain each word."""
         return [len(slots) for slots, _ in self._of(words)]
 
     def scores(
         self, words: Sequence[int], near: Mapping[int, Sequence[tuple[int, float]]] = MappingProxyType({})
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
-        """Score every slot for the words of a question; the rarity of a word is taken among the items.
+        """Score every slot for the words of a question; a word's rarity is computed among the items of the mask.
 
         Args:
             words: The question's words, each once.
-            near: Words that stand for a word of the question where they stand alone, with how far each does, 0 to 1.
+            near: Similar words that can substitute for a word of the question, with the similarity of each, 0 to 1.
 
         Returns:
-            A score a slot, 0 without a common word; the same where near words count; and the score of a short item
-            that has every word once.
+            One score per slot, 0 if no word matches; the same scores with near words counted; and the score of a short
+            item that has every word once.
         """
         mask, among = self._mask, self.among
         scores, wide, best = (np.zeros(len(mask), np.float32) for _ in range(3))
@@ -130,7 +130,7 @@ class Held:
             gained: NDArray[np.float64] = often * (_K1 + 1) / (often + damping)
             return gained
 
-        # Looked up together, which costs little more than one.
+        # Looking all words up together costs little more than looking up one.
         self._of([*words, *(other for word in words for other, _ in near.get(word, ()))])
         whole = 0.0
         for word in words:
@@ -144,12 +144,12 @@ class Held:
             for other, share in near.get(word, ()):
                 slots, often = self._found[other]
                 if len(slots):
-                    # A rarer word that stands for one tells no more than the one itself.
+                    # A rarer substitute counts no more than the word it stands for.
                     tells = share * min(rarity, idf(among, len(slots)))
                     best[slots] = np.maximum(best[slots], tells * gains(slots, often))
                     touched.append(slots)
             for slots in touched:
-                # What two of them share counts the first time, and is nothing the second.
+                # A slot that two of them share is added the first time and is zero the second time.
                 wide[slots] += best[slots]
                 best[slots] = 0
         return scores, wide, whole

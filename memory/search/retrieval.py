@@ -1,13 +1,13 @@
-"""Rank items for a question by its words and its meaning together.
+"""Rank items for a question by words and meaning together.
 
-Two pools are drawn, the best by BM25 and the nearest by cosine. Over both, each of the two scores is counted in
-standard deviations from the pool's mean, and the two are added: ranks alone would lose by how much an item stands out.
-Where the embedder knows which words mean much the same, such a word in an item stands for one of the question, but for
-less. What was written right before and after an item from the same source (the turns beside a turn, the passages of
-one section) adds a part of its own score, since an answer is often one line away from the words of the question, and
-so does the best item of the document or conversation, since a passage seldom repeats what all of it is about. Where a
-question names somebody, what that one wrote is nearer to it: what is asked about a person is scattered over many items
-of theirs, of which few repeat the words of the question.
+Two pools are drawn, the best by BM25 and the nearest by cosine. Over both, each of the two scores is converted to
+standard deviations from the pool's mean, and the two are added; using ranks alone would lose how far an item stands
+out. If the embedder knows words of similar meaning, a similar word in an item counts for a word of the question, with
+less weight. The items written directly before and after an item from the same source (neighbouring turns, or passages
+of one section) add part of their own scores, because an answer is often one line away from the words of the question.
+The best item of the document or conversation adds to the score too, because a passage seldom repeats the topic of the
+whole. If a question names a person, items written by that person gain, because what is asked about someone is spread
+over many of their items, few of which repeat the words of the question.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from .words import words as words_of
 __all__ = ["Ranked", "diverse", "ranked", "rarity"]
 
 _POOL = 100
-_FLOOR = -1.0  # standard deviations below the mean that count: by how much an item is worse still says nothing
-_BESIDE = (0.4, 0.3)  # what the score of an item one and two places away adds, in a conversation or a section
-_BESIDE_FAR = (0.2, 0.1)  # the same in a document that is one long source, whose next passage may be on something else
-_DOCUMENT = 0.5  # what the score of the best item of its document adds
-_AVERAGED = 0.6  # how much an average of word vectors counts where near words count already
-_NAMED = 1.5  # what an item gains that was written by somebody whom the question names
-_STOP_WEIGHT = 1.0  # about the rarity of a word in every third item
+_FLOOR = -1.0  # lower bound in standard deviations: how far an item is below that carries no information
+_BESIDE = (0.4, 0.3)  # the share that the score of an item one and two places away adds, in a conversation or a section
+_BESIDE_FAR = (0.2, 0.1)  # the same in a document that is one long source; the next passage may be on another topic
+_DOCUMENT = 0.5  # the share that the score of the best item of its document adds
+_AVERAGED = 0.6  # the weight of an average of word vectors when near words are already counted
+_NAMED = 1.5  # what an item gains if the question names its author
+_STOP_WEIGHT = 1.0  # about the rarity of a word that is in every third item
 
 
 class Ranked(NamedTuple):
@@ -41,9 +41,9 @@ class Ranked(NamedTuple):
 
     Attributes:
         slots: Their places in the arrays.
-        scores: How well each answers by itself, 0 to 1: ``1 - (1 - cosine) * (1 - words)``, where a negative cosine
-            counts as 0, and ``words`` is the BM25 score as a share of what an item with every word would get.
-        parts: What each was ordered by, under the names of `pointsman.memory.Parts`.
+        scores: How well each item answers by itself, 0 to 1: ``1 - (1 - cosine) * (1 - words)``, where a negative
+            cosine counts as 0, and ``words`` is the BM25 score as a share of the score of an item with every word.
+        parts: The components of each item's rank, under the names of `pointsman.memory.Parts`.
     """
 
     slots: NDArray[np.int64]
@@ -56,7 +56,7 @@ class Ranked(NamedTuple):
 
 
 def rarity(held: Held, question: str) -> Callable[[str], float]:
-    """Return a function that says how much a word of a question tells among the items that hold it or not."""
+    """Return a function that returns the weight of a word of the question: how rare it is among the items."""
     listed = words_of(question)
     stems = each_term(listed)
     holding = dict(zip(listed, held.holding(stems), strict=True))
@@ -77,7 +77,7 @@ def ranked(
     ranking: Ranking,
     near: Callable[[Sequence[str]], Sequence[Sequence[tuple[str, float]]]] | None = None,
 ) -> Ranked:
-    """Rank the items of a mask, at least ``limit`` of them if there are so many.
+    """Rank the items of a mask, at least ``limit`` of them if there are that many.
 
     Args:
         mirror: The items.
@@ -85,9 +85,9 @@ def ranked(
         mask: Which items may be found.
         held: Their words.
         limit: How many are wanted.
-        cosines_with: Returns how near each slot is to the question, given the slots that must not be left out.
-        ranking: What else counts.
-        near: Returns for each word those that mean much the same, with how near each is; None if nobody knows.
+        cosines_with: Returns the cosine of each slot, given the slots that must be included.
+        ranking: What else to rank by.
+        near: Returns for each word the words of similar meaning, with their similarity; None if the embedder has none.
     """
     others = {} if near is None else _near(question, near)
     words, wide, whole = held.scores(list(dict.fromkeys(terms(question))), others)
@@ -130,7 +130,7 @@ def ranked(
 
 
 def diverse(found: Ranked, vectors: NDArray[np.float32], limit: int, diversity: float) -> Ranked:
-    """Choose items one by one, each for its place and for what the chosen ones do not say yet.
+    """Choose items one by one, weighing each item's rank against its similarity to those already chosen.
 
     Args:
         found: The items.
@@ -154,7 +154,7 @@ def diverse(found: Ranked, vectors: NDArray[np.float32], limit: int, diversity: 
 def _near(
     question: str, near: Callable[[Sequence[str]], Sequence[Sequence[tuple[str, float]]]]
 ) -> dict[int, list[tuple[int, float]]]:
-    """Return what stands for each word of a question, both by their stems."""
+    """Return the similar words of each word of a question, all as stems."""
     content = [word for word in reversed(words_of(question)) if is_content(word)]
     asked = dict(zip(each_term(content), content, strict=True))
     listed = [[each for each in some if is_content(each[0])] for some in near(list(asked.values()))]
@@ -162,14 +162,14 @@ def _near(
     stems = dict(zip(others, each_term(list(others)), strict=True))
     found: dict[int, list[tuple[int, float]]] = {}
     for stem, some in zip(asked, listed, strict=True):
-        # The nearest form of a word comes first.
+        # Reversed, so that the nearest form of a word, which comes first, overwrites the others.
         shares = {stems[word]: share for word, share in reversed(some)}
         found[stem] = [(other, share) for other, share in shares.items() if other != stem]
     return found
 
 
 def _best_of_each(groups: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the highest score of each one's group."""
+    """Return for each item the highest score in its group."""
     _, places = np.unique(groups, return_inverse=True)
     best = np.full(len(scores), -np.inf, np.float32)
     np.maximum.at(best, places, scores)
@@ -183,7 +183,7 @@ def _best(scores: NDArray[np.float32], size: int) -> NDArray[np.int64]:
 
 
 def _deviations(scores: NDArray[np.float32], pool: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Return by how many standard deviations of a pool some scores are above its mean."""
+    """Return how many standard deviations scores are above the mean of a pool, at least `_FLOOR`."""
     among = scores[pool]
     spread = float(among.std())
     if spread < 1e-9:

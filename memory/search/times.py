@@ -1,7 +1,7 @@
-"""Words of time as a stretch of time: "last week", "in March", "3 days ago".
+"""Parse time expressions into time windows: "last week", "in March", "3 days ago".
 
-A few fixed forms of English, read only where they cannot mean anything else: "in March" but not "march" alone, "last
-week" but not "the last". What is not among them is no time, so that nothing is left out by a guess.
+Only a few fixed English forms are recognised, and only where they are unambiguous: "in March" but not "march" alone,
+"last week" but not "the last". Everything else is not a time, so that no item is left out by a guess.
 """
 
 from __future__ import annotations
@@ -20,30 +20,32 @@ _COUNTED = "one two three four five six seven eight nine ten eleven twelve".spli
 _NUMBERS = {"a": 1, "an": 1, **{word: number for number, word in enumerate(_COUNTED, 1)}}
 _UNITS = {"minute": 60, "hour": 3600, "day": 86_400, "week": 7 * 86_400}
 _MONTH = "|".join(_MONTHS)
-# Not the end of "1,000", "2.5", "2-3" or "half an".
+# Must not match the end of "1,000", "2.5", "2-3" or "half an".
 _COUNT = rf"(?<![\w.,-])(?<!half )(?P<count>\d{{1,3}}|{'|'.join(_NUMBERS)})"
 _YEAR = r"(?P<year>(?:19|20)\d\d)(?!-)"
 _BESIDE = re.compile(r"\b(?:before|until|till|after|than|between|except)\s+(?:the\s+|in\s+|on\s+)?$")
-"""Before words of time: another stretch of time is meant than theirs."""
+"""Words before a time expression that mean another window than the expression's own."""
 
 _Window = tuple[datetime, datetime]
 
 
 def window_in(text: str, now: datetime | None = None) -> _Window | None:
-    """Return the stretch of time that a text names first, or None if it names none.
+    """Return the first time window that a text names, or None if it names none.
 
-    Read are: today, yesterday, the day before it; this and last week (from Monday), month, year; the last or past N
-    minutes, hours, days, weeks, months, years; N of them ago; last or on a day of the week; in a month, with a year or
-    without (the last that has begun); in a year; on an ISO date; and since each of these. Before or after one is none.
+    Recognised forms: today, yesterday, the day before yesterday; this and last week (from Monday), month, year; the
+    last or past N minutes, hours, days, weeks, months, years; N of them ago; last or on a day of the week; in a month,
+    with a year or without (then the last one that has begun); in a year; an ISO date; and "since" with any of these.
+    "Before" or "after" one of them is not recognised.
 
     Args:
-        text: Such as a question.
-        now: When it is asked, with the zone whose midnight counts; without one this machine's does. None for now here.
+        text: The text, such as a question.
+        now: The time of the question; its time zone (local time if it has none) decides when a day begins. None for the
+            current local time.
 
     Returns:
-        The first moment, and the first after the last one; without a zone where ``now`` has none.
+        The start (inclusive) and the end (exclusive); without a time zone if ``now`` has none.
     """
-    moment = now or datetime.now()  # noqa: DTZ005 - the offset of now is not that of another day
+    moment = now or datetime.now()  # noqa: DTZ005 - today's offset may differ from another day's
     lowered = text.lower()
     found = [(match.start(), -len(match[0]), match, read) for form, read in _FORMS for match in form.finditer(lowered)]
     for *_, match, read in sorted(found, key=lambda each: each[:2]):
@@ -54,19 +56,19 @@ def window_in(text: str, now: datetime | None = None) -> _Window | None:
             start, end = read(match, moment)
             if re.search(r"\bsince\s*$", before) or match[0].startswith("since"):
                 end = max(end, _soon(moment), key=datetime.timestamp)
-        except (ValueError, OverflowError):  # the 31st of February, or a year that no calendar has
+        except (ValueError, OverflowError):  # the 31st of February, or a year out of range
             continue
         return (start, end) if now else (start.astimezone(), end.astimezone())
     return None
 
 
 def _moved(moment: datetime, seconds: float) -> datetime:
-    """Return a moment that lies so far on, whatever clocks did meanwhile."""
+    """Return the moment this many seconds later, regardless of clock changes (daylight saving) in between."""
     return datetime.fromtimestamp(moment.timestamp() + seconds, moment.tzinfo)
 
 
 def _soon(now: datetime) -> datetime:
-    """Return the end of what lasts until now, so that what is written at this moment counts."""
+    """Return the end of a window that lasts until now; it includes what is written at this moment."""
     return _moved(now, 1)
 
 
@@ -75,7 +77,7 @@ def _midnight(moment: datetime) -> datetime:
 
 
 def _month(year: int, month: int, now: datetime) -> datetime:
-    """Return the beginning of a month, of which those beyond 1 to 12 lie in other years."""
+    """Return the beginning of a month; months outside 1 to 12 are in earlier or later years."""
     years, month = divmod(month - 1, 12)
     return _midnight(now).replace(year=year + years, month=month + 1, day=1)
 

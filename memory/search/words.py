@@ -1,7 +1,7 @@
-"""The words of a text, as a keyword search compares them: folded, without stop words, cut to their stems.
+"""The words of a text as a keyword search compares them: lower case, without stop words, reduced to stems.
 
-A word is kept as the CRC of its stem, four bytes that need no dictionary: what is forgotten leaves no word behind in
-one. Two stems that share a CRC (one pair among 100,000 words) are one word, which costs a place in a ranking at most.
+A word is stored as the CRC of its stem: four bytes that need no dictionary, so forgotten text leaves no words behind in
+one. Two stems with the same CRC (one pair among 100,000 words) count as one word, which at worst affects a ranking.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ...configs.process.forks import Lock, close_before_forks, keep_for_good
 __all__ = ["counted", "each_counted", "each_term", "is_content", "names", "strings_in", "term", "terms", "words"]
 
 _WORD = re.compile(r"[^\W_]+")
-# Only from the beginning of a word, and back to no part of one: a word may be megabytes long.
+# Matches only from the beginning of a word, without backtracking into one: a word may be megabytes long.
 _JOINED = re.compile(r"(?<![^\W_])[^\W_]++(?:[-_./:@#][^\W_]++)+")
 _CACHED = 200_000
-_AT_ONCE = 500  # words that SQLite's index is given; it never shrinks, and a large one takes longer for a few
-_LONGEST = 64  # a longer word is a hash or a blob, and is compared by its beginning
+_AT_ONCE = 500  # words per insert into SQLite's index; it never shrinks, and a large index is slow even for a few words
+_LONGEST = 64  # a longer word is a hash or a blob, and only its beginning is compared
 
-# The English stop words of NLTK, and what is left of "didn't" and its like.
+# The English stop words of NLTK, and the remains of contractions such as "didn't".
 _STOP_WORDS = """
 i me my myself we our ours ourselves you your yours yourself yourselves he him his himself she her hers herself it its
 itself they them their theirs themselves what which who whom this that these those am is are was were be been being have
@@ -41,37 +41,37 @@ _STOP = frozenset(_STOP_WORDS.split())
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text in their order, in small letters."""
+    """Return the words of a text in order, in lower case."""
     return _WORD.findall(text.lower())
 
 
 def is_content(word: str) -> bool:
-    """Whether a word says what a text is about, and is not one of those that stand in every text."""
+    """Whether a word is a content word, not a stop word."""
     return word not in _STOP
 
 
 def term(word: str) -> int:
-    """Return what a word is compared by."""
+    """Return the code that a word is compared by."""
     return each_term([word])[0]
 
 
 def each_term(listed: list[str]) -> list[int]:
-    """Return what each of some words is compared by, which costs little more than one where all are new."""
+    """Return the codes of several words; if all are new, this costs little more than for one."""
     return _stems.terms(listed)
 
 
 def terms(text: str) -> list[int]:
-    """Return what the words of a text are compared by; ``ERR-4417`` counts as a whole too, beside its parts."""
+    """Return the codes of a text's words; ``ERR-4417`` counts as a whole as well as by its parts."""
     return _stems.terms(_split(text))
 
 
 def counted(text: str) -> NDArray[np.uint32]:
-    """Return the words of a text, one a row, each with how often it stands there."""
+    """Return the words of a text, one per row, each with its number of occurrences (at most 255)."""
     return each_counted([text])[0]
 
 
 def each_counted(texts: Sequence[str]) -> list[NDArray[np.uint32]]:
-    """Return the words of each text as `counted` does, which costs less than one by one."""
+    """Return the words of each text as `counted` does, which is cheaper than calling it for each text."""
     split = [_split(text) for text in texts]
     codes = iter(_stems.terms([word for some in split for word in some]))
     each = [Counter(islice(codes, len(some))) for some in split]
@@ -79,12 +79,12 @@ def each_counted(texts: Sequence[str]) -> list[NDArray[np.uint32]]:
 
 
 def names(text: str) -> set[str]:
-    """Return the words of a text that are written as names are, with a capital."""
+    """Return the words of a text that are capitalised like names, except stop words."""
     return {word for word in _WORD.findall(text) if word[0].isupper() and is_content(word.lower())}
 
 
 def strings_in(value: Any) -> Iterator[str]:
-    """Yield every string of a JSON value, however deep."""
+    """Yield every string of a JSON value, at any depth."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
@@ -103,7 +103,7 @@ def _split(text: str) -> list[str]:
 class _Stems:
     """Stems by Porter's algorithm (M. F. Porter, "An algorithm for suffix stripping", Program 14, 1980).
 
-    SQLite has it in its full-text index, so words that were not met before are sent through one in memory.
+    SQLite's full-text index includes it, so new words are passed through such an index in memory.
     """
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ class _Stems:
             return [known[word] if word in known else _crc(word) for word in listed]
 
     def close_for_fork(self) -> None:
-        """Let go of SQLite before a fork: what of it a thread uses meanwhile stays locked in the child."""
+        """Close SQLite before a fork: locks that another thread holds in it would stay locked in the child."""
         db, self._db = self._db, None
         if db is not None:
             db.close()
@@ -133,7 +133,7 @@ class _Stems:
     def reset_after_fork(self) -> None:
         """Reset in a forked child."""
         self._lock.reset_after_fork()
-        # Where the fork did not wait long enough for another thread: to close it would wait for that for ever.
+        # The fork may not have waited long enough for another thread; closing the connection would then block for ever.
         keep_for_good(self._db)
         self._db = None
 
@@ -148,7 +148,7 @@ class _Stems:
         for start in range(0, len(plain), _AT_ONCE):
             some = plain[start : start + _AT_ONCE]
             self._db.execute("BEGIN")
-            # As one text, since each row of an index costs as much as many words.
+            # Inserted as one text, because each row of an index costs as much as many words.
             self._db.execute("INSERT INTO met (text) VALUES (?)", (" ".join(some),))
             stems |= {some[place]: stem for place, stem in self._db.execute("SELECT offset, term FROM stem")}
             self._db.execute("ROLLBACK")

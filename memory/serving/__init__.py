@@ -1,1 +1,1 @@
-"""One process that has a memory's folder open, for others to ask over HTTP."""
+"""Serve a memory over HTTP from the one process that has its folder open."""

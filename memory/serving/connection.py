@@ -1,4 +1,4 @@
-"""`Connection`: a client's side of a served memory."""
+"""`Connection`: the client side of a served memory."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ __all__ = ["Connection"]
 
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 600.0
-"""Forgetting much, or the first question after a restart of a large memory, takes minutes at most."""
+"""Forgetting a lot, or the first query after a large memory restarts, takes minutes at most."""
 
 
 class Connection:
-    """Have methods of a memory carried out by the server that has it open.
+    """Call methods of a memory on the server that has it open.
 
-    What a method returned is kept there, and everybody's next question finds it. Each method can be asked twice with
-    the same effect, and is where a connection breaks off before its answer.
+    When a method returns, its effect is stored on the server and visible to every client's next call. All methods are
+    idempotent; a call is retried once if the connection breaks before the reply.
 
     Args:
-        url: Where ``pointsman memory serve`` listens.
-        token: What it asks for.
-        tenant: Whose memory the token must open.
+        url: Address on which ``pointsman memory serve`` listens.
+        token: The server's token.
+        tenant: The tenant whose memory the token must open.
 
     Raises:
-        ConfigError: The address is not one that nobody else can read, nothing answers there, the token is not the
-            server's, or it opens another tenant's memory.
+        ConfigError: If the address is neither https nor on this machine, nothing answers there, the server refuses the
+            token, or the token opens another tenant's memory.
     """
 
     def __init__(self, url: str, token: str, tenant: str) -> None:
@@ -55,18 +55,18 @@ class Connection:
             raise
 
     def call(self, method: str, arguments: dict[str, Any]) -> Any:
-        """Have a method carried out.
+        """Call a method on the server.
 
         Args:
             method: Its name.
-            arguments: Its arguments by their names.
+            arguments: Its arguments by name.
 
         Returns:
             What it returned.
 
         Raises:
-            ConfigError: The server cannot be reached, refuses the token, or failed.
-            ValueError: What the method raised, and so do TypeError and ConfigError.
+            ConfigError: If the server cannot be reached, refuses the token, or fails.
+            ValueError: If the method raised it; TypeError and ConfigError are passed on likewise.
         """
         response = self._sent(method, dumped(arguments))
         if response.status_code == 401:
@@ -84,11 +84,11 @@ class Connection:
         raise error(said)
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._client.close()
 
     def reset_after_fork(self) -> None:
-        """Reset in a forked child, whose parent goes on with the connections."""
+        """Open new connections in a forked child; its parent keeps using the old ones."""
         self._inherited, self._client = self._client, self._connected()
 
     def _connected(self) -> httpx2.Client:
@@ -105,7 +105,7 @@ class Connection:
             try:
                 return self._client.post(url, content=body)
             except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
-                # A server that was started again, or a connection that stood idle for too long.
+                # The server was restarted, or the connection was idle for too long.
                 return self._client.post(url, content=body)
         except httpx2.HTTPError as error:
             raise ConfigError(

@@ -1,8 +1,8 @@
-"""`serve`: have others ask a memory over HTTP, with a token.
+"""`serve`: give other processes access to a memory over HTTP, with a token.
 
-The store itself is served, not Chroma's interface, which has no access control and neither knows of trust, lineage,
-tenants and expiry nor forgets for good. So whoever asks has the very promises that the folder gives: one transaction
-a write, answers that show every write before them.
+The store itself is served, not Chroma's API, which has no access control, does not know trust, lineage, tenants or
+expiry, and does not delete for good. So clients get the same guarantees as with the folder: one transaction per write,
+and reads that see every earlier write.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ METHODS = frozenset(
         *("tenant", "was_forgotten", "why"),
     }
 )
-"""The methods of a memory that can be asked for."""
+"""The methods of a memory that clients can call."""
 
 _log = logging.getLogger(__name__)
 
@@ -56,15 +56,15 @@ async def serve(
     """Serve memories until an event is set.
 
     Args:
-        stores: Token -> the store that it opens.
+        stores: Token -> the store it opens.
         host: Address to listen on.
         port: Port to listen on, 0 for a free one.
-        ready: Told the URL once it listens.
-        stop: Ends it, after what is under way.
-        tls: Certificate and key; plain HTTP without.
+        ready: Called with the URL once the server listens.
+        stop: Stops the server when set, after the requests in progress.
+        tls: Certificate and key; None for plain HTTP.
 
     Raises:
-        ConfigError: It cannot listen there.
+        ConfigError: If it cannot listen there.
     """
     application = web.Application(client_max_size=_MOST_BYTES)
     application.router.add_post(PATH + "{method}", _Desk(stores).answer)
@@ -102,7 +102,7 @@ class _Desk:
             name = next(name for name, kind in ERRORS.items() if type(error) is kind or isinstance(error, kind))
             return _said(400, name, str(error))
         except (AttributeError, LookupError, OverflowError) as error:
-            # As from a number where a text belongs.
+            # For example, a number was given where a string is expected.
             _log.info("%s was asked with what it does not take", method, exc_info=True)
             return _said(400, "TypeError", f"{method} does not take these arguments: {error!r}")
 
@@ -110,7 +110,7 @@ class _Desk:
         shown = request.headers.get("authorization", "").encode("utf-8", "surrogateescape")
         found = None
         for token, store in self._stores.items():
-            # All of them, so that the time tells nothing.
+            # Compare with all tokens, so that the time reveals nothing.
             if hmac.compare_digest(token, shown):
                 found = store
         return found
@@ -122,7 +122,7 @@ async def _done(store: _Served, method: str, arguments: dict[str, Any]) -> Any:
     if method == "batch":
         ops: list[Op] = arguments["ops"]
         if all(isinstance(op, PutOp) for op in ops):
-            # What many clients write at once is one batch.
+            # Concurrent writes of many clients are merged into one batch.
             return await store.abatch(ops)
     return await asyncio.to_thread(getattr(store, method), **arguments)
 
@@ -136,7 +136,7 @@ def _said(status: int, error: str, message: str) -> web.Response:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only programs of this machine reach an address."""
+    """Whether an address can be reached only from this machine."""
     if host == "localhost":
         return True
     try:

@@ -1,7 +1,7 @@
-"""What a client and a server tell each other, as JSON: the arguments and results of a memory's methods.
+"""The JSON encoding of the arguments and results of a memory's methods, between client and server.
 
-JSON has no tuples, dates or classes: each is an object with its kind under ``$``. Only the kinds named here are made of
-what comes in.
+JSON has no tuples, dates or classes, so each of them is an object with its kind under ``$``. Decoding creates only the
+kinds listed here.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from ..notes import CapturedPut
 __all__ = ["ERRORS", "PATH", "dumped", "loaded"]
 
 PATH = "/v1/"
-"""Before the name of a method."""
+"""The URL path before the name of a method."""
 
 ERRORS: dict[str, type[Exception]] = {
     error.__name__: error for error in (ConfigError, InvalidNamespaceError, TypeError, ValueError)
 }
-"""What a method may raise, so that it is raised at the client too."""
+"""The exceptions of a method that are raised again at the client."""
 
 _KIND, _OF = "$", "of"
 
@@ -56,35 +56,35 @@ _MADE: dict[str, tuple[tuple[str, ...], Callable[[Any], Any]]] = {
         kind.__name__: _of_fields(kind, kind._fields)
         for kind in (GetOp, ListNamespacesOp, MatchCondition, PutOp, SearchOp, CapturedPut)
     },
-    # A reranker is code of the client's, which the server neither has nor runs.
+    # A reranker is code of the client, which the server neither has nor runs.
     "Ranking": _of_fields(base.Ranking, tuple(f.name for f in fields(base.Ranking) if f.name != "reranker")),
     "Item": _of_fields(Item, Item.__slots__),
     "SearchItem": _of_fields(SearchItem, (*Item.__slots__, *SearchItem.__slots__)),
 }
 _WORDS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "Trust": (lambda trust: trust.value, Trust),
-    # A time without a zone is this machine's.
+    # A time without a zone is local time.
     "datetime": (lambda time: (time if time.tzinfo else time.astimezone()).isoformat(), datetime.fromisoformat),
     "timedelta": (timedelta.total_seconds, lambda seconds: timedelta(seconds=seconds)),
 }
-"""What is told in one word, and how it is read again."""
+"""Kinds that are encoded as one value, with their encoder and decoder."""
 
 
 def dumped(value: Any) -> bytes:
-    """Write a value as JSON, in ASCII: a lone surrogate is a legal Python string and survives so.
+    """Encode a value as ASCII JSON, so that lone surrogates, which are legal in Python strings, survive.
 
     Raises:
-        TypeError: It, or what is in it, is of no kind that is told.
-        ConfigError: It holds a reranker.
+        TypeError: If the value, or anything inside it, is of a kind that cannot be encoded.
+        ConfigError: If it contains a reranker.
     """
     return json.dumps(_plain(value)).encode()
 
 
 def loaded(data: bytes) -> Any:
-    """Read what `dumped` wrote.
+    """Decode the output of `dumped`.
 
     Raises:
-        ValueError: It is not that.
+        ValueError: If it is anything else.
     """
     try:
         return _made(json.loads(data))

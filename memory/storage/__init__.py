@@ -1,1 +1,1 @@
-"""Where the memory is kept: SQLite as the truth, Chroma as an index of it, a server for several machines."""
+"""Storage of the memory: SQLite as the source of truth, Chroma as an index of it."""

@@ -1,8 +1,8 @@
 """`ChromaIndex`: the vectors of a memory folder in Chroma, fed from the database's outbox.
 
-Chroma holds ids and vectors alone. It is one process's at a time: whoever has its lock feeds it with what all have
-written, and finds nearest vectors by it in a large memory; the others scan. It can always be made anew from the
-database, which is what happens when vectors are forgotten or its files are damaged.
+Chroma holds only ids and vectors. One process at a time uses it: the one that holds its lock feeds it with the writes
+of all processes and, in a large memory, uses it to find the nearest vectors; the others scan. It can always be rebuilt
+from the database, which happens when vectors are forgotten or its files are damaged.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _FILES = "chroma"
 _LOCK = "chroma.lock"
 _WRITING = "chroma.writing"
 _BATCH = 1000
-_QUIET = 2.0  # seconds without a write or a search after which Chroma is fed; a batch of a thousand takes half of one
-_MOST_WAITING = 50_000  # rows after which it is fed all the same: so few are looked at beside it in milliseconds
-_AT_CLOSE = 2000  # rows that closing a memory feeds at most, some two seconds; the rest waits for its next opening
+_QUIET = 2.0  # seconds without a write or a search before Chroma is fed; a batch of a thousand takes half a second
+_MOST_WAITING = 50_000  # waiting rows at which it is fed anyway; scanning this many beside it takes milliseconds
+_AT_CLOSE = 2000  # the most rows fed when a memory is closed, about two seconds; the rest waits until reopening
 
 
 def collection_name(tenant: str) -> str:
@@ -47,11 +47,11 @@ def collection_name(tenant: str) -> str:
 
 
 class ChromaIndex:
-    """Feed and ask Chroma, if no other process does.
+    """Feed and query Chroma, if no other process does.
 
     Args:
-        folder: The memory's folder; Chroma's files lie in one of their own inside it.
-        database: What it is fed from.
+        folder: The memory's folder; Chroma's files are in a subfolder of it.
+        database: The database it is fed from.
     """
 
     def __init__(self, folder: Path, database: Database) -> None:
@@ -64,7 +64,7 @@ class ChromaIndex:
         reset_in_children(self)
 
     def wake(self) -> None:
-        """Feed what waits in a thread of its own, once it is a batch and nobody has used the memory for a moment."""
+        """Start a thread, if a batch is waiting, that feeds Chroma once the memory has been idle for a moment."""
         self.used()
         running = self._thread and self._thread.is_alive()
         if running or self._stopping.is_set() or self._waiting_up_to(_BATCH) < _BATCH:
@@ -73,11 +73,11 @@ class ChromaIndex:
         self._thread.start()
 
     def used(self) -> None:
-        """Note that the memory is in use, for which feeding waits."""
+        """Record that the memory is in use, which delays feeding."""
         self._uses += 1
 
     def _feed_when_quiet(self) -> None:
-        # To import Chroma and to feed it takes the processor from whoever writes and searches.
+        # Importing and feeding Chroma takes CPU time away from writes and searches.
         seen = -1
         while seen != self._uses and self._waiting_up_to(_MOST_WAITING) < _MOST_WAITING:
             seen = self._uses
@@ -91,10 +91,10 @@ class ChromaIndex:
         return waiting
 
     def feed(self, most: int | None = None) -> None:
-        """Tell Chroma what changed; another process that has it open does so instead.
+        """Apply waiting changes to Chroma; if another process has it open, that process does so instead.
 
         Args:
-            most: How many changes at most; None for all, until the memory is closed.
+            most: About how many changes at most; None for all, until the memory is closed.
         """
         from chromadb.errors import ChromaError
 
@@ -105,10 +105,10 @@ class ChromaIndex:
                     done = self._feed_some(chroma)
                 except ChromaError as error:
                     if renewed:
-                        # As on a full disk. Searches need none of it, and what waits is fed another time.
+                        # For example, on a full disk. Searches do not depend on it, and the changes are fed later.
                         _log.warning("%s: Chroma's index cannot be written now: %s", self._folder, error)
                         return
-                    # Killed while it wrote, Chroma leaves files that open and cannot be added to.
+                    # If the process is killed during a write, Chroma's files may open but cannot be added to.
                     self._make_anew(chroma)
                     renewed = True
                     continue
@@ -117,17 +117,17 @@ class ChromaIndex:
                     return
 
     def nearest(self, tenant: str, vector: NDArray[np.float32], count: int) -> list[int] | None:
-        """Return the numbers of items whose vectors are among the nearest to a vector, approximately.
+        """Return the numbers of the items whose vectors are (approximately) nearest to a vector.
 
-        What was deleted may be among them, and what has changed since Chroma was fed is not.
+        Deleted items may be among them, and items that have changed since Chroma was fed are missing.
 
         Args:
             tenant: Whose items.
             vector: The query.
-            count: How many.
+            count: The number of vectors.
 
         Returns:
-            None if another process has Chroma open, or it is being fed.
+            The numbers, or None if another process has Chroma open or it is being fed.
         """
         if not self._lock.acquire(blocking=False):
             return None
@@ -141,7 +141,7 @@ class ChromaIndex:
             collection = self._kept.collection(collection_name(tenant))
             got: Any = collection.query(query_embeddings=vector[None], n_results=count, include=[])
         except ChromaError:
-            # Made anew by whoever feeds it next.
+            # The next process that feeds it rebuilds it.
             with self._database.writing() as db:
                 db.execute("UPDATE state SET purge = 1")
             return None
@@ -150,24 +150,24 @@ class ChromaIndex:
         return [int(found.partition(":")[0]) for found in got["ids"][0]]
 
     def waiting(self, tenant: str) -> list[int]:
-        """Return the numbers of a tenant's items that Chroma does not know as they are now."""
+        """Return the numbers of a tenant's items whose current state is not in Chroma yet."""
         with self._database.reading() as db:
             found = db.execute("SELECT DISTINCT seq FROM outbox WHERE tenant = ?", (table.encoded(tenant),))
             return [seq for (seq,) in found]
 
     def purge(self) -> None:
-        """Delete Chroma's files if anything was forgotten since they were made: they are made anew from the outbox."""
+        """Delete Chroma's files if anything was forgotten since they were made; they are rebuilt from the outbox."""
         with self._lock, self._chroma():
             pass
 
     def stop(self) -> None:
-        """End feeding after the batch in hand."""
+        """Stop feeding after the current batch."""
         self._stopping.set()
         if self._thread and self._thread.is_alive():
             self._thread.join()
 
     def close(self) -> None:
-        """End feeding, and let go of Chroma; what is not fed yet waits in the outbox."""
+        """Stop feeding, and close Chroma; changes not fed yet stay in the outbox."""
         self.stop()
         with self._database.reading() as db:
             waits = db.execute("SELECT 1 FROM outbox LIMIT 1").fetchone() is not None
@@ -178,7 +178,7 @@ class ChromaIndex:
             self._kept = None
 
     def reset_after_fork(self) -> None:
-        """Reset in a forked child, in which none of Chroma's threads run: its parent feeds what it writes."""
+        """Reset in a forked child, where Chroma's threads do not run; the parent feeds the child's writes."""
         if self._kept is not None:
             keep_for_good(self._kept)
         self._lock, self._thread, self._kept = threading.RLock(), None, None
@@ -186,7 +186,7 @@ class ChromaIndex:
 
     @contextmanager
     def _chroma(self) -> Iterator[_Chroma | None]:
-        """Lend Chroma, without what was forgotten; None if it is not ours to open."""
+        """Yield Chroma, with forgotten items purged; None if this process cannot open it."""
         chroma = self._kept or _Chroma.opened(self._folder)
         try:
             if chroma is not None:
@@ -239,7 +239,7 @@ class ChromaIndex:
         for seq, count in most.items():
             matrix = np.frombuffer(matrices.get(seq, b""), np.float32).reshape(-1, dimensions)
             for part in range(max(count, len(matrix))):
-                # A zero vector is near nothing, and hides what is near from Chroma's search.
+                # A zero vector is near nothing, and in Chroma's search it hides vectors that are near.
                 if part < len(matrix) and matrix[part].any():
                     ids.append(f"{seq}:{part}")
                     rows.append(matrix[part])
@@ -252,11 +252,11 @@ class ChromaIndex:
 
 
 class _Chroma:
-    """Chroma on a folder, which one process has open at a time.
+    """Chroma in a folder, which one process can have open at a time.
 
     Args:
         folder: The memory's folder.
-        descriptor: Its lock, held.
+        descriptor: Descriptor of its lock file; the lock is held.
     """
 
     def __init__(self, folder: Path, descriptor: int) -> None:
@@ -268,7 +268,7 @@ class _Chroma:
 
     @classmethod
     def opened(cls, folder: Path) -> _Chroma | None:
-        """Take the folder, unless another process has it or Chroma cannot run in this one."""
+        """Lock and open the folder; return None if another process has it or Chroma cannot run in this process."""
         if _opened_by not in (None, os.getpid()):
             return None
         descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -281,19 +281,19 @@ class _Chroma:
 
     @property
     def torn(self) -> bool:
-        """Whether a process ended while it wrote: what Chroma then reads may end this one, too."""
+        """Whether a process ended during a write: reading such files can make Chroma crash this process too."""
         return self._mark.exists()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Leave a mark for as long as files are written, and for good where the block is not left in order."""
+        """Leave a mark file while files are being written; it stays if the block does not end normally."""
         self._mark.touch(mode=0o600)
         yield
         self._mark.unlink(missing_ok=True)
 
     @property
     def damaged(self) -> bool:
-        """Whether its files cannot be read."""
+        """Whether its files may be incomplete or cannot be read."""
         if self.torn or not self._files.exists():
             return self.torn
         from chromadb.errors import ChromaError
@@ -305,19 +305,19 @@ class _Chroma:
         return False
 
     def collection(self, name: str) -> Any:
-        """Return a collection, made where it is missing."""
+        """Return a collection, creating it if it is missing."""
         if name not in self._collections:
             from chromadb.api.models.Collection import Collection
 
             space: Any = {"hnsw": {"space": "cosine"}}
             api = self._start()
             model = api.create_collection(name, configuration=space, get_or_create=True)
-            # No embedding function: Chroma's default one would download a model at first use.
+            # No embedding function: Chroma's default one would download a model on first use.
             self._collections[name] = Collection(client=api, model=model, embedding_function=None, data_loader=None)
         return self._collections[name]
 
     def reset(self) -> bool:
-        """Delete its files, and return whether there were any."""
+        """Delete its files; return whether there were any."""
         self._stop()
         there = self._files.exists()
         if there:
@@ -326,9 +326,10 @@ class _Chroma:
         return there
 
     def close(self) -> None:
-        """Let go of Chroma's memory and files, and of the folder."""
+        """Release Chroma's memory and files, and unlock the folder."""
         self._stop()
-        # Said, not left to the closing: a child forked meanwhile has it open too.
+        # Unlock explicitly: a child forked in the meantime has the descriptor open too, so closing alone would not
+        # release the lock.
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
         os.close(self._descriptor)
 
@@ -346,7 +347,7 @@ class _Chroma:
 
 
 _opened_by: int | None = None
-"""The process whose Chroma threads run: they are made once, and do not survive a fork."""
+"""Id of the process that started Chroma's threads: they are started once and do not survive a fork."""
 
 _INDEX_HEADER = "header.bin"
 _HEADER = struct.Struct("<iQQQQ")
@@ -354,14 +355,14 @@ _LENGTH_BYTES = 4
 
 
 def started(chosen: Any) -> tuple[Any, Any]:
-    """Open Chroma with settings of ours, and return its system, to be stopped, and its interface."""
+    """Open Chroma with our settings; return its system, which the caller must stop, and its API."""
     from chromadb.api import ServerAPI
     from chromadb.config import System
     from chromadb.telemetry.product import ProductTelemetryClient
 
     global _opened_by
     _opened_by = os.getpid()
-    # A System of our own rather than a Client: clients share one System a path.
+    # Our own System rather than a Client, because clients share one System per path.
     system = System(chosen)
     parts: tuple[Any, Any] = (ProductTelemetryClient, ServerAPI)  # abstract names that Chroma maps to its classes
     api = [system.instance(part) for part in parts][1]
@@ -370,11 +371,11 @@ def started(chosen: Any) -> tuple[Any, Any]:
 
 
 def _close_to_others(files: Path) -> None:
-    """Let nobody else read the files, which Chroma makes with the mode of the process."""
+    """Remove other users' access to the files, which Chroma creates with the umask of the process."""
     for folder, _, names in os.walk(files):
         for name in names:
             file = Path(folder, name)
-            # One of somebody else's keeps the mode they gave it.
+            # A file that belongs to another user keeps its mode.
             with suppress(FileNotFoundError, PermissionError):
                 if file.stat().st_mode & 0o077:
                     file.chmod(0o600)
@@ -383,10 +384,10 @@ def _close_to_others(files: Path) -> None:
 
 
 def _blank_unused(index: Path) -> None:
-    """Zero what is not used of a new index's files.
+    """Zero the unused parts of a new index's files.
 
-    hnswlib writes its arrays as they were allocated, so that whatever the process had in that memory lies in the file:
-    prompts, keys. Only the places of its first hundred elements are ever written so.
+    hnswlib writes its arrays as allocated, so the file contains whatever the process had in that memory before, such as
+    prompts or keys. This affects only the space of the first hundred elements.
     """
     with suppress(FileNotFoundError, PermissionError):
         header = (index / _INDEX_HEADER).read_bytes()
@@ -404,15 +405,15 @@ def _blank_unused(index: Path) -> None:
 
 
 def settings(path: Path) -> Any:
-    """Spell out every setting that decides where data goes.
+    """Set every setting that decides where data goes.
 
-    Chroma would otherwise take them from the environment and from a ``.env`` in the working folder, which an agent
+    Otherwise Chroma would read them from the environment and from a ``.env`` in the working directory, which an agent
     may be able to write.
 
     Args:
         path: Chroma's own folder.
     """
-    # A copy, since Chroma looks for each of a hundred fields in three places, which takes longer than to open it.
+    # A copy, because Chroma looks up each of a hundred fields in three places, which takes longer than opening it.
     return _settings_of_ours().model_copy(update={"persist_directory": str(path.resolve())})
 
 

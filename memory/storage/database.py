@@ -1,7 +1,7 @@
-"""The memory's SQLite file: what is kept, who wrote it, and what Chroma has not been told yet.
+"""The memory's SQLite file: the items, their writers, and the changes Chroma has not been fed yet.
 
-It is the truth: a write is acknowledged by one transaction of it, and everything else (the arrays that answer
-searches, Chroma's index) is made from it and caught up by its version numbers.
+It is the source of truth: each write is one transaction, and everything else (the arrays that answer searches, Chroma's
+index) is derived from it and brought up to date by its version numbers.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ FILE = "memory.db"
 _GATE = "writer.lock"
 _BUSY_SECONDS = 60.0
 
-# Texts that callers choose (tenant, namespace, key, source, author, run) are kept as JSON strings in ASCII, because
-# SQLite takes no lone surrogate; `entries` holds what an item is found by, apart from the item, so that the arrays
-# load without reading its text.
+# Strings that callers choose (tenant, namespace, key, source, author, run) are stored as ASCII JSON, because SQLite
+# rejects lone surrogates. `entries` holds an item's words and vectors in a table of their own, so that the arrays load
+# without reading the text.
 _SCHEMA = """
 CREATE TABLE state (version INTEGER NOT NULL, next_seq INTEGER NOT NULL, purge INTEGER NOT NULL);
 INSERT INTO state VALUES (0, 1, 0);
@@ -64,20 +64,20 @@ CREATE TABLE outbox (
 );
 """
 
-# Version n of the tables is made from version n - 1 by the statements at n - 1.
+# The statements at index n - 1 upgrade the tables from version n - 1 to version n.
 _VERSIONS = (_SCHEMA, FORGOTTEN, HISTORY)
 
 
 class Database:
-    """Lend connections for reading and for writing, one thread at a time each.
+    """Provide one connection for reading and one for writing, each used by one thread at a time.
 
-    Reading goes on while another process writes. A child forked meanwhile gets connections of its own.
+    Reading is possible while another process writes. A forked child gets its own connections.
 
     Args:
-        path: The file, made with mode 0600; None keeps it in this object's memory.
+        path: The file, created with mode 0600; None keeps the data in this object's memory.
 
     Raises:
-        ConfigError: The file cannot be used, is damaged, or is from a newer version.
+        ConfigError: If the file cannot be used, is damaged, or is from a newer version.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -87,8 +87,8 @@ class Database:
         self._closed = False
         self._uses = 0
         self._write_lock = Lock()
-        # Whoever writes may read too, never the reverse. In memory there is one connection, and a transaction of it
-        # must not be read half-way.
+        # A thread that holds the write lock may take the read lock, never the reverse. In memory there is only one
+        # connection, and its unfinished transactions must not be read.
         self._read_lock = self._write_lock if path is None else Lock(shared=True)
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
@@ -98,12 +98,12 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection that sees what was committed when it was first asked, however many statements it runs."""
+        """Yield a connection whose statements all see the same snapshot, taken at the first one."""
         with self._read_lock, self._explained():
             if self._reader is None:
                 self._reader = self._lasting() if self.path is None else self._connect()
             connection = self._reader
-            # In memory it is the one that writes, and whoever is reading already has a moment of their own.
+            # In memory this is also the writing connection, and a nested read is already in a transaction.
             began = not connection.in_transaction
             if began:
                 connection.execute("BEGIN")
@@ -117,7 +117,7 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection inside a transaction, of which all changes are kept or none."""
+        """Yield a connection inside a transaction; either all its changes are kept or none."""
         with self._write_lock, self._turn(), self._explained():
             connection = self._lasting()
             connection.execute("BEGIN IMMEDIATE")
@@ -126,7 +126,7 @@ class Database:
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
-                # SQLite has rolled back by itself after some errors, a full disk among them.
+                # After some errors, such as a full disk, SQLite has already rolled back.
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
@@ -134,10 +134,10 @@ class Database:
                 self._uses -= 1
 
     def truncate_log(self) -> None:
-        """Take deleted text out of the write-ahead log as well; in the file itself SQLite has overwritten it."""
+        """Remove deleted text from the write-ahead log as well; in the main file SQLite has already overwritten it."""
         if self.path is None:
             return
-        # SQLite waits for readers, but not for another process that is doing the same.
+        # SQLite waits for readers, but not for another process that is checkpointing too.
         with self._write_lock, self._turn(), self._explained():
             busy, *_ = self._lasting().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
@@ -153,8 +153,8 @@ class Database:
             self._let_go()
 
     def close_for_fork(self) -> None:
-        """Close the file before a fork; it is opened again at its next use. Called with both locks held."""
-        # One that the forking thread itself is using must stay.
+        """Close the file before a fork; it is reopened on its next use. Called with both locks held."""
+        # A connection that the forking thread itself is using must stay open.
         if self.path is not None and not self._uses:
             self._let_go()
 
@@ -173,7 +173,7 @@ class Database:
             if connection is not None:
                 keep_for_good(connection)
         self._forked = True
-        # A child has the parent's descriptors, and with them its locks.
+        # The child shares the parent's descriptors, and with them its locks.
         self._reader = self._writer = self._gate = None
         self._uses = 0
         self._write_lock.reset_after_fork()
@@ -181,7 +181,7 @@ class Database:
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """Wait for other processes that write in the order in which they came, which SQLite by itself does not."""
+        """Wait for other writing processes in order of arrival, which SQLite itself does not guarantee."""
         if self.path is None:
             yield
             return
@@ -197,7 +197,7 @@ class Database:
             fcntl.flock(gate, fcntl.LOCK_UN)
 
     def _lasting(self) -> sqlite3.Connection:
-        """The connection for writing, which lasts."""
+        """Return the connection for writing, opening it if necessary."""
         if self._writer is None:
             if self.path is None and self._forked:
                 raise ConfigError("memory that is kept in a process does not survive a fork: give it a folder")
@@ -214,7 +214,7 @@ class Database:
         if self._closed:
             raise ConfigError("the memory is closed: open it again")
         if self.path is not None:
-            # Only ever a new file: closing a descriptor of one in use would drop SQLite's locks on it.
+            # Only for a new file: closing a descriptor of a file in use would drop SQLite's locks on it.
             with suppress(FileExistsError):
                 os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
             with suppress(PermissionError):
@@ -249,7 +249,7 @@ def _set_up(connection: sqlite3.Connection, path: Path | None) -> None:
         return
     connection.create_function("twin_of", 2, _twin, deterministic=True)
     connection.execute("BEGIN IMMEDIATE")
-    # Another process may have made the tables while this one waited.
+    # Another process may have created the tables while this one waited.
     for statements in _VERSIONS[_version(connection) :]:
         for statement in statements.split(";"):
             connection.execute(statement)

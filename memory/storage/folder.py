@@ -1,4 +1,4 @@
-"""`Folder`: one opening of a memory folder in a process, shared by all tenants that have it open."""
+"""`Folder`: an open memory folder, opened once per process and shared by all stores that use it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Folder:
     """The database of a folder and Chroma's index of it.
 
     Attributes:
-        database: What is kept.
-        index: Its vectors in Chroma; None for a memory that is kept in this process.
+        database: The stored items.
+        index: Their vectors in Chroma; None for a memory held only in this process.
 
     Args:
-        path: The folder; None for none.
+        path: The folder; None to keep the data in this process.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -50,10 +50,10 @@ class Folder:
 
     @classmethod
     def opened(cls, path: Path | None) -> Folder:
-        """Open a folder, or share it with who has it open in this process; each `close`s it once.
+        """Open a folder, or return it if this process has it open; each caller must `close` it once.
 
         Raises:
-            ConfigError: It is not a memory folder, or cannot be used.
+            ConfigError: If it is not a memory folder, or cannot be used.
         """
         if path is None:
             return cls(None)
@@ -67,10 +67,10 @@ class Folder:
             return folder
 
     def check(self, tenant: str, vectors: Vectors) -> None:
-        """Note which embedder fills a tenant's memory.
+        """Record which embedder a tenant's memory is filled with.
 
         Raises:
-            ConfigError: Another one has filled it.
+            ConfigError: If it was filled with another embedder.
         """
         with self.database.reading() as db:
             known = table.marked(db, tenant)
@@ -83,7 +83,7 @@ class Folder:
             raise mismatch(str(self._path), found, wanted)
 
     def changed(self) -> None:
-        """Have Chroma told of what was written."""
+        """Schedule the feeding of new writes to Chroma."""
         if self.index is not None:
             self.index.wake()
             return
@@ -91,12 +91,12 @@ class Folder:
             db.execute("DELETE FROM outbox")
 
     def purge(self) -> None:
-        """Have Chroma drop what was forgotten."""
+        """Make Chroma drop forgotten items."""
         if self.index is not None:
             self.index.purge()
 
     def sizes(self) -> dict[str, int]:
-        """Return the bytes that the database and Chroma's files take on the disk."""
+        """Return the disk space of the database and of Chroma's files, in bytes."""
         if self._path is None:
             return {"database": 0, "chroma": 0}
         files = [file for file in self._path.rglob("*") if file.is_file()]
@@ -107,7 +107,7 @@ class Folder:
         }
 
     def close(self) -> None:
-        """Let go of it; the last one closes its files."""
+        """Release the folder; the last user closes its files."""
         with _guard:
             self._users -= 1
             if self._users:
@@ -124,7 +124,7 @@ _guard = threading.RLock()
 
 
 def _claim(path: Path) -> None:
-    """Make the folder, or check that it is a memory's, and close it to other users."""
+    """Create the folder, or check that it is a memory folder, and remove other users' access to it."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         names = {entry.name for entry in path.iterdir()}
@@ -139,7 +139,7 @@ def _claim(path: Path) -> None:
 
 @atexit.register
 def _stop() -> None:
-    """End what feeds Chroma before the interpreter takes its threads away; what is left waits in the outbox."""
+    """Stop feeding Chroma before the interpreter ends its threads; unfed changes stay in the outbox."""
     for folder in list(_opened.values()):
         if folder.index is not None:
             folder.index.stop()

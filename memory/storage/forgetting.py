@@ -1,4 +1,4 @@
-"""Forget: out of the tables, with what was written of it again."""
+"""Forget items: delete them from the tables, together with the copies that runs have written since."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ __all__ = ["forget"]
 def forget(
     db: Connection, tenant: str, namespace: Sequence[str], ids: Sequence[str], writer: Mapping[str, str]
 ) -> set[str]:
-    """Delete what a writer wrote, and what runs have written since that holds a text of it.
+    """Delete what a writer wrote, and later writes of runs that contain one of its texts.
 
     Args:
         db: A connection inside a transaction.
         tenant: Whose items.
-        namespace: At or below it.
+        namespace: Only at or below this namespace.
         ids: Only these; empty for all.
-        writer: What holds of one and the same writer: ``source``, ``author``, ``run``.
+        writer: Conditions that one writer must meet together: ``source``, ``author``, ``run``.
 
     Returns:
-        The ids of the items that are gone, or have lost what they had said before.
+        The ids of the items that were deleted or lost versions of their history.
     """
 
     def named(item_id: str, version: Version) -> bool:
         return (not ids or item_id in ids) and any(_fits(one, writer) for one in version.writers)
 
     numbers = table.chosen(db, tenant, namespace, ids, writer)
-    # First what they said before, since deleting an item deletes all its history, whoever wrote it.
+    # History first, because deleting an item deletes all its history, whoever wrote it.
     former = history.forget(db, tenant, namespace, named)
     rows = [row for some in table.slices(numbers) for row in table.by_seq(db, some).values()]
     since = {row.id: row.created for row in table.get(db, tenant, {item_id for item_id, _ in former}).values()}
@@ -45,9 +45,10 @@ def forget(
 
 
 def _again(db: Connection, tenant: str, namespace: Sequence[str], told: forgotten.Told) -> set[str]:
-    """Delete what runs have written of texts, and return the ids of the items.
+    """Delete copies of texts that runs have written, and return the ids of the items.
 
-    Who wrote one outside a run did so on purpose, and what lay there before came from elsewhere.
+    Copies written outside a run are kept, because they were made on purpose; so are older ones, which came from
+    elsewhere.
     """
 
     def repeats(item_id: str, version: Version) -> bool:

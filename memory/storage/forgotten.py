@@ -1,7 +1,7 @@
-"""What was forgotten, so that an agent which meets it again does not keep it again: digests alone, never the text.
+"""Digests of forgotten texts (never the texts), so that an agent that meets one again does not store it again.
 
-A digest is keyed with a salt of the file, so that it tells nothing to who does not have the file; who has it can still
-try out short texts.
+Digests are keyed with a salt stored in the file, so they reveal nothing without the file; with it, short texts can
+still be guessed.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ CREATE TABLE forgotten (
     PRIMARY KEY (tenant, opening, start, words, whole)
 ) WITHOUT ROWID;
 """
-"""``start`` is the digest of a text's first words, ``opening`` how many they are; ``whole`` that of all ``words``."""
+"""``start`` is the digest of a text's first words, ``opening`` their number; ``whole`` is that of all ``words``."""
 
-_OPENING = 8  # words by which a text is looked for inside others
-_PART = 4  # words from which on a text counts as forgotten inside another one too; a shorter one stands everywhere
+_OPENING = 8  # number of words by which a text is searched for inside others
+_PART = 4  # a text of at least this many words is also found inside others; shorter ones occur everywhere
 
-_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # what Chinese and Japanese write without spaces
+_UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # Chinese and Japanese, written unspaced
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
 _LETTER = re.compile(f"[{_UNSPACED}]")
 _WORD_BEFORE = re.compile(r"\w+")
@@ -46,12 +46,12 @@ _Digest = tuple[int, bytes]
 
 
 def note_down(db: Connection, tenant: str, values: Iterable[Mapping[str, Any]]) -> None:
-    """Note that values were forgotten: what is quoted of each, and every string in it that is no mere label.
+    """Record that values were forgotten: the quoted text of each, and every string in it that is not just a label.
 
     Args:
         db: A connection inside a transaction.
         tenant: Whose they were.
-        values: The values; a text without a word is left out.
+        values: The values; texts without words are skipped.
     """
     salt = _salt(db)
     quoted = [_words(text_of(value)) for value in values]
@@ -70,13 +70,13 @@ def note_down(db: Connection, tenant: str, values: Iterable[Mapping[str, Any]]) 
 
 
 def met(db: Connection, tenant: str, texts: Sequence[str]) -> list[bool]:
-    """Return of each text whether it is, or from four words on holds, one that was forgotten.
+    """Return for each text whether it is a forgotten text, or contains one of four words or more.
 
-    Letter case, accents, punctuation and white space do not count, nor how HTML and JSON write a character, nor tags.
+    Letter case, accents, punctuation, white space, HTML and JSON escapes, and tags are ignored.
 
     Args:
         db: A connection.
-        tenant: Whose memory forgot.
+        tenant: Whose memory.
         texts: The texts.
     """
     look = _Look.at(db, tenant)
@@ -84,17 +84,17 @@ def met(db: Connection, tenant: str, texts: Sequence[str]) -> list[bool]:
 
 
 def repeats(db: Connection, tenant: str, values: Iterable[Mapping[str, Any]]) -> list[bool]:
-    """Return of each value whether one of its strings is or holds what was forgotten, as `met` does."""
+    """Return for each value whether one of its strings is or contains a forgotten text, as `met` does."""
     look = _Look.at(db, tenant)
     return [look is not None and any(True for text in _said(value) for _ in look.found(text)) for value in values]
 
 
 def lift(db: Connection, tenant: str, values: Iterable[Mapping[str, Any]]) -> None:
-    """Let what values say and hold be kept again.
+    """Allow the texts of values, and the forgotten texts they contain, to be stored again.
 
     Args:
         db: A connection inside a transaction.
-        tenant: Whose memory forgot it.
+        tenant: Whose memory.
         values: The values.
     """
     look = _Look.at(db, tenant)
@@ -106,10 +106,10 @@ def lift(db: Connection, tenant: str, values: Iterable[Mapping[str, Any]]) -> No
 
 
 class Told:
-    """Texts that are being forgotten, to be found where they were written again since.
+    """Texts that are being forgotten, to find later copies of them.
 
     Args:
-        values: The values that hold them, each with when it was first written, in seconds since 1970.
+        values: The values that contain them, each with the time it was first written, in seconds since 1970.
     """
 
     def __init__(self, values: Iterable[tuple[Mapping[str, Any], float]]) -> None:
@@ -124,7 +124,7 @@ class Told:
         self._lengths = {len(opening) for opening in self._openings}
 
     def stands_in(self, value: Mapping[str, Any], written: float) -> bool:
-        """Whether one of the texts, of four words or more, stands in a value that was written then."""
+        """Whether a value written at this time contains one of the texts of four words or more."""
         return any(self._stands(words, written) for text in _said(value) for words in _readings(text))
 
     def _stands(self, words: Sequence[str], written: float) -> bool:
@@ -142,10 +142,10 @@ def _said(value: Mapping[str, Any]) -> list[str]:
 
 
 class _Look(NamedTuple):
-    """A look at what a tenant's memory forgot.
+    """A lookup of what a tenant's memory has forgotten.
 
     Attributes:
-        openings: The lengths that beginnings of texts have.
+        openings: The lengths, in words, of the stored beginnings of texts.
     """
 
     db: Connection
@@ -155,13 +155,13 @@ class _Look(NamedTuple):
 
     @classmethod
     def at(cls, db: Connection, tenant: str) -> _Look | None:
-        """Begin; None where nothing was ever forgotten."""
+        """Create one; return None if nothing was ever forgotten."""
         number = table.encoded(tenant)
         found = db.execute("SELECT DISTINCT opening FROM forgotten WHERE tenant = ?", (number,)).fetchall()
         return cls(db, number, _salt(db), [opening for (opening,) in found]) if found else None
 
     def found(self, text: str) -> Iterator[_Digest]:
-        """Yield what was forgotten and stands in a text."""
+        """Yield the digests of forgotten texts that a text contains."""
         for words in _readings(text):
             for opening in self.openings:
                 starts: dict[bytes, list[int]] = {}
@@ -179,7 +179,7 @@ def _stands(salt: bytes, words: Sequence[str], place: int, count: int, whole: by
 
 
 def _readings(text: str) -> Iterator[list[str]]:
-    """Yield the words of a text, and those it has if it is JSON that quotes another, or HTML."""
+    """Yield the words of a text as it is, and as read without JSON escapes and without HTML tags."""
     forms = [text]
     while "\\" in forms[-1] and len(forms) <= _QUOTED:
         forms.append(_ESCAPED.sub(_unescaped, forms[-1]))
@@ -187,7 +187,7 @@ def _readings(text: str) -> Iterator[list[str]]:
         yield _words(form)
         if "<" in form:
             yield _words(_TAG.sub(" ", form))
-    # As words were told apart when what was forgotten until then was noted down.
+    # How earlier versions split words, for digests that they stored.
     if not text.isascii() or "_" in text:
         yield _WORD_BEFORE.findall(unescape(text).casefold())
 
@@ -199,7 +199,7 @@ def _unescaped(found: re.Match[str]) -> str:
 
 
 def _tells(words: Sequence[str]) -> bool:
-    """Whether words are enough to be one text's own; two letters of what is written without spaces count as a word."""
+    """Whether there are enough words to identify a text; two Chinese or Japanese characters count as one word."""
     letters = sum(_LETTER.match(word) is not None for word in words)
     return len(words) - letters / 2 >= _PART
 
@@ -212,7 +212,7 @@ def _words(text: str) -> list[str]:
 
 
 def _digest(salt: bytes, words: Sequence[str]) -> bytes:
-    # No word has a space, and a lone surrogate is a character like any other.
+    # No word contains a space; lone surrogates are treated like any other character.
     return blake2b(" ".join(words).encode("utf-8", "surrogatepass"), key=salt, digest_size=16).digest()
 
 

@@ -1,4 +1,4 @@
-"""What items said before they were replaced: every version with its writers, for "what changed, and who wrote it"."""
+"""Earlier versions of items, each with its writers, to answer "what changed, and who wrote it"."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ CREATE INDEX history_by_id ON history (tenant, id);
 CREATE TABLE indexed (seq INTEGER PRIMARY KEY, paths TEXT NOT NULL);
 UPDATE items SET twin = twin_of(namespace, value) WHERE twin <> '';
 """
-"""``indexed`` names the parts of a value that have vectors, where it is not all of it as one text; ``twin_of`` is that
-of `pointsman.memory.items`, which took texts for one only if they were the same in every letter before."""
+"""``indexed`` names the parts of a value that have vectors, if that is not the whole value as one text; ``twin_of`` is
+that of `pointsman.memory.items`, which before this version matched only identical texts."""
 
 _COLUMNS = "value, writers, trust, written, replaced"
 _MOST = 100  # versions of an item
 
 
 def keep(db: Connection, tenant: str, held: Mapping[str, Row], kept: Iterable[Row], now: float) -> None:
-    """Keep what is about to be replaced by another text.
+    """Store the versions that are about to be replaced by another text.
 
     Args:
         db: A connection inside a transaction.
         tenant: Whose items.
-        held: What lies there now, by id.
-        kept: What is to lie there, in the order in which it was written.
+        held: The current items, by id.
+        kept: The new items, in the order they were written.
         now: Seconds since 1970.
     """
     there = dict(held)
@@ -55,12 +55,12 @@ def keep(db: Connection, tenant: str, held: Mapping[str, Row], kept: Iterable[Ro
 
 
 def ended(row: Row, now: float) -> Version:
-    """Return an item as the version that ends now."""
+    """Return an item as a version that is replaced now."""
     return Version(row.value, row.writers, row.trust, row.updated, now)
 
 
 def of(db: Connection, tenant: str, ids: Iterable[str]) -> dict[str, list[Version]]:
-    """Return what items said before, oldest first, by their ids; none for one that always said the same."""
+    """Return the earlier versions of items by id, oldest first; an item that never changed has no entry."""
     found: dict[str, list[Version]] = {}
     query = f"SELECT id, {_COLUMNS} FROM history WHERE tenant = ? AND id IN (??) ORDER BY place"  # noqa: S608 - our own words
     for item_id, *values in table.each(db, query, list(dict.fromkeys(ids)), table.encoded(tenant)):
@@ -69,14 +69,14 @@ def of(db: Connection, tenant: str, ids: Iterable[str]) -> dict[str, list[Versio
 
 
 def add(db: Connection, tenant: str, namespace: Sequence[str], item_id: str, versions: Iterable[Version]) -> None:
-    """Add versions of an item that another memory told of; those that are here stay as they are.
+    """Add versions of an item from another memory; the versions already here are unchanged.
 
     Args:
         db: A connection inside a transaction.
         tenant: Whose item.
-        namespace: Where it lies.
+        namespace: The item's namespace.
         item_id: The item.
-        versions: What it said before.
+        versions: Its earlier versions.
     """
     held = of(db, tenant, [item_id]).get(item_id, [])
     known = {(table.encoded(version.value), version.written) for version in held}
@@ -90,13 +90,13 @@ def add(db: Connection, tenant: str, namespace: Sequence[str], item_id: str, ver
 def forget(
     db: Connection, tenant: str, namespace: Sequence[str], goes: Callable[[str, Version], bool]
 ) -> list[tuple[str, Version]]:
-    """Delete versions of items, and return each with the id of its item.
+    """Delete versions of items, and return each of them with the id of its item.
 
     Args:
         db: A connection inside a transaction.
         tenant: Whose items.
-        namespace: At or below it.
-        goes: Says of an item's id and a version whether that is to be deleted.
+        namespace: Only at or below this namespace.
+        goes: Returns whether to delete a version, given the item's id and the version.
     """
     found = db.execute(
         f"SELECT place, id, namespace, {_COLUMNS} FROM history WHERE tenant = ?",  # noqa: S608 - our own words

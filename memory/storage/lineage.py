@@ -1,4 +1,4 @@
-"""Lineage: what an item was made from, and how far that lets it be trusted."""
+"""Lineage: what an item was made from, and the limit this sets on its trust."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlite3 import Connection
 
 __all__ = ["ancestry", "comes_from", "settle"]
 
-# CROSS JOIN keeps SQLite to the order as written; UNION follows an edge once, so that a cycle does not matter.
+# CROSS JOIN makes SQLite keep the join order as written; UNION follows each edge once, so cycles do no harm.
 _ABOVE = """
 WITH RECURSIVE above (child, parent) AS (
     SELECT child, parent FROM lineage WHERE tenant = :tenant AND child IN (SELECT value FROM json_each(:ids))
@@ -33,25 +33,25 @@ WHERE child.trust > parent.trust GROUP BY child.id
 
 
 def settle(db: Connection, tenant: str, version: int, fresh: Sequence[tuple[str, Sequence[str]]]) -> None:
-    """Note what items were made from, and lower the trust of them and of all that was made from them.
+    """Record what items were made from, and lower the trust of them and of everything made from them.
 
-    An item is trusted no further than the least trusted it comes from, at any depth. Trust is only ever lowered here:
-    it rises when an item itself is written anew. A parent that is not kept says nothing.
+    An item is trusted no further than its least trusted ancestor. Trust is only lowered here; it rises when the item
+    itself is rewritten. A parent that is not stored has no effect.
 
     Args:
         db: A connection inside a transaction, in which the items are written with the trust of their writers.
-        tenant: Whose they are, as the database keeps it.
+        tenant: Whose they are, as encoded in the database.
         version: The number of the change.
         fresh: Id and parents of each item.
 
     Raises:
-        ValueError: An item would come from itself.
+        ValueError: If an item would be made from itself.
     """
     ids = [(tenant, item_id) for item_id, _ in fresh]
     db.executemany("DELETE FROM lineage WHERE tenant = ? AND child = ?", ids)
     edges = [(tenant, item_id, parent) for item_id, parents in fresh for parent in parents]
     db.executemany("INSERT INTO lineage VALUES (?, ?, ?)", edges)
-    # Only an item that something was made from can come from itself, and has trust to hand down.
+    # Only an item with children can be part of a cycle or pass trust on.
     has_children = "SELECT 1 FROM lineage WHERE tenant = ? AND parent = ? LIMIT 1"
     parental = [item_id for item_id, _ in fresh if db.execute(has_children, (tenant, item_id)).fetchone()]
     with_parents = {item_id for item_id, parents in fresh if parents}
@@ -77,25 +77,25 @@ def _refuse_cycles(db: Connection, tenant: str, ids: Sequence[str]) -> None:
 
 
 def comes_from(db: Connection, tenant: str, item_id: str, other: str) -> bool:
-    """Whether an item is another, or was made from it at any depth."""
+    """Whether an item is the other one, or was made from it, at any depth."""
     if item_id == other:
         return True
     return any(parent == other for _, parent in db.execute(_ABOVE, {"tenant": tenant, "ids": json.dumps([item_id])}))
 
 
 def ancestry(db: Connection, tenant: str, item_id: str, *, most: int = 1000) -> list[tuple[str, int]]:
-    """Return the ids an item comes from, itself first, each with the fewest steps to it.
+    """Return the ids of an item and its ancestors, itself first, each with the fewest steps to it.
 
     Args:
         db: A connection.
-        tenant: Whose it is, as the database keeps it.
+        tenant: Whose it is, as encoded in the database.
         item_id: The item.
         most: How many steps to follow.
     """
     above: dict[str, list[str]] = {}
     for child, parent in db.execute(_ABOVE, {"tenant": tenant, "ids": json.dumps([item_id])}):
         above.setdefault(child, []).append(parent)
-    # Level by level: through a lineage that branches and meets again, paths are many times as many as items.
+    # Level by level: in a lineage that branches and merges, there can be far more paths than items.
     steps, level = {item_id: 0}, [item_id]
     for step in range(1, most + 1):
         level = list({parent for one in level for parent in above.get(one, ())}.difference(steps))

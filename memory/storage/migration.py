@@ -1,4 +1,4 @@
-"""Takes over a memory folder of version 0.1, in which Chroma held everything."""
+"""Import a memory folder of version 0.1, in which Chroma held everything."""
 
 from __future__ import annotations
 
@@ -28,20 +28,21 @@ _PAGE = 1000
 
 
 def import_old(folder: Path, database: Database) -> None:
-    """Move what version 0.1 kept in a folder into the database, once, and delete its files.
+    """Move the data of version 0.1 from a folder into the database, once, and delete the old files.
 
     Args:
         folder: The memory's folder.
-        database: Where to.
+        database: The database to import into.
 
     Raises:
-        ConfigError: The old files cannot be read; they are left as they are.
+        ConfigError: If the old files cannot be read; they are left unchanged.
     """
     if not (folder / OLD_FILE).exists():
         return
-    # The old version's processes write under the lock that this holds, too.
+    # Processes of the old version write under the same lock that this holds.
     with database.writing() as db:
-        # Another process may have done it while this one waited; a tenant is noted in the transaction that imports it.
+        # Another process may have done it while this one waited; a tenant is recorded in the transaction that imports
+        # it.
         if (folder / OLD_FILE).exists() and db.execute("SELECT 1 FROM tenants").fetchone() is None:
             _import(folder, db)
     with database.writing():
@@ -118,5 +119,5 @@ def _delete(folder: Path) -> None:
             shutil.rmtree(entry)
         elif entry.suffix == ".count":
             entry.unlink()
-    # Last, since it is what tells that there is something to import.
+    # Last, because this file marks that there is something to import.
     (folder / OLD_FILE).unlink(missing_ok=True)

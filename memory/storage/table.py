@@ -1,4 +1,4 @@
-"""Rows in the memory's database: reading, writing, deleting, in statements that take any number of them."""
+"""Read, write and delete any number of rows in the memory's database."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _T = TypeVar("_T")
-_BATCH = 500  # below the number of parameters that every build of SQLite takes
+_BATCH = 500  # below the parameter limit of every build of SQLite
 _TRUSTS = tuple(sorted(Trust))
 _RANK = {trust: rank for rank, trust in enumerate(_TRUSTS)}
 _WRITER = {"source": "(source = ? OR substr(source, 1, ?) = ?)", "author": "author = ?", "run": "run = ?"}
@@ -50,11 +50,11 @@ _COLUMNS = "seq, id, namespace, key, value, created, updated, ttl, expires, twin
 
 
 class Entry(NamedTuple):
-    """What an item is found by.
+    """The words and vectors by which an item is found.
 
     Attributes:
-        words: Its words as `pointsman.memory.words` counts them.
-        vectors: Unit vectors, one a row; none for an item that is not indexed.
+        words: Its words as `pointsman.memory.search.words` counts them.
+        vectors: Unit vectors, one per row; none if the item is not indexed.
     """
 
     words: NDArray[np.uint32]
@@ -62,26 +62,26 @@ class Entry(NamedTuple):
 
 
 def slices(items: Sequence[_T], size: int = _BATCH) -> Iterator[Sequence[_T]]:
-    """Cut a sequence into what one statement takes."""
+    """Split a sequence into slices that fit into one statement."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
 
 
 def each(db: Connection, query: str, wanted: Sequence[Any], *before: Any) -> Iterator[Any]:
-    """Yield the rows of a query for any number of values.
+    """Run a query for any number of values and yield its rows.
 
     Args:
         db: A connection.
         query: The query, with ``??`` for the values.
         wanted: The values.
-        before: What the query's ``?`` before them stand for.
+        before: The values of the ``?`` placeholders before them.
     """
     for some in slices(wanted):
         yield from db.execute(query.replace("??", ", ".join("?" * len(some))), (*before, *some)).fetchall()
 
 
 def encoded(text: Any) -> str:
-    """Return a caller's text, or namespace, as the database keeps it: JSON in ASCII."""
+    """Return a caller's string or namespace as stored in the database: ASCII JSON."""
     return json.dumps(text)
 
 
@@ -92,24 +92,24 @@ def version(db: Connection) -> int:
 
 
 def next_version(db: Connection) -> int:
-    """Begin a change, and return its number."""
+    """Start a new change, and return its number."""
     db.execute("UPDATE state SET version = version + 1")
     return version(db)
 
 
 def get(db: Connection, tenant: str, ids: Iterable[str]) -> dict[str, Row]:
-    """Return a tenant's items that exist among some ids."""
+    """Return a tenant's existing items with these ids, by id."""
     wanted = list(dict.fromkeys(ids))
     return {row.id: row for row in _select(db, "tenant = ? AND id IN (??)", wanted, encoded(tenant))}
 
 
 def by_seq(db: Connection, seqs: Iterable[int]) -> dict[int, Row]:
-    """Return the items that exist among some numbers."""
+    """Return the existing items with these numbers, by number."""
     return {row.seq: row for row in _select(db, "seq IN (??)", list(dict.fromkeys(seqs)))}
 
 
 def twins(db: Connection, tenant: str, digests: Sequence[str]) -> dict[str, Row]:
-    """Return by id the tenant's items whose remembered text has one of these digests."""
+    """Return a tenant's items whose remembered text has one of these digests, by id."""
     return {row.id: row for row in _select(db, "tenant = ? AND twin IN (??)", digests, encoded(tenant))}
 
 
@@ -122,7 +122,7 @@ def expired(db: Connection, tenant: str, now: float) -> list[int]:
 
 
 def by_trust(db: Connection, tenant: str, now: float) -> dict[str, int]:
-    """Return how many of a tenant's items have each trust, of those that have not expired by ``now``."""
+    """Return the number of a tenant's items per trust level, without those expired by ``now``."""
     found = dict(
         db.execute(
             "SELECT trust, count(*) FROM items WHERE tenant = ? AND (expires = 0 OR expires > ?) GROUP BY trust",
@@ -133,10 +133,10 @@ def by_trust(db: Connection, tenant: str, now: float) -> dict[str, int]:
 
 
 def beyond(db: Connection, tenant: str, most: int) -> list[int]:
-    """Return the numbers of a tenant's items that are too many, but for the last one that was written.
+    """Return the numbers of a tenant's items in excess of ``most``, never the last one written.
 
-    The least trusted come first, so that a flood of untrusted text pushes out none but its like, one item apart; then
-    what was there before the last change, and of that the oldest.
+    The least trusted come first, so a flood of untrusted text evicts only untrusted text (except for one item); then
+    those from before the last change, and among these the oldest.
     """
     (count,) = db.execute("SELECT count(*) FROM items WHERE tenant = ?", (encoded(tenant),)).fetchone()
     found = db.execute(
@@ -149,7 +149,7 @@ def beyond(db: Connection, tenant: str, most: int) -> list[int]:
 
 
 def entries(db: Connection, seqs: Sequence[int], dimensions: int) -> dict[int, Entry]:
-    """Return by number what items are found by."""
+    """Return the words and vectors of items, by number."""
     return {
         seq: Entry(
             np.frombuffer(words, np.uint32).reshape(-1, 2), np.frombuffer(matrix, np.float32).reshape(-1, dimensions)
@@ -159,13 +159,13 @@ def entries(db: Connection, seqs: Sequence[int], dimensions: int) -> dict[int, E
 
 
 def mark(db: Connection, tenant: str, embedder: str, dimensions: int) -> tuple[str, int]:
-    """Note which embedder a tenant's vectors are made by, if that is not known yet, and return the one they are."""
+    """Record the embedder of a tenant's vectors if none is recorded yet, and return the recorded one."""
     db.execute("INSERT OR IGNORE INTO tenants VALUES (?, ?, ?)", (encoded(tenant), embedder, dimensions))
     return made_by(db, encoded(tenant))
 
 
 def marked(db: Connection, tenant: str) -> tuple[str, int] | None:
-    """Return name and dimensions of the embedder of a tenant, which may have none yet."""
+    """Return name and dimensions of a tenant's embedder, or None if none is recorded."""
     found: tuple[str, int] | None = db.execute(
         "SELECT embedder, dimensions FROM tenants WHERE tenant = ?", (encoded(tenant),)
     ).fetchone()
@@ -173,7 +173,7 @@ def marked(db: Connection, tenant: str) -> tuple[str, int] | None:
 
 
 def made_by(db: Connection, tenant: str) -> tuple[str, int]:
-    """Return name and dimensions of the embedder of a tenant, as the database keeps it, which has one."""
+    """Return name and dimensions of the embedder of an encoded tenant that has one."""
     found: tuple[str, int] = db.execute(
         "SELECT embedder, dimensions FROM tenants WHERE tenant = ?", (tenant,)
     ).fetchone()
@@ -181,13 +181,13 @@ def made_by(db: Connection, tenant: str) -> tuple[str, int]:
 
 
 def paths(db: Connection, seqs: Sequence[int]) -> dict[int, tuple[str, ...]]:
-    """Return by number which parts of a value have vectors, where it is not all of it as one text."""
+    """Return by number which parts of a value have vectors; items embedded whole, as one text, are left out."""
     found = each(db, "SELECT seq, paths FROM indexed WHERE seq IN (??)", seqs)
     return {seq: tuple(json.loads(listed)) for seq, listed in found}
 
 
 def remark(db: Connection, tenant: str, embedder: str, dimensions: int) -> None:
-    """Note that the vectors of a tenant, as the database keeps it, are made by another embedder from now on."""
+    """Record that the vectors of a tenant (as encoded in the database) come from another embedder from now on."""
     db.execute("UPDATE tenants SET embedder = ?, dimensions = ? WHERE tenant = ?", (embedder, dimensions, tenant))
 
 
@@ -198,14 +198,14 @@ def chosen(
     ids: Sequence[str],
     writer: Mapping[str, str],
 ) -> list[int]:
-    """Return the numbers of a tenant's items that a writer wrote, at or below a namespace.
+    """Return the numbers of a tenant's items at or below a namespace that a matching writer wrote.
 
     Args:
         db: A connection.
         tenant: Whose items.
         namespace: The namespace.
         ids: Only these; empty for all.
-        writer: What holds of one and the same writer: ``source`` (and its sections), ``author``, ``run``.
+        writer: Conditions that one writer must meet together: ``source`` (and its sections), ``author``, ``run``.
     """
     where, values = _under(tenant, namespace)
     if writer:
@@ -222,13 +222,13 @@ def chosen(
 def of_runs(
     db: Connection, tenant: str, namespace: Sequence[str], since: float
 ) -> Iterator[tuple[int, str, dict[str, Any], float]]:
-    """Yield number, id, value and last writing of items that nobody wrote outside a run, so far as that is known.
+    """Yield number, id, value and time of the last write of items that, as far as known, only runs wrote.
 
     Args:
         db: A connection.
         tenant: Whose items.
-        namespace: At or below it.
-        since: Written then or later, in seconds since 1970.
+        namespace: Only at or below this namespace.
+        since: Only items last written then or later, in seconds since 1970.
     """
     where, values = _under(tenant, namespace)
     found = db.execute(
@@ -240,7 +240,7 @@ def of_runs(
 
 
 def _under(tenant: str, namespace: Sequence[str]) -> tuple[str, list[Any]]:
-    """Return what holds of items of a tenant at or below a namespace, and its values."""
+    """Return the SQL condition for a tenant's items at or below a namespace, and its parameter values."""
     if not namespace:
         return "tenant = ?", [encoded(tenant)]
     path = encoded(namespace)
@@ -249,15 +249,15 @@ def _under(tenant: str, namespace: Sequence[str]) -> tuple[str, list[Any]]:
 
 
 def put(db: Connection, tenant: str, fresh: Sequence[tuple[Row, Entry]]) -> None:
-    """Write items in place of what lies under their ids.
+    """Write items, replacing those with the same ids.
 
     Args:
         db: A connection inside a transaction.
         tenant: Whose they are.
-        fresh: The items, each id once; they are given their numbers.
+        fresh: The items, each id once; their ``seq`` is set.
 
     Raises:
-        ValueError: An item would come from itself.
+        ValueError: If an item would be made from itself.
     """
     number, now = encoded(tenant), next_version(db)
     (free,) = db.execute("SELECT next_seq FROM state").fetchone()
@@ -289,7 +289,7 @@ def put(db: Connection, tenant: str, fresh: Sequence[tuple[Row, Entry]]) -> None
 
 
 def refresh(db: Connection, tenant: str, expiries: Mapping[int, float]) -> None:
-    """Set when items of a tenant expire, in seconds since 1970, by number."""
+    """Set the expiry times of a tenant's items, in seconds since 1970, by number."""
     now = next_version(db)
     _queue(db, encoded(tenant), list(expiries))
     db.executemany(
@@ -299,7 +299,7 @@ def refresh(db: Connection, tenant: str, expiries: Mapping[int, float]) -> None:
 
 
 def delete(db: Connection, tenant: str, seqs: Sequence[int]) -> None:
-    """Delete items of a tenant with all that is kept about them."""
+    """Delete items of a tenant and everything stored about them."""
     number, now = encoded(tenant), next_version(db)
     _queue(db, number, seqs)
     ones = [(seq,) for seq in seqs]
@@ -314,7 +314,7 @@ def delete(db: Connection, tenant: str, seqs: Sequence[int]) -> None:
 
 
 def _queue(db: Connection, tenant: str, seqs: Sequence[int]) -> None:
-    """Note for Chroma that items change, with how many vectors each has now."""
+    """Add changed items to Chroma's outbox, with the number of vectors each has now."""
     db.executemany(
         "INSERT INTO outbox (tenant, seq, id, vectors) SELECT ?, seq, id, vectors FROM items WHERE seq = ?",
         [(tenant, seq) for seq in seqs],
@@ -331,12 +331,12 @@ def _values(row: Row, tenant: str, now: int) -> tuple[Any, ...]:
 
 
 def _document(value: Mapping[str, Any]) -> str:
-    """Return a value as JSON, its letters readable."""
+    """Return a value as JSON with non-ASCII characters unescaped, if they have a UTF-8 form."""
     text = json.dumps(value, ensure_ascii=False)
     try:
         text.encode()
     except UnicodeEncodeError:
-        # A lone surrogate is a legal Python string but has no UTF-8 form; escaped, it survives the round trip.
+        # A lone surrogate is legal in a Python string but has no UTF-8 form; escaped, it survives the round trip.
         text = json.dumps(value)
     return text
 

@@ -1,1 +1,1 @@
-"""Tools that read and write files of a workspace, and search in them."""
+"""Tools that read, write and search files of a workspace."""

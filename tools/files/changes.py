@@ -1,4 +1,4 @@
-"""What a tool is about to change in a workspace, told beforehand to whoever keeps it so that it can be taken back."""
+"""Changes that a tool is about to make in a workspace, reported beforehand to a keeper so that they can be undone."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ __all__ = [
 ]
 
 KEPT_LIMIT: Final = 50_000_000
-"""Bytes of the largest file that is kept. A larger one is changed all the same, and the tool says so."""
+"""Size in bytes of the largest file that is kept. A larger one is changed without being kept, and the tool says so."""
 LINK: Final = stat.S_IFLNK
-"""The mode of a symbolic link, as git has it; permission bits of its own it has none."""
+"""The mode of a symbolic link, as in git; it has no permission bits of its own."""
 FOLDER: Final = stat.S_IFDIR
-"""What a folder's mode has beside its permission bits."""
+"""The file type bits of a folder's mode, besides its permission bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a path of a workspace holds.
+    """What is at a path of a workspace.
 
     Attributes:
-        digest: SHA-256 in hex digits; empty where nothing is there.
+        digest: SHA-256 in hex digits; empty if nothing is there.
         size: In bytes.
-        mode: Permission bits; `LINK` of a symbolic link, and of a folder `FOLDER` with them.
-        content: What it holds, or where a link leads, of a folder nothing; None where nothing is there, or it is larger
-            than `KEPT_LIMIT`.
+        mode: Permission bits; `LINK` for a symbolic link, and `FOLDER` plus permission bits for a folder.
+        content: The file's content, the target of a link, or nothing for a folder; None if nothing is there, or if it
+            is larger than `KEPT_LIMIT`.
     """
 
     digest: str = ""
@@ -51,31 +51,31 @@ class Found:
 
     @classmethod
     def of_folder(cls, mode: int) -> Found:
-        """What a folder is.
+        """Return what is at the path of a folder.
 
         Args:
-            mode: As the system tells it.
+            mode: As returned by the system.
         """
         return cls(hashlib.sha256(b"").hexdigest(), 0, FOLDER | stat.S_IMODE(mode) & 0o777, b"")
 
     @property
     def too_large(self) -> bool:
-        """Whether its content is not kept."""
+        """Whether it is too large for its content to be kept."""
         return bool(self.digest) and self.content is None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One file, link or folder is about to be written, made or deleted.
+    """A file, link or folder that is about to be written, created or deleted.
 
     Attributes:
         root: The workspace, resolved.
-        path: Of the file, relative to that, with ``/`` between components.
-        before: What is there.
-        after: SHA-256 of what will be there; empty where it is deleted.
-        folders: How many folders of the path are made for it.
-        mode: What it will have, with the kind of file, where that is another than before, or a link, a folder or a
-            read-only file is made; else 0.
+        path: The path of the file, relative to the root, with ``/`` between components.
+        before: What is there now.
+        after: SHA-256 of what will be there; empty if it is deleted.
+        folders: How many folders of the path are created for it.
+        mode: The new mode, including the file type, if it changes or if a link, a folder or a read-only file is
+            created; else 0.
     """
 
     root: Path
@@ -87,41 +87,41 @@ class Change:
 
 
 def mode_to_tell(before: Found, mode: int) -> int:
-    """The mode that a file will have, as it stands in a `Change`.
+    """Return the ``mode`` of a `Change` for the mode that a file will have.
 
     Args:
-        before: What is there.
-        mode: What it will have, as of `Found`.
+        before: What is there now.
+        mode: The new mode, as in `Found`.
     """
     kind = stat.S_IFMT(mode)
     is_told = mode != before.mode if before.digest else bool(kind) or not mode & 0o222
-    # That of a file has its kind beside it, since a file may have no permission bits at all.
+    # A file's mode includes its type, because a file may have no permission bits at all, which would be 0.
     return mode | (kind or stat.S_IFREG) if is_told or mode == LINK else 0
 
 
 def is_folder(mode: int) -> bool:
-    """Whether a mode is that of a folder.
+    """Return whether a mode is that of a folder.
 
     Args:
-        mode: It, as of `Found`.
+        mode: The mode, as in `Found`.
     """
     return stat.S_IFMT(mode) == FOLDER
 
 
 Keeper = Callable[[Change], None]
-"""Keeps a change, and returns once that is on the disk; where it raises, the change is not made."""
+"""Records a change, and returns once the record is on disk; if it raises, the change is not made."""
 
 _KEEPER: ContextVar[Keeper | None] = ContextVar("pointsman_keeper", default=None)
 
 
 def keeper() -> Keeper | None:
-    """Who keeps what is changed here; None for nobody."""
+    """Return the keeper of the changes made here, or None."""
     return _KEEPER.get()
 
 
 @contextmanager
 def kept_by(keep: Keeper | None) -> Iterator[None]:
-    """Have somebody keep every change that is made through a workspace inside the block."""
+    """Have a keeper record every change made through a workspace inside the block."""
     token = _KEEPER.set(keep)
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a change makes of a text, as a unified diff or, where there can be none, in words."""
+"""Describe a change to a text, as a unified diff or, if that is not possible, in words."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from .workspace import printable, shown
 __all__ = ["reported", "text_of", "unified"]
 
 _LINES: Final = 4_000
-"""Of both sides; difflib is quadratic."""
+"""The most lines of both sides together; difflib is quadratic."""
 _LIMIT: Final = 20_000
-"""Characters of a diff that a tool returns."""
+"""The most characters of a diff that a tool returns."""
 
 
 def text_of(content: bytes | None, limit: int) -> str | None:
-    """Bytes as text; None where there are none, too many, or they are no text."""
+    """Return bytes as text; None if there are none or too many, or they are not text."""
     try:
         return None if content is None or len(content) > limit or b"\0" in content else content.decode()
     except UnicodeDecodeError:
@@ -34,15 +34,15 @@ def reported(
     wrote: str = "wrote",
     limit: int | None = _LIMIT,
 ) -> str:
-    """What a write makes of a file.
+    """Describe what a write changes in a file.
 
     Args:
         path: The file.
-        before: Its text; empty where there was none, None where it was too long or no text.
+        before: Its old text; empty if there was none, None if it was too long or not text.
         after: Its new text.
-        modes: As of `unified`.
-        wrote: The words for the writing.
-        limit: Characters of the diff, None for all.
+        modes: As for `unified`.
+        wrote: The verb for the write.
+        limit: The most characters of the diff; None for all.
     """
     if before == after and not any(modes):
         return f"{shown(path)} already reads so; nothing changed" if after else f"{shown(path)} is there, and is empty"
@@ -58,19 +58,19 @@ def reported(
 
 
 def unified(path: str, before: str | None, after: str | None, modes: tuple[int, int] = (0, 0)) -> str | None:
-    """The unified diff of two texts, as git reads it.
+    """Return the unified diff of two texts, in git's format.
 
     Args:
         path: The file.
-        before: Its text, or where it led as a link; None where it did not exist.
-        after: Its new text, or where it leads; None where it does not exist any more.
-        modes: Permission bits before and after, or `LINK`; 0 where they are as usual, or unknown.
+        before: Its old text, or the target of a link; None if it did not exist.
+        after: Its new text or target; None if it no longer exists.
+        modes: Permission bits before and after, or `LINK`; 0 if they are the usual ones, or unknown.
 
     Returns:
-        It; None where the texts are too long for one.
+        The diff; None if the texts are too long for one.
     """
     if before is not None and after is not None and LINK in modes and modes[0] != modes[1]:
-        # Nothing changes a file into a link: the one goes, and the other comes.
+        # A file cannot be changed into a link: one is deleted, and the other is created.
         parts = unified(path, before, None, (modes[0], 0)), unified(path, None, after, (0, modes[1]))
         return None if None in parts else "".join(map(str, parts))
     old, new = _split(before or ""), _split(after or "")
@@ -80,7 +80,7 @@ def unified(path: str, before: str | None, after: str | None, modes: tuple[int, 
     sides = ("/dev/null" if before is None else f"a/{name}", "/dev/null" if after is None else f"b/{name}")
     said = _modes(before is not None, after is not None, modes, empty=not (old or new))
     header = f"diff --git a/{name} b/{name}\n{said}" if said else ""
-    if not (old or new) and before != after:  # an empty file is made or deleted
+    if not (old or new) and before != after:  # an empty file is created or deleted
         return "{}--- {}\n+++ {}\n".format(header, *sides)
     diff = difflib.unified_diff(old, new, *sides)
     ended = (line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in diff)
@@ -88,7 +88,7 @@ def unified(path: str, before: str | None, after: str | None, modes: tuple[int, 
 
 
 def _modes(was: bool, exists: bool, modes: tuple[int, int], *, empty: bool) -> str:
-    """What git says of modes in front of a diff; nothing where they are as usual, and the diff has lines."""
+    """Return git's mode lines for a diff header; empty if the modes are the usual ones and the diff has lines."""
     if was and exists:
         old, new = (0o100000 | mode for mode in modes)
         return f"old mode {old:o}\nnew mode {new:o}\n" if modes[0] != modes[1] and all(modes) else ""

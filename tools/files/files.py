@@ -27,12 +27,12 @@ from .workspace import Workspace, printable, shown, with_execution
 
 __all__ = ["file_tools"]
 
-_READ_LIMIT = 1_000_000  # bytes one call returns
-_SCAN_LIMIT = 64_000_000  # bytes passed over to reach the first line asked for
-_WRITE_LIMIT = 5_000_000  # bytes of a file written, edited or searched
-_HEAD = 8_192  # bytes looked at for NUL, as git does
+_READ_LIMIT = 1_000_000  # the most bytes one call returns
+_SCAN_LIMIT = 64_000_000  # the most bytes skipped to reach the first line requested
+_WRITE_LIMIT = 5_000_000  # the most bytes of a file that is written, edited or searched
+_HEAD = 8_192  # bytes checked for NUL, as git does
 _LIST_LIMIT = 1_000  # entries listed
-_WALK_LIMIT = 200_000  # entries looked at
+_WALK_LIMIT = 200_000  # entries visited
 _MATCH_LIMIT = 200  # lines
 _SEARCH_SECONDS = 10.0
 _TIME_UP = f"{_SEARCH_SECONDS:.0f} s are up; narrow the search"
@@ -44,8 +44,8 @@ FolderPath = Annotated[str, Field(description="Folder relative to the workspace.
 def file_tools(workspace: Workspace) -> list[BaseTool]:
     """Return the tools that read, write, edit, patch, list and search the files of a workspace, bound to it.
 
-    In a run, what a file was is kept before each change (`pointsman.runs.undo`). Writing is not declared reversible all
-    the same: what is too large is not kept.
+    In a run, the previous state of a file is kept before each change (`pointsman.runs.undo`). Writing is still not
+    declared reversible, because files that are too large are not kept.
     """
     read_file, *finding = _reading_tools(workspace)
     return [read_file, *_writing_tools(workspace), *finding]
@@ -161,13 +161,13 @@ def _writing_tools(workspace: Workspace) -> list[BaseTool]:
 
 @dataclass(frozen=True, slots=True)
 class _Patched:
-    """What a patch makes of a file.
+    """A file before and after a patch.
 
     Attributes:
-        before: Its text.
+        before: Its old text.
         after: Its new text.
-        executable: Whether it may be run; None where that stays as it is.
-        modes: As of `unified`.
+        executable: Whether it becomes executable; None if that is unchanged.
+        modes: As for `unified`.
     """
 
     before: str
@@ -177,7 +177,7 @@ class _Patched:
 
 
 def _by_patch(workspace: Workspace, text: str) -> dict[str, _Patched]:
-    """File -> what a patch makes of it."""
+    """Return file -> its text before and after a patch."""
     changes = {}
     for one in read_patch(text):
         there = workspace.exists(one.path)
@@ -197,7 +197,7 @@ def _by_patch(workspace: Workspace, text: str) -> dict[str, _Patched]:
 
 
 def _write_together(workspace: Workspace, contents: Mapping[str, bytes], executable: Mapping[str, bool | None]) -> None:
-    """Write these files; where one cannot be, those before it are put back, as many as can be."""
+    """Write these files; if one fails, restore the files written before it, as far as possible."""
     done: list[tuple[str, Found, int]] = []
     try:
         for path, content in contents.items():
@@ -213,7 +213,7 @@ def _write_together(workspace: Workspace, contents: Mapping[str, bytes], executa
 
 
 def _put_back(workspace: Workspace, path: str, found: Found, folders: int) -> str:
-    """Make a file what it was, without so many folders made for it; why it cannot be, and nothing where it is."""
+    """Restore a file, removing this many folders created for it; return why that failed, or an empty string."""
     try:
         if found.content is None:
             workspace.remove(path, folders=folders)
@@ -227,8 +227,8 @@ def _put_back(workspace: Workspace, path: str, found: Found, folders: int) -> st
 def _preview(
     workspace: Workspace, path: str, change: Callable[[], tuple[str | None, str]], modes: tuple[int, int] = (0, 0)
 ) -> Preview:
-    """What a call would change in one file, or why it would fail."""
-    # Of the file before it is read for the diff: what changes in between does not pass for what was shown.
+    """Return what a call would change in one file, or why it would fail."""
+    # Taken before the file is read for the diff, so that a change in between is noticed.
     files = {printable(path): _sum_of(workspace, path)}
     try:
         workspace.refuse_protected(path)
@@ -241,7 +241,7 @@ def _preview(
 
 
 def _sum_of(workspace: Workspace, path: str) -> str:
-    """The SHA-256 of a file; why there is none where it cannot be read, empty where it does not exist."""
+    """Return the SHA-256 of a file; the reason if it cannot be read; an empty string if it does not exist."""
     try:
         return workspace.look(path).digest
     except ToolFailed as error:
@@ -252,7 +252,7 @@ _MARKS = {"file": "", "folder": "/", "link": " (link, not followed)", "other": "
 
 
 def _lines(path: str, file: BinaryIO, first: int, count: int) -> tuple[bytes, str]:
-    """Return the lines asked for and, where something is left out, a note that says so."""
+    """Return the requested lines and, if something is left out, a note that says so."""
     number = 1
     while number < first:
         piece = file.readline(_READ_LIMIT)
@@ -284,7 +284,7 @@ def _refuse_binary(path: str, file: BinaryIO) -> None:
 
 def _decoded(path: str, content: bytes, *, cut: bool = False) -> str:
     try:
-        # A cut can fall within a character; its first bytes are then kept back, not an error.
+        # The cut can be inside a character; its first bytes are then dropped, instead of raising an error.
         return codecs.getincrementaldecoder("utf-8")().decode(content, final=not cut)
     except UnicodeDecodeError as error:
         raise ToolFailed(f"{shown(path)} is not UTF-8 text: byte {content[error.start]:#04x} stands in it") from None
@@ -310,7 +310,7 @@ def _whole_text(workspace: Workspace, path: str) -> str:
 
 
 def _text_before(workspace: Workspace, path: str) -> str | None:
-    """The text a write will replace: empty for a new file, None where it is too long or no text."""
+    """Return the text that a write will replace: empty for a new file, None if it is too long or not text."""
     if not workspace.exists(path):
         return ""
     with workspace.reading(path) as file:
@@ -318,7 +318,7 @@ def _text_before(workspace: Workspace, path: str) -> str | None:
 
 
 def _rewritten(workspace: Workspace, path: str, content: str) -> tuple[str | None, str]:
-    """The text that a write will replace, as of `_text_before`, and what it will put in its place."""
+    """Return the text that a write will replace, as `_text_before` does, and its new text."""
     before = _text_before(workspace, path)
     return before, _with_ends_of(before or "", content)
 
@@ -349,7 +349,7 @@ def _replaced(path: str, before: str, old: str, new: str, *, everywhere: bool) -
 
 
 def _with_ends_of(before: str, text: str) -> str:
-    """A text with the line ends of a file in which all are CRLF, which models do not write."""
+    """Return a text with CRLF line ends if all of the file's are, because models write LF."""
     is_crlf = before.count("\r\n") == before.count("\n") > 0
     return text.replace("\n", "\r\n") if is_crlf and "\r" not in text else text
 

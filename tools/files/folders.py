@@ -1,4 +1,4 @@
-"""The folders below a root, opened one within the other, so that no link or race leads out of it."""
+"""Access to folders below a root, each opened relative to its parent, so that no link or race leads out of it."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ __all__ = ["Entry", "Folders"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing found in a folder; ``path`` is relative to the workspace, with ``/`` between components."""
+    """One entry of a folder; ``path`` is relative to the workspace, with ``/`` between components."""
 
     path: str
     kind: Literal["file", "folder", "link", "other"]
 
 
 class Folders:
-    """Opens, lists and empties folders; a path is its components below the root.
+    """Opens, lists, creates and deletes folders; a path is given as its components below the root.
 
     Args:
-        root: The folder that all are in.
+        root: The folder that contains them all.
     """
 
     def __init__(self, root: Path) -> None:
@@ -37,11 +37,11 @@ class Folders:
 
     @contextmanager
     def opened(self, parts: tuple[str, ...], *, create: bool = False) -> Iterator[int]:
-        """Open one while the block lasts.
+        """Open a folder for the duration of the block, and yield its descriptor.
 
         Args:
             parts: The components of its path.
-            create: Make those that are missing; where the block fails, they are deleted again.
+            create: Create missing folders; if the block fails, they are deleted again.
         """
         made = self.missing(parts) if create else 0
         flags = os.O_RDONLY | os.O_DIRECTORY
@@ -62,14 +62,14 @@ class Folders:
             os.close(folder)
 
     def missing(self, folders: tuple[str, ...]) -> int:
-        """How many of the folders of a path have to be made."""
+        """Return how many folders of a path are missing."""
         for there in range(len(folders), 0, -1):
             with suppress(FileNotFoundError), self.opened(folders[:there]):
                 return len(folders) - there
         return len(folders)
 
     def listed(self, parts: tuple[str, ...]) -> list[Entry]:
-        """What lies in one, sorted by name."""
+        """Return the entries of a folder, sorted by name."""
         with self.opened(parts) as folder, os.scandir(folder) as found:
             return [
                 Entry("/".join((*parts, entry.name)), _kind(entry))
@@ -77,7 +77,7 @@ class Folders:
             ]
 
     def no_file(self, parts: tuple[str, ...]) -> Found | None:
-        """What a link or a folder is; None for anything else."""
+        """Return what is at a path if it is a link or a folder, else None."""
         name = parts[-1] if parts else "."
         with self.opened(parts[:-1]) as folder:
             mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
@@ -87,7 +87,7 @@ class Folders:
         return Found.of_folder(mode) if stat.S_ISDIR(mode) else None
 
     def unlink(self, parts: tuple[str, ...], folders: int) -> None:
-        """Delete a file or an empty folder, and so many of the folders above it as are empty then."""
+        """Delete a file or an empty folder, and up to this many folders above it that are then empty."""
         with self.opened(parts[:-1]) as folder:
             is_folder = stat.S_ISDIR(os.stat(parts[-1], dir_fd=folder, follow_symlinks=False).st_mode)
             (os.rmdir if is_folder else os.unlink)(parts[-1], dir_fd=folder)
@@ -96,7 +96,7 @@ class Folders:
         self.clear(parts[:-1], folders)
 
     def make(self, parts: tuple[str, ...], mode: int) -> None:
-        """Make a folder, in place of a file or a link too, or give one that is there these permission bits."""
+        """Create a folder, replacing a file or link, or set the permission bits of an existing folder."""
         with self.opened(parts[:-1], create=True) as above:
             try:
                 os.mkdir(parts[-1], dir_fd=above)
@@ -104,7 +104,7 @@ class Folders:
                 if not stat.S_ISDIR(os.stat(parts[-1], dir_fd=above, follow_symlinks=False).st_mode):
                     os.unlink(parts[-1], dir_fd=above)
                     os.mkdir(parts[-1], dir_fd=above)
-            # Without being opened for reading, which it may forbid.
+            # Not opened for reading, because its mode may forbid that.
             folder = open_beneath(above, parts[-1:], getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
             try:
                 os.chmod(f"/proc/self/fd/{folder}" if hasattr(os, "O_PATH") else folder, mode)
@@ -112,8 +112,8 @@ class Folders:
                 os.close(folder)
 
     def clear(self, parts: tuple[str, ...], folders: int) -> None:
-        """Delete so many of the folders of a path, the deepest first, up to one that is not empty."""
-        with suppress(OSError):  # others lie in it
+        """Delete up to this many folders of a path, deepest first, stopping at one that is not empty."""
+        with suppress(OSError):  # the folder is not empty
             for depth in range(len(parts), len(parts) - folders, -1):
                 with self.opened(parts[: depth - 1]) as above:
                     os.rmdir(parts[depth - 1], dir_fd=above)

@@ -1,4 +1,4 @@
-"""Globs as models write them: about names or paths, with alternatives in braces, from the folder itself on."""
+"""Globs as models write them: for names or paths, with alternatives in braces, and with a leading ``./``."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from .workspace import shown
 __all__ = ["matching"]
 
 _BRACES: Final = re.compile(r"(?<!\[)\{([^{}]*,[^{}]*)\}")
-"""The innermost; as in a shell, braces without a comma are characters like any other."""
+"""Matches the innermost braces; as in a shell, braces without a comma are ordinary characters."""
 _BEGINNING: Final = re.compile(r"^(\./+)+")
 _NEVER: Final = r"(?!)"
 _MOST: Final = 100
-"""Patterns that one glob may stand for."""
+"""The most patterns that one glob may expand to."""
 
 
 def matching(glob: str) -> Callable[[str], bool]:
-    """What tells whether a path matches a glob.
+    """Return a function that tests whether a path matches a glob.
 
-    A glob without a slash is about names, one with is about paths; ``*`` also crosses folders.
+    A glob without a slash is matched against names, one with a slash against paths; ``*`` also matches slashes.
 
     Args:
-        glob: It; ``{a,b}`` stands for both, and a ``./`` that it begins with for nothing.
+        glob: The glob; ``{a,b}`` matches either, and a leading ``./`` is ignored.
 
     Raises:
-        ToolFailed: Its braces stand for too many patterns.
+        ToolFailed: If its braces expand to too many patterns.
     """
     globs = _alternatives(glob)
     about_names = _compiled(one for one in globs if "/" not in one)

@@ -1,4 +1,4 @@
-"""What a command changes in a workspace, noticed afterwards: nothing names its files beforehand."""
+"""Detect afterwards what a command changed in a workspace, since its files are not known beforehand."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["Noticing", "Seen"]
 
 _MOST_FILES: Final = 20_000
 _LARGEST: Final = 5_000_000
-"""Bytes of the largest file whose content is kept from before a command."""
+"""Size in bytes of the largest file whose content is kept from before a command."""
 _MOST_BYTES: Final = 64_000_000
-"""Bytes of all of them."""
+"""Size in bytes of all of these together."""
 _DEEPEST: Final = 64
 
 _Signature = tuple[int, int, int, int, int]
@@ -29,13 +29,13 @@ _Signature = tuple[int, int, int, int, int]
 
 @dataclass
 class Seen:
-    """What lies in a workspace, but for what is protected, which no command can change.
+    """The content of a workspace, except for protected paths, which no command can change.
 
     Attributes:
-        files: Path -> what tells whether it has been written since, and what it holds.
-        folders: Path -> its mode.
-        closed: Folders that may not be looked into.
-        whole: There are not too many files to look at.
+        files: Path -> a signature that changes when it is written, and its content.
+        folders: Path -> the folder with its mode.
+        closed: Folders that could not be read.
+        whole: Whether all files were looked at, because there are not too many.
     """
 
     files: dict[str, tuple[_Signature, Found]] = field(default_factory=dict)
@@ -44,16 +44,16 @@ class Seen:
     whole: bool = True
 
     def found(self, path: str) -> Found:
-        """What a path holds."""
+        """Return what is at a path."""
         return self.folders.get(path) or (self.files[path][1] if path in self.files else Found())
 
     def paths(self) -> set[str]:
-        """All there are."""
+        """Return all paths."""
         return self.files.keys() | self.folders.keys()
 
 
 class Noticing:
-    """Tells a keeper what a command changed. What else changes in the workspace meanwhile counts as the command's.
+    """Reports a command's changes to a keeper. Any other change in the workspace meanwhile counts as the command's.
 
     Args:
         workspace: Where commands run.
@@ -64,30 +64,31 @@ class Noticing:
         self._known: Mapping[str, tuple[_Signature, Found]] = {}
 
     def look(self) -> Seen:
-        """Look at everything; what has not been written since it was last looked at is not read again."""
+        """Look at all files; files that have not been written since the last look are not read again."""
         seen = self._looked_at(self._known)
         self._known = seen.files
         return seen
 
     def tell(self, before: Seen, keep: Keeper) -> str:
-        """Look again, and have kept what has changed.
+        """Look again, and report what has changed to the keeper.
 
         Args:
             before: What was there before the command.
-            keep: Keeps a change.
+            keep: The keeper.
 
         Returns:
-            What a reader of the command's result should know; empty mostly.
+            A note for the reader of the command's result; usually empty.
         """
         after = self.look()
         if not (before.whole and after.whole):
             return f"[there are more than {_MOST_FILES:,} files, so what this command changed is neither kept nor told]"
-        # As if one by one: what is gone first, the deepest first, and then a folder before what is in it.
+        # In an order in which they could be made one by one: deletions first, deepest first, then each folder before
+        # its content.
         gone = sorted(before.paths() - after.paths(), reverse=True)
         closed = before.closed | after.closed
         for path in [*gone, *sorted(after.paths())]:
             if not closed.isdisjoint(_above(path)):
-                # Nobody knows what is in a folder that may not be looked into.
+                # The content of a folder that cannot be read is unknown.
                 continue
             was, now = before.found(path), after.found(path)
             mode = mode_to_tell(was, now.mode) if now.digest else 0
@@ -124,12 +125,12 @@ class Noticing:
                 content = file.read(_LARGEST + 1)
                 if len(content) <= _LARGEST:
                     return Found(hashlib.sha256(content).hexdigest(), len(content), mode, content)
-        # Of what is not read it is known all the same whether it was written.
+        # If a file is not read, its metadata still shows whether it was written.
         unread = f"{told.st_ino}:{told.st_size}:{told.st_mtime_ns}:{told.st_ctime_ns}"
         return Found(hashlib.sha256(unread.encode()).hexdigest(), told.st_size, mode)
 
     def _walked(self, folder: str, depth: int, seen: Seen) -> Iterator[tuple[str, os.stat_result]]:
-        """Every regular file and link that is not protected; links are not followed."""
+        """Yield every regular file and link that is not protected; links are not followed."""
         try:
             with os.scandir(self._workspace.root / folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
@@ -155,5 +156,5 @@ class Noticing:
 
 
 def _above(path: str) -> Iterator[str]:
-    """The folders around a path, the workspace among them."""
+    """Return the folders above a path, including the workspace."""
     return map(str, PurePosixPath(path).parents)

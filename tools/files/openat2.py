@@ -1,7 +1,7 @@
-"""Opening a file beneath a folder, through no symbolic link and never outside, whatever changes meanwhile.
+"""Open a file beneath a folder, following no symbolic link and never leaving the folder, even in a race.
 
 Checking a path and then opening it leaves a moment in which a folder on the way can become a link. Here the kernel
-resolves the path under those rules itself (``openat2``, Linux 5.6 and later), or every step is opened on its own,
+itself resolves the path under those rules (``openat2``, Linux 5.6 and later), or every component is opened separately,
 relative to the folder before it (any POSIX system).
 """
 
@@ -23,7 +23,7 @@ _RESOLVE_BENEATH = 0x08
 _SYS_OPENAT2 = 437  # the same on every architecture but alpha
 
 _ABSENT = {errno.ENOSYS, errno.EPERM}  # an older kernel; a seccomp filter
-_TRIES = 16  # the kernel answers EAGAIN when a rename elsewhere raced the resolution
+_TRIES = 16  # the kernel returns EAGAIN if a rename elsewhere raced the resolution
 
 
 class _OpenHow(ctypes.Structure):
@@ -37,7 +37,7 @@ def open_beneath(root: int, parts: Sequence[str], flags: int, *, kernel: bool = 
         root: Descriptor of the folder.
         parts: Path components, none of them ``..``; no components mean the folder itself.
         flags: As for `os.open`, without ``O_CREAT``; links are not followed and the descriptor is not inherited.
-        kernel: False never uses ``openat2``.
+        kernel: Whether ``openat2`` may be used.
 
     Raises:
         OSError: ``ELOOP`` or ``ENOTDIR`` at a symbolic link, else as `os.open`.

@@ -1,4 +1,4 @@
-"""Unified diffs as models write them: read leniently, applied only where it is certain what they mean."""
+"""Unified diffs as models write them: parsed leniently, applied only if their meaning is certain."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _MODE: Final = re.compile(r"(old|new|new file|deleted file) mode ([0-7]+)\s*")
 _REGULAR: Final = re.compile(r"(?:100)?[0-7]{3}")
 _NOWHERE: Final = "/dev/null"
 _MARK: Final = "\ufeff"
-"""The byte order mark that some editors put before a text: it cannot be seen, and so models leave it out."""
+"""The byte order mark that some editors put before a text; it is invisible, so models leave it out."""
 _SHOWN: Final = 12
-"""Lines of a file that a failure shows, and places that it names."""
+"""The most lines of a file, and the most places, that an error message shows."""
 
 
 @dataclass
@@ -30,11 +30,11 @@ class Hunk:
     """One change of a file.
 
     Attributes:
-        line: Where its header says that it begins, counted from 1; None where that says nothing.
-        lines: Marked ``" "``, ``"-"`` or ``"+"``, each with its text.
-        open_end: The last line that it adds has no end of line.
-        blank: Empty lines of the patch since, without even the blank that marks a line of the file: they are lines of
-            the file whose mark an editor has cut off if more of the hunk follows, and otherwise stand behind it.
+        line: The line on which it begins according to its header, counted from 1; None if the header does not say.
+        lines: The lines, each with its mark (``" "``, ``"-"`` or ``"+"``) and its text.
+        open_end: Whether the last line that it adds has no line end.
+        blank: Number of empty lines since the last line, without even the leading blank of a context line. If more of
+            the hunk follows, they are context lines whose blank an editor removed; otherwise they follow the hunk.
     """
 
     line: int | None
@@ -44,24 +44,24 @@ class Hunk:
 
     @property
     def old(self) -> list[str]:
-        """The lines that it expects."""
+        """The lines it expects in the file."""
         return [text for mark, text in self.lines if mark != "+"]
 
     @property
     def new(self) -> list[str]:
-        """The lines that it leaves."""
+        """The lines it leaves in the file."""
         return [text for mark, text in self.lines if mark != "-"]
 
 
 @dataclass
 class FilePatch:
-    """What a patch makes of one file.
+    """What a patch changes in one file.
 
     Attributes:
         path: The file.
-        makes: It says that the file does not exist yet.
-        executable: Whether the file may be run, where it says so.
-        hunks: The changes, from top to bottom; none where it changes the mode alone, or makes an empty file.
+        makes: Whether the patch creates the file.
+        executable: Whether the file becomes executable; None if the patch does not say.
+        hunks: The changes, from top to bottom; none if it changes only the mode, or creates an empty file.
     """
 
     path: str
@@ -75,9 +75,9 @@ class Header:
     """The lines that git puts before each file.
 
     Attributes:
-        names: Of the file, as they stand in the first of them.
+        names: The names of the file, as written in the first line.
         executable: As in `FilePatch`.
-        told: What the mode is said of: ``new`` of a file that exists, ``new file`` or ``deleted file``.
+        told: The kind of mode line: ``new`` for a file that exists, ``new file`` or ``deleted file``.
     """
 
     names: str = ""
@@ -85,7 +85,7 @@ class Header:
     told: str = ""
 
     def take(self, line: str) -> None:
-        """Read a line; what it says beside modes is told by the names as well."""
+        """Read a mode line; other lines are ignored, since they repeat what the names say."""
         mode = _MODE.fullmatch(line)
         if mode is None:
             return
@@ -95,10 +95,10 @@ class Header:
             self.told, self.executable = mode[1], bool(int(mode[2], 8) & 0o100)
 
     def patches(self) -> list[FilePatch]:
-        """What these lines alone make of the file, as where its mode changes, or it is empty."""
+        """Return what these lines alone change, for a mode change or an empty file."""
         if not (self.told and self.names):
             return []
-        # Both are the same name, with a prefix each.
+        # Both are the same name, each with its own prefix.
         half = len(self.names) // 2
         old, new = self.names[:half], self.names[half + 1 :]
         is_new, is_deleted = self.told == "new file", self.told == "deleted file"
@@ -106,13 +106,13 @@ class Header:
 
 
 def read_patch(text: str) -> list[FilePatch]:
-    """Read a unified diff. The line counts of its headers, which models get wrong, are not relied upon.
+    """Parse a unified diff. The line counts in its headers are ignored, because models get them wrong.
 
     Args:
         text: The diff, with or without the lines that git puts before each file.
 
     Raises:
-        ToolFailed: It is none, or renames, deletes or names a file twice.
+        ToolFailed: If it is not a diff, renames or deletes a file, or names a file twice.
     """
     lines = text.split("\n")
     files: list[FilePatch] = []
@@ -149,14 +149,14 @@ def read_patch(text: str) -> list[FilePatch]:
 
 
 def patched(patch: FilePatch, before: str) -> str:
-    """What a patch makes of a text.
+    """Apply a patch to a text and return the new text.
 
     Args:
-        patch: For this file.
+        patch: The patch for this file.
         before: The text; empty for a file that does not exist yet.
 
     Raises:
-        ToolFailed: A hunk does not apply; it says where the file is nearest to it, and what stands there.
+        ToolFailed: If a hunk does not apply; the message shows the nearest place in the file and its lines.
     """
     marked = any(text.startswith(_MARK) for hunk in patch.hunks for _, text in hunk.lines)
     if before.startswith(_MARK) and not marked:
@@ -185,7 +185,7 @@ def patched(patch: FilePatch, before: str) -> str:
 
 
 def _opens(lines: Sequence[str], place: int) -> bool:
-    """Whether a hunk begins here, so that what stands above names a file and is no line of one."""
+    """Whether a hunk begins here, so that the lines above are file names, not lines of a hunk."""
     return place < len(lines) and _HUNK.fullmatch(lines[place]) is not None
 
 
@@ -199,16 +199,16 @@ def _file(old: str, new: str, header: Header) -> FilePatch:
 
 
 def _path(side: str) -> str:
-    # Behind a tab there may be a time.
+    # A tab may be followed by a timestamp.
     name = side.partition("\t")[0].strip()
     if len(name) > 1 and name[0] == name[-1] == '"':
         name = _unquoted(name[1:-1])
-    # One file has one name here, so that two changes of it are seen to be that.
+    # Normalised, so that two changes of the same file are recognised.
     return posixpath.normpath(name[2:] if name[:2] in ("a/", "b/") else name)
 
 
 def _unquoted(name: str) -> str:
-    """A name as it is where git has put it in quotes, bytes of UTF-8 written as octal numbers."""
+    """Return a name that git has quoted, with its UTF-8 bytes as octal escapes, in plain form."""
     with suppress(UnicodeError):
         return name.encode().decode("unicode_escape").encode("latin-1").decode()
     return name
@@ -240,7 +240,7 @@ def _bare(line: str) -> str:
 
 
 def _place(hunk: Hunk, lines: Sequence[str], reached: int, name: str) -> int:
-    """Where a hunk applies: where its header says, or at the only place that has its lines."""
+    """Return where a hunk applies: where its header says, or at the only place that has its lines."""
     old = hunk.old
     if not old:
         if lines:
@@ -264,7 +264,7 @@ def _place(hunk: Hunk, lines: Sequence[str], reached: int, name: str) -> int:
 
 
 def _missed(hunk: Hunk, lines: Sequence[str], reached: int) -> str:
-    """Why a hunk fits nowhere, so that the next one does."""
+    """Return why a hunk fits nowhere, so that the next attempt can succeed."""
     old, new = hunk.old, hunk.new
     if any(list(lines[at : at + len(new)]) == new for at in range(len(lines) - len(new) + 1)) and len(new) > 1:
         return "the file already reads as the patch would have it"
@@ -281,7 +281,7 @@ def _missed(hunk: Hunk, lines: Sequence[str], reached: int) -> str:
 
 
 def _likeness(lines: Sequence[str], old: Sequence[str]) -> int:
-    """How many lines are the same but for blanks around them."""
+    """Return how many lines are equal, ignoring blanks around them."""
     return len(old) - len(list(_differing(lines, old, str.strip)))
 
 

@@ -1,4 +1,4 @@
-"""Paths that no tool and no command may write: what would act later with more authority than an agent has."""
+"""Paths that no tool and no command may write, since their content would run with more authority than an agent has."""
 
 from __future__ import annotations
 
@@ -76,26 +76,27 @@ PROTECTED = (
     "/pointsman.yaml", "/models.yaml", "/agents.yaml", "/routing.yaml", "/risk.yaml",
     "/configs/models.yaml", "/configs/agents.yaml", "/configs/routing.yaml", "/configs/risk.yaml",
 )  # fmt: skip
-"""Paths no tool may write: each would act later with more authority than the agent has.
+"""Paths no tool may write, because their content would later run or apply with more authority than the agent has.
 
-A pattern names a file, or a folder with all in it, anywhere in the workspace; with a leading ``/`` only at its top.
+A pattern matches a file, or a folder and everything in it, anywhere in the workspace; with a leading ``/``, only at its
+top level.
 """
 
 _WILD = re.compile(r"[*?\[]")
 
 
 class Protected:
-    """Tells of any path of a workspace whether it may be written.
+    """Decides whether a path of a workspace may be written.
 
-    Beside `PROTECTED` and what a caller names, that is what git obeys in fact, in the repository in which the workspace
-    lies and in those within it: the folders to which the ``.git`` file of a worktree or submodule leads, or the
-    variable GIT_DIR; ``core.hooksPath``; files that its configuration includes, and programs that it runs, from this
-    workspace; folders of PATH; and what links at protected paths and among the hooks lead to. What a build file or a
-    script calls in its turn is ordinary source, and no more protected than that.
+    Protected are `PROTECTED`, the paths that the caller names, and what git actually uses in the repository that
+    contains the workspace and in repositories inside it: the folders that the ``.git`` file of a worktree or submodule,
+    or the variable GIT_DIR, points to; ``core.hooksPath``; files in the workspace that its configuration includes, and
+    programs in the workspace that it runs. Folders of PATH, and the targets of links at protected paths and among the
+    hooks, are protected too. What a build file or a script calls in turn is ordinary source code and not protected.
 
     Args:
         root: The workspace, resolved.
-        more: What else may not be written: files and folders, there or not, and patterns in the form of `PROTECTED`.
+        more: Further files and folders, existing or not, and patterns in the form of `PROTECTED`.
     """
 
     def __init__(self, root: Path, more: Iterable[Path | str] = ()) -> None:
@@ -106,10 +107,11 @@ class Protected:
         self._patterns: _Patterns | None = None
 
     def learn(self, repositories: Iterable[str], links: Iterable[str] = ()) -> bool:
-        """Take in what is obeyed in the workspace now, and say whether anything has changed.
+        """Update the paths that git uses in the workspace, and return whether anything has changed.
 
         Args:
-            repositories: The folders that are a repository or hold one, relative to the workspace; itself left out.
+            repositories: The folders that are or contain a repository, relative to the workspace, without the workspace
+                itself.
             links: The links at protected paths.
         """
         obeyed = {}
@@ -126,26 +128,26 @@ class Protected:
         return True
 
     def covering(self, parts: Sequence[str]) -> str | None:
-        """The pattern that covers a path or a folder above it, or None where it may be written."""
+        """Return the pattern that matches a path or a folder above it, or None if the path may be written."""
         ways = accumulate(([part] for part in parts), lambda way, part: way + part)
         return next((pattern for way in ways if (pattern := self.naming(way)) is not None), None)
 
     def naming(self, parts: Sequence[str]) -> str | None:
-        """The pattern that names this very path, or None."""
+        """Return the pattern that matches exactly this path, or None."""
         return self._now.naming(parts)
 
     def leading(self, parts: Sequence[str]) -> bool:
-        """Whether a protected path may lie below this one: a link here would put another folder in its place."""
+        """Return whether a protected path may be below this one; a link here would redirect it to another folder."""
         return self._now.leading(parts)
 
     @property
     def fixed(self) -> tuple[str, ...]:
-        """The paths that are protected in one place alone, relative to the workspace and without any pattern."""
+        """The paths that are protected in one place only, relative to the workspace, not as patterns."""
         return self._now.fixed
 
     @property
     def moving(self) -> tuple[str, ...]:
-        """Of the fixed, those that move with a folder above: what is obeyed in a repository within the workspace."""
+        """The fixed paths that move with a folder above them: those git uses in repositories inside the workspace."""
         return tuple(_unescaped(one[1:]) for path in self._repositories if path for one in self._obeyed(path))
 
     @property
@@ -160,18 +162,18 @@ class Protected:
         given = _as_patterns(self._root, (*self._more, *_on_the_path(self._root), *links))
         obeyed = (pattern for path in self._repositories for pattern in self._obeyed(path))
         whole = dict.fromkeys((*PROTECTED, *given, *obeyed))
-        # What these lead to where they, or folders on the way, are links.
+        # The targets of these, if they or folders on the way are links.
         plain = [one.removeprefix("/") for one in whole if not _WILD.search(one)]
         return tuple(dict.fromkeys((*whole, *_as_patterns(self._root, _linked(self._root, plain)))))
 
     def _obeyed(self, repository: str) -> list[str]:
-        """What git obeys there, but for what lies in its ``.git``, as everything of that name is protected."""
+        """Return the paths git uses there, without those in ``.git``: everything of that name is protected anyway."""
         patterns = _as_patterns(self._root, self._repositories[repository].obeyed)
         return [one for one in patterns if ".git" not in one.split("/")]
 
 
 class _Patterns:
-    """Patterns, made ready to be asked about many paths."""
+    """Patterns, compiled for matching many paths."""
 
     def __init__(self, patterns: tuple[str, ...]) -> None:
         self.all = patterns
@@ -179,9 +181,9 @@ class _Patterns:
         plain = [one for one in patterns if not _WILD.search(one) and "/" not in one]
         self._names = {_folded(one): one for one in plain}
         wild = [(place, one) for place, one in enumerate(patterns) if _WILD.search(one) and "/" not in one]
-        # One expression, whose groups tell which it was.
+        # One expression, whose groups tell which pattern matched.
         self._globs = re.compile("|".join(f"(?P<p{place}>{translate(_folded(one))})" for place, one in wild))
-        # The pattern, whether it begins at the top, and an expression for each of its parts.
+        # The pattern, whether it is anchored at the top, and an expression for each of its components.
         self._paths = [
             (one, one.startswith("/"), [re.compile(translate(_folded(part))) for part in one.split("/") if part])
             for one in patterns
@@ -192,7 +194,7 @@ class _Patterns:
         self._open_ends = any(_WILD.search(re.sub(r"\[[\[*?]\]", "", end)) for end in ends)
 
     def naming(self, parts: Sequence[str]) -> str | None:
-        # Case and compatibility forms are folded, for file systems that do not tell them apart.
+        # Case and compatibility forms are folded, for file systems that do not distinguish them.
         name = _folded(parts[-1])
         if name in self._names:
             return self._names[name]
@@ -230,7 +232,7 @@ def _unescaped(pattern: str) -> str:
 
 
 def _as_patterns(root: Path, protected: Iterable[Path | str]) -> Iterator[str]:
-    """The patterns, and paths that lie in the root as patterns; those that lead there through links too."""
+    """Yield the patterns, and the paths in the root as patterns, including those that lead there through links."""
     for path in protected:
         if isinstance(path, str):
             yield path
@@ -245,11 +247,11 @@ def _as_patterns(root: Path, protected: Iterable[Path | str]) -> Iterator[str]:
 
 
 def _linked(root: Path, paths: Iterable[str]) -> Iterator[Path]:
-    """Of paths below the root, those that lead through a link to another place below it, there or not."""
+    """Yield the paths below the root that lead through a link to another place below it, existing or not."""
     there: dict[str, bool] = {}
     for path in paths:
         place = root / path
-        # Most of them begin with nothing that is there, and lead nowhere.
+        # For most of them not even the first component exists, so they lead nowhere.
         first = path.partition("/")[0]
         if first not in there:
             there[first] = os.path.lexists(root / first)
@@ -261,7 +263,7 @@ def _linked(root: Path, paths: Iterable[str]) -> Iterator[Path]:
 
 
 def _on_the_path(root: Path) -> Iterator[Path]:
-    """The folders of PATH below the root, and where the root is one itself, the programs that are started by name."""
+    """Yield the folders of PATH below the root and, if the root is on PATH, the programs that are started by name."""
     for entry in os.get_exec_path():
         whole = os.path.join(root, entry)
         for place in dict.fromkeys((Path(os.path.abspath(whole)), Path(os.path.realpath(whole)))):

@@ -1,13 +1,13 @@
-"""A process that searches texts for a regular expression, so that one that never ends can be ended.
+"""A process that searches texts for a regular expression, so that a search that never ends can be killed.
 
-Python's ``re`` backtracks, can need longer than the universe lasts, and takes no time limit; an alarm ends this process
-wherever it is. The ``regex`` package takes a time limit, but counts the CPU time of the whole process, does not look at
-it in every loop, and its compiler writes nested repeats out: ``((a{1000}){1000}){1000}`` takes all memory there is.
+Python's ``re`` backtracks, can run practically for ever, and has no time limit; an alarm ends this process at any
+point. The ``regex`` package has a time limit, but it counts the CPU time of the whole process, does not check it in
+every loop, and its compiler expands nested repeats: ``((a{1000}){1000}){1000}`` uses up all memory.
 
-In: a line of JSON with ``pattern``, ``limit`` (matches) and ``seconds`` (wall time), then each text as a line with its
-length in bytes, and the bytes. Out: a line of JSON for each, at first a list of why the pattern is none (empty when it
-is one) and of what every match holds, then a list of ``[line number, excerpt]`` with how many other lines are too long
-to be searched to their ends.
+Input: a line of JSON with ``pattern``, ``limit`` (matches) and ``seconds`` (wall time), then each text as a line with
+its length in bytes, followed by the bytes. Output: a line of JSON for each input. The first is a list of the error in
+the pattern (empty if it is valid) and a literal that every match contains; each further one is a list of the matches,
+as ``[line number, excerpt]``, and the number of other lines that are too long to be searched completely.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import json
 import re
 import signal
 import sys
-from re import _parser  # type: ignore[attr-defined] # as re.compile reads a pattern; nothing public tells what is in it
+from re import _parser  # type: ignore[attr-defined] # re.compile's own parser; there is no public API for a parsed pattern
 
 __all__ = ["LINE_LIMIT", "main"]
 
 LINE_LIMIT = 10_000  # characters of a line that are searched
-_EXCERPT = 300  # characters of a line that are shown
-_LEAD = 100  # of them before the match
-_MARK = "\ufeff"  # the byte order mark, which is no part of the text behind it
+_EXCERPT = 300  # characters of a line that are returned
+_LEAD = 100  # characters of the excerpt before the match
+_MARK = "\ufeff"  # the byte order mark, which is not part of the text
 
 
 def main() -> None:
-    """Serve one parent until it closes the pipe or the time is up."""
+    """Serve the parent process until it closes the pipe or the time is up."""
     asked = json.loads(sys.stdin.buffer.readline())
-    # A process inherits what its parent ignores and holds back.
+    # A process inherits the ignored and blocked signals of its parent.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     signal.setitimer(signal.ITIMER_REAL, asked["seconds"])
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def _literal(pattern: str) -> str:
-    """The longest run of ASCII characters that every match holds; empty where none is known."""
+    """Return the longest run of ASCII characters that every match contains; empty if none is known."""
     parsed = _parser.parse(pattern)
     if parsed.state.flags & re.IGNORECASE:
         return ""

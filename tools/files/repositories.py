@@ -1,4 +1,4 @@
-"""What git obeys in a repository: the files that it reads, and the programs and hooks that it runs."""
+"""What git uses in a repository: the files it reads, and the programs and hooks it runs."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ _RUN_BY_GIT = re.compile(
 _TOP = re.compile(r"[$][(]git rev-parse --show-toplevel[)]|`git rev-parse --show-toplevel`")
 _INTERPRETER = re.compile(r"(.*/)?(ba|da|k|z)?sh|(.*/)?(python|perl|ruby|node|deno|php|lua)[0-9.]*|source|\.")
 _NO_REPOSITORY = ("not a git repository", "must be run in a work tree", "cannot use bare repository")
-"""What git says where it obeys nothing, or has no working tree."""
+"""Git's messages where there is no repository, or no working tree."""
 _OF_ONE = ("GIT_DIR", "GIT_COMMON_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")
-"""Variables that name one repository, whatever the folder git is called in."""
+"""Variables that select a repository regardless of the folder in which git is called."""
 
 MARKS = ("HEAD", "commondir", "objects", "refs")
-"""By these names git knows a folder as a repository, although it is not called ``.git`` (gitrepository-layout(5))."""
+"""Names by which git recognises a repository, even if it is not called ``.git`` (gitrepository-layout(5))."""
 _FOLDED = frozenset(name.lower() for name in MARKS)
 
 
 def is_mark_of_repository(name: str) -> bool:
-    """Whether a name is one of `MARKS`, in capitals or not."""
+    """Return whether a name is one of `MARKS`, ignoring case."""
     return name.lower() in _FOLDED
 
 
 def is_repository(names: Collection[str]) -> bool:
-    """Whether git takes a folder for a repository, and obeys the ``config`` in it, whoever has laid that there.
+    """Return whether git treats a folder as a repository, and so obeys the ``config`` in it, whoever wrote that.
 
     Args:
-        names: What lies in the folder; no more than `MARKS` matter, in capitals or not.
+        names: The names of the folder's entries; only `MARKS` matter, ignoring case.
     """
     names = {name.lower() for name in names}
     return "head" in names and ("commondir" in names or ("objects" in names and "refs" in names))
@@ -52,11 +52,11 @@ def is_repository(names: Collection[str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """What git reads or runs when somebody calls it in a folder.
+    """What git reads or runs when it is called in a folder.
 
     Attributes:
-        obeyed: Files and folders, there or not.
-        stamp: Changes when what git is told may have changed.
+        obeyed: Files and folders, existing or not.
+        stamp: Changes when git's configuration may have changed.
     """
 
     obeyed: tuple[Path, ...]
@@ -65,15 +65,15 @@ class Repository:
 
     @classmethod
     def at(cls, folder: Path, root: Path, *, nested: bool) -> Repository:
-        """Ask git, in ways that run nothing of what a repository names.
+        """Ask git, with commands that run nothing that a repository specifies.
 
         Args:
             folder: Where git would be called.
-            root: The workspace: programs elsewhere are of no concern.
-            nested: The folder has a repository of its own, and variables such as GIT_DIR do not mean that one.
+            root: The workspace; programs outside it are ignored.
+            nested: Whether the folder has its own repository, to which variables such as GIT_DIR do not apply.
 
         Raises:
-            ToolFailed: Git cannot be asked.
+            ToolFailed: If git cannot be asked.
         """
         env = {name: value for name, value in os.environ.items() if not (nested and name in _OF_ONE)}
         own = list(map(os.path.expanduser, ("~/.gitconfig", "~/.config/git/config")))
@@ -96,7 +96,7 @@ class Repository:
 
     @property
     def is_current(self) -> bool:
-        """Whether nothing that it was read from has changed."""
+        """Whether none of the files it was read from has changed."""
         return _stamp(self._files) == self.stamp
 
 
@@ -107,14 +107,14 @@ def _stamp(files: tuple[str, ...]) -> tuple[object, ...]:
 def _changed(file: str) -> tuple[int, ...] | None:
     with suppress(OSError):
         status = os.stat(file)
-        # The time of the folder itself changes with whatever git does.
+        # The time of the ``.git`` folder itself changes with every git command.
         is_main = stat.S_ISDIR(status.st_mode) and os.path.basename(file) == ".git"
         return status.st_dev, status.st_ino, 0 if is_main else status.st_ctime_ns
     return None
 
 
 def _configured(folder: Path, root: Path, env: Mapping[str, str]) -> tuple[list[str], list[Path]]:
-    """The files of the configuration in force, and of them and of what they name, what lies below the root."""
+    """Return the configuration files in effect, and which of these and of the files they name are below the root."""
     top = (_git(folder, env, "rev-parse", "--show-toplevel") or "").rstrip("\n") or str(folder)
     listed = (_git(folder, env, "config", "--list", "--includes", "--show-origin", "-z") or "").split("\0")
     read: dict[str, None] = {}
@@ -133,12 +133,12 @@ def _leads_below(root: Path, place: str) -> bool:
 
 
 def _named_by(setting: str, top: str, folder: str) -> Iterator[str]:
-    """The files that one setting of git names: a file to be read, or a program and what is handed to it.
+    """Yield the files that a git setting names: a file to read, or a program and its arguments.
 
     Args:
         setting: Its key, a line end, its value.
-        top: The top of the working tree, in which git runs programs.
-        folder: Where the file lies in which it stands.
+        top: The top of the working tree, where git runs programs.
+        folder: The folder of the configuration file that contains it.
     """
     key, _, value = setting.partition("\n")
     key = key.casefold()
@@ -151,9 +151,9 @@ def _named_by(setting: str, top: str, folder: str) -> Iterator[str]:
 
 
 def _programs_in(command: str, top: str) -> Iterator[str]:
-    """Whatever in a command may be the path of a program, there or not, also below a folder to which it changes.
+    """Yield every word of a command that may be a program's path, existing or not, also below folders it changes to.
 
-    A folder that is there is none, but where code is looked for in it: a search through the sources protects nothing.
+    Existing folders are left out, unless code is loaded from them: a search through the sources needs no protection.
     """
     folders = [""]
     for simple in re.split(r"[;&|!(){}`\n]+", _TOP.sub(".", command)):
@@ -174,12 +174,12 @@ def _programs_in(command: str, top: str) -> Iterator[str]:
 
 
 def _git(folder: Path, env: Mapping[str, str], *words: str) -> str | None:
-    """What git says; None where it is missing, or knows no repository there, so that it obeys none.
+    """Return git's output; None if git is missing or finds no repository there, and so obeys none.
 
-    None of these commands runs anything that a repository names, so that it may belong to another user.
+    These commands run nothing that a repository specifies, so the repository may belong to another user.
 
     Raises:
-        ToolFailed: It cannot be asked, so that nobody knows what it obeys.
+        ToolFailed: If git cannot be asked, so that it is unknown what it obeys.
     """
     program = found("git")
     if program is None:

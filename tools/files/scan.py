@@ -1,4 +1,4 @@
-"""What there is in a workspace that may not be written: a walk through its folders, and what each was found to hold."""
+"""Find what is protected in a workspace, by a walk through its folders that caches what each of them contains."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from .repositories import is_mark_of_repository, is_repository
 
 __all__ = ["Inode", "Scan", "Seen", "Thing", "allow", "inode_of", "opened"]
 
-_SETTLED = 50_000_000  # nanoseconds; within the tick of a coarse clock a folder can change and keep its time
+_SETTLED = 50_000_000  # nanoseconds; within one tick of a coarse clock a folder can change without changing its time
 
 _LONGEST = 3_700
-"""Bytes of a whole path; of a name in such a folder, and where a sandbox mounts it, it is still one to the kernel."""
+"""The most bytes of a folder's full path; with a name appended, and inside a sandbox, it still is a valid path."""
 _TRANSIENT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 Inode = tuple[int, int]
@@ -32,11 +32,11 @@ Inode = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class _Folder:
-    """One folder as it was looked at: its inode and the time of its last change, and what matters in it.
+    """One folder as it was read: its inode, the time of its last change, and its relevant entries.
 
     Attributes:
-        shared: Other files that have a second name.
-        head: The name of its ``HEAD`` where git takes it for a repository, else empty.
+        shared: Other files that have more than one hard link.
+        head: The name of its ``HEAD`` if git treats the folder as a repository, else empty.
     """
 
     inode: Inode
@@ -48,7 +48,7 @@ class _Folder:
 
 
 class Thing(NamedTuple):
-    """What lies at a protected path: its inode, and of a link its target and the inode to which that leads."""
+    """What is at a protected path: its inode and, for a link, its target and the target's inode."""
 
     inode: Inode
     target: str | None = None
@@ -57,14 +57,14 @@ class Thing(NamedTuple):
 
 @dataclass(slots=True)
 class Seen:
-    """What there was in the workspace, by paths relative to it.
+    """The result of a scan of the workspace; paths are relative to it.
 
     Attributes:
         things: What is protected.
-        repositories: The folders that git takes for a repository without their being called ``.git``, and their HEAD.
-        closed: The folders into which nobody could look.
-        shared: Files that may be written by their name, but of which another name is protected or lies elsewhere.
-        mode: That of the workspace.
+        repositories: Folders that git treats as repositories although they are not called ``.git``, with their HEAD.
+        closed: Folders that could not be read.
+        shared: Writable files that have another hard link, which is protected or outside the workspace.
+        mode: The mode of the workspace.
     """
 
     mode: int
@@ -75,10 +75,10 @@ class Seen:
 
 
 class Scan:
-    """Finds what is protected in a workspace and there, and tells `Protected` of the repositories in it.
+    """Finds what exists at protected paths of a workspace, and reports its repositories to `Protected`.
 
-    Folders that have not changed since they were last looked at are not read again: no program can set the time at
-    which the kernel says that a folder changed.
+    Folders that have not changed since the last scan are not read again: no program can set the change time that the
+    kernel records for a folder.
 
     Args:
         root: The workspace, resolved.
@@ -95,7 +95,7 @@ class Scan:
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
-        """Ask git nothing about what there is inside the block: a command may have made it."""
+        """Do not ask git about repositories inside the block, because a command may have created them."""
         with self._lock:
             self._kept += 1
         try:
@@ -105,19 +105,19 @@ class Scan:
                 self._kept -= 1
 
     def look(self, before: Seen | None = None) -> Seen:
-        """Find what is protected and there.
+        """Find what exists at protected paths.
 
         Args:
-            before: What was found before; folders that were not closed then are opened.
+            before: The result of an earlier scan; folders that were readable then are made readable again.
 
         Raises:
-            ToolFailed: Nobody can look now.
+            ToolFailed: If the workspace cannot be scanned now.
         """
         with self._lock, _told():
             fresh = not self._known
             seen, links = self._looked(before)
             learnt = not self._kept and self._protected.learn(_holders(seen), self._links(seen))
-            # A second name of a protected file can have been made without a change of the folder of the first.
+            # A hard link to a protected file may have been created without changing the folder of the original.
             if learnt or not (fresh or links <= self._names):
                 self._known = {}
                 seen, links = self._looked(before)
@@ -125,7 +125,7 @@ class Scan:
             return seen
 
     def is_far(self, path: str) -> bool:
-        """Whether a folder lies so deep that nobody looks into it: it is protected, with all in it.
+        """Return whether a folder is so deep that it is not scanned; it is then protected with everything in it.
 
         Args:
             path: Relative to the workspace.
@@ -156,7 +156,7 @@ class Scan:
         return seen, frozenset(links)
 
     def _with_others(self, paths: Iterable[str]) -> Iterator[str]:
-        """Of files that may be written, those that have more names than are among them."""
+        """Yield those of some writable files that have hard links which are not among them."""
         found: dict[str, os.stat_result] = {}
         for path in paths:
             with suppress(OSError):
@@ -179,13 +179,13 @@ class Scan:
                         raise
                     if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                         seen.closed.add(path)
-                    continue  # otherwise it has gone, or become something else
+                    continue  # otherwise it is gone, or is no longer a folder
                 known[path] = folder
                 yield path, folder
                 if folder.head:
                     seen.repositories[path] = folder.head
                     if path and (there is None or folder.inode in there):
-                        continue  # all that is in it is protected with it
+                        continue  # everything in it is protected with it
                 prefix = f"{path}/" if path else ""
                 waiting += (prefix + name for name in folder.folders if not self.is_far(prefix + name))
         finally:
@@ -250,13 +250,13 @@ def _thing(place: Path, status: os.stat_result) -> Thing:
 
 
 def _holders(seen: Seen) -> list[str]:
-    """The folders in which somebody who calls git finds a repository, but for the workspace itself."""
+    """Return the folders in which git finds a repository, without the workspace itself."""
     named = (path.rpartition("/") for path in seen.things)
     return sorted({*(above for above, _, name in named if name.lower() == ".git"), *seen.repositories} - {""})
 
 
 def opened(top: int, parts: tuple[str, ...], *, opening: bool) -> int:
-    """Open a folder below another, and where asked, one whose mode forbids it."""
+    """Open a folder below another; with ``opening``, change its mode first if that forbids it."""
     try:
         return _entered(top, parts)
     except PermissionError:
@@ -271,7 +271,7 @@ def opened(top: int, parts: tuple[str, ...], *, opening: bool) -> int:
 
 
 def _entered(top: int, parts: tuple[str, ...]) -> int:
-    """Open a folder whose names may be read and looked up: its mode can allow the one without the other."""
+    """Open a folder and check that it can be both listed and searched; its mode can allow only one of these."""
     folder = open_beneath(top, parts, os.O_RDONLY | os.O_DIRECTORY)
     if os.access(".", os.X_OK, dir_fd=folder):
         return folder
@@ -280,7 +280,7 @@ def _entered(top: int, parts: tuple[str, ...]) -> int:
 
 
 def allow(folder: int, name: str) -> None:
-    """Let this user do everything with a file or folder, never through a link."""
+    """Give this user all permissions on a file or folder (mode 0700), without following links."""
     handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
         if not stat.S_ISLNK(os.fstat(handle).st_mode):
@@ -290,5 +290,5 @@ def allow(folder: int, name: str) -> None:
 
 
 def inode_of(status: os.stat_result) -> Inode:
-    """By what a file is known under whatever name."""
+    """Return the device and inode, which identify a file under any name."""
     return status.st_dev, status.st_ino

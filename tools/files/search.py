@@ -1,4 +1,4 @@
-"""Searching texts with a regular expression under a time limit that holds."""
+"""Search texts for a regular expression with an enforced time limit."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ __all__ = ["Matcher", "OutOfTime"]
 
 
 class OutOfTime(Exception):
-    """The pattern did not come to an end in time."""
+    """The search did not finish in time."""
 
 
 class Matcher:
-    """A matching process, as a context manager; `find` asks it about one text after another.
+    """A context manager around a matching process; call `find` for one text after another.
 
     Args:
         pattern: A Python regular expression, matched within lines.
-        seconds: Wall time for everything that is asked, above 0.
-        limit: Matches for everything that is asked.
+        seconds: Wall time for all searches together, above 0.
+        limit: The most matches in all searches together.
 
     Attributes:
-        literal: Bytes that stand in every text with a match; empty where none are known.
+        literal: Bytes that every text with a match contains; empty if none are known.
 
     Raises:
-        ToolFailed: On entering, when the pattern is not a regular expression.
+        ToolFailed: On entering, if the pattern is not a regular expression.
     """
 
     literal: bytes = b""
@@ -68,14 +68,14 @@ class Matcher:
 
     @property
     def out_of_time(self) -> bool:
-        """The time is up."""
+        """Whether the time is up."""
         return time.monotonic() >= self._deadline
 
     def find(self, text: bytes) -> tuple[list[tuple[int, str]], int]:
-        """Return numbers and excerpts of the lines that match, and how many more were not searched to their ends.
+        """Return number and excerpt of each matching line, and how many other lines were not searched completely.
 
         Raises:
-            OutOfTime: When the time is up.
+            OutOfTime: If the time is up.
         """
         found, cut = self._ask(b"%d\n" % len(text) + text)
         return [(number, excerpt) for number, excerpt in found], cut
@@ -89,7 +89,7 @@ class Matcher:
         except BrokenPipeError:
             raise OutOfTime from None
         answer = stdout.readline()
-        # A process that was ended says nothing, or half of it.
+        # A process that was killed returns nothing or an incomplete line.
         if not answer.endswith(b"\n"):
             raise OutOfTime
         return json.loads(answer)

@@ -1,4 +1,4 @@
-"""The folder an agent may work in, and the only way its tools reach files."""
+"""The folder an agent may work in, and the only way its tools access files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["Workspace", "printable", "shown", "with_execution"]
 _ESCAPED = re.compile(r"\\(?:[nrt\\]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})")  # as unicode_escape writes it
 _PATH_LIMIT = 4096  # bytes, PATH_MAX on Linux
 _DEPTH_LIMIT = 64  # folders, when walking
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC  # how a file is made
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC  # flags to create a file
 
 _REASONS = {
     errno.ELOOP: "leads through a symbolic link, which is not followed",
@@ -44,22 +44,22 @@ _REASONS = {
 
 
 _WRITING: dict[Path, threading.RLock] = {}
-"""One lock for each root, whatever `Workspace` writes there."""
+"""One lock per root, shared by every `Workspace` that writes there."""
 
 
 class Workspace:
-    """A folder that tools bound to it cannot leave: not by ``..``, absolute paths, links, or races.
+    """A folder that the tools bound to it cannot leave: not by ``..``, absolute paths, links, or races.
 
-    A file that is hard-linked from elsewhere lies in the workspace and can be read; writing replaces the name and
-    leaves the other link as it was.
+    A file in the workspace that is hard-linked from elsewhere can be read; writing replaces the name in the workspace
+    and leaves the other link unchanged.
 
     Args:
-        root: The folder. It may itself be reached through links.
-        protected: What else may not be written: files and folders, there or not, and patterns in the form of
-            `PROTECTED`.
+        root: The folder; its own path may contain links.
+        protected: Further paths that may not be written: files and folders, existing or not, and patterns in the form
+            of `PROTECTED`.
 
     Raises:
-        ConfigError: When there is no such folder, or the system cannot open files relative to one (Windows).
+        ConfigError: If there is no such folder, or the system cannot open files relative to a folder (Windows).
     """
 
     def __init__(self, root: Path | str, *, protected: Iterable[Path | str] = ()) -> None:
@@ -72,13 +72,13 @@ class Workspace:
         self.protected = Protected(self.root, protected)
         self.scan = Scan(self.root, self.protected)
         self.writing = _WRITING.setdefault(self.root, threading.RLock())
-        """Held from reading a file to replacing it: tools of one turn run in threads beside each other."""
+        """Held from reading a file to replacing it, because tools of one turn run in parallel threads."""
 
     def parts(self, path: str) -> tuple[str, ...]:
-        """Split a path into plain components; links are refused when opening, so ``a/../b`` is ``b`` here.
+        """Split a path into plain components; links are rejected on opening, so ``a/../b`` is simply ``b`` here.
 
         Raises:
-            ToolFailed: When the path is absolute, leaves the workspace or is no path at all.
+            ToolFailed: If the path is absolute, leaves the workspace, or is not a valid path.
         """
         path = _meant(self.root, path)
         if path.startswith("/"):
@@ -106,13 +106,13 @@ class Workspace:
         """Open a regular file for reading.
 
         Raises:
-            ToolFailed: When it is missing, outside, behind a link, or no regular file.
+            ToolFailed: If it is missing, outside the workspace, behind a link, or not a regular file.
         """
         parts = self.parts(path)
         with _told(path), self._folders.opened(parts[:-1]) as folder:
             if not parts:
                 raise ToolFailed(f"{shown(path)} is a folder")
-            # Looked at before it is opened: opening a device can itself do something.
+            # Checked before it is opened, because opening a device can have side effects.
             _require_regular(path, os.stat(parts[-1], dir_fd=folder, follow_symlinks=False))
             descriptor = open_beneath(folder, parts[-1:], os.O_RDONLY | os.O_NONBLOCK)
             with open(descriptor, "rb") as file:
@@ -120,26 +120,27 @@ class Workspace:
                 yield file
 
     def replace(self, path: str, content: bytes, *, mode: int | None = None, executable: bool | None = None) -> Found:
-        """Write a file whole or not at all, making the folders on its way; an existing file keeps its mode.
+        """Write a file atomically, creating missing folders; an existing file keeps its mode.
 
-        What was there is handed to the `keeper` before anything changes.
+        The previous state is passed to the `keeper` before anything changes.
 
         Args:
             path: The file.
-            content: What it is to hold.
-            mode: What it is to have whatever is there, read-only, a link or an empty folder; with `LINK` it is made a
-                link, and the content is where it leads; with `FOLDER` a folder, without content.
-            executable: Whether those who may read it may run it, where that is to change.
+            content: Its new content.
+            mode: Its new mode; it then replaces whatever is there, even a read-only file, a link or an empty folder.
+                With `LINK` a link is created, and the content is its target; with `FOLDER` a folder, without content.
+            executable: Whether those who may read it may execute it; None to leave that unchanged.
 
         Returns:
-            What was there, as far as anybody keeps it.
+            What was there before; empty if there is no keeper.
 
         Raises:
-            ToolFailed: When the path is protected, outside, behind a link, read-only, or no regular file.
+            ToolFailed: If the path is protected, outside the workspace, behind a link, read-only, or not a regular
+                file.
         """
         with _told(path), self.writing:
             parts = self._writable(path)
-            # Only what bears such a name can make a repository of a folder.
+            # Only an entry with such a name can turn a folder into a repository.
             is_mark = any(is_mark_of_repository(part) for part in parts)
             made = self._folders.missing(parts[:-1]) if is_mark and not self.exists(path) else None
             before = self._kept(
@@ -149,23 +150,23 @@ class Workspace:
             if made is not None:
                 try:
                     _refuse_repository(self.root, path, parts)
-                except ToolFailed:  # another process has written the rest of it meanwhile
+                except ToolFailed:  # another process has written the rest of the repository in the meantime
                     self._folders.unlink(parts, made)
                     raise
         return before
 
     def remove(self, path: str, *, folders: int = 0, forced: bool = False) -> None:
-        """Delete a file, and so many of the folders above it as are empty then.
+        """Delete a file, and up to this many folders above it that are then empty.
 
-        What was there is handed to the `keeper` before anything changes.
+        The previous state is passed to the `keeper` before anything changes.
 
         Args:
             path: The file.
-            folders: How many.
-            forced: Also one that is read-only, a link, or an empty folder.
+            folders: The most folders to delete.
+            forced: Whether to delete even a read-only file, a link, or an empty folder.
 
         Raises:
-            ToolFailed: As `replace`, and when it does not exist.
+            ToolFailed: As for `replace`, and if it does not exist.
         """
         with _told(path), self.writing:
             parts = self._writable(path)
@@ -175,14 +176,14 @@ class Workspace:
             self._folders.unlink(parts, folders)
 
     def look(self, path: str, *, any_kind: bool = False) -> Found:
-        """Say what a path holds.
+        """Return what is at a path.
 
         Args:
             path: The file.
-            any_kind: Say of a link where it leads, and of a folder its mode, and do not refuse them.
+            any_kind: Whether to accept links (returning the target) and folders (returning the mode) too.
 
         Raises:
-            ToolFailed: When it is outside, behind a link, may not be read, or is no regular file.
+            ToolFailed: If it is outside the workspace, behind a link, not readable, or not a regular file.
         """
         if not self.exists(path):
             return Found()
@@ -211,7 +212,7 @@ class Workspace:
         *,
         forced: bool,
     ) -> Found:
-        """Have somebody keep what is there before it changes."""
+        """Pass the current state to the keeper before it changes, and return it."""
         keep = keeper()
         if keep is None:
             return Found()
@@ -245,11 +246,11 @@ class Workspace:
                 with suppress(FileNotFoundError):
                     os.unlink(temporary, dir_fd=folder)
                 raise
-            with suppress(OSError):  # some file systems cannot; the file is in place all the same
+            with suppress(OSError):  # some file systems cannot; the file is in place anyway
                 os.fsync(folder)
 
     def exists(self, path: str) -> bool:
-        """Say whether anything bears this name, without following a link at its end."""
+        """Return whether anything has this name, without following a link at the end of the path."""
         parts = self.parts(path)
         try:
             with self._folders.opened(parts[:-1]) as folder:
@@ -261,10 +262,10 @@ class Workspace:
         return True
 
     def walk(self, path: str = ".", *, deep: bool = True) -> Iterator[Entry]:
-        """Yield what lies in a folder, sorted by name, folders before what is in them.
+        """Yield the entries of a folder, sorted by name, each folder before its content.
 
-        Links are named but not followed, ``.git`` is named but not entered, and nothing deeper than 64 folders is
-        looked at. A folder that vanishes meanwhile is passed over. A file yields itself.
+        Links are listed but not followed, ``.git`` is listed but not entered, and nothing deeper than 64 folders is
+        listed. A folder that vanishes in the meantime is skipped. If the path is a file, only that is yielded.
         """
         top = self.parts(path)
         with _told(path):
@@ -285,7 +286,7 @@ class Workspace:
                     waiting.append(iter(self._folders.listed(tuple(entry.path.split("/")))))
 
     def refuse_protected(self, path: str) -> None:
-        """Raise ToolFailed when no tool may write this path."""
+        """Raise ToolFailed if no tool may write this path."""
         parts = self.parts(path)
         if self.scan.is_far("/".join(parts[:-1])):
             raise ToolFailed(f"{shown(path)} is too long")
@@ -296,25 +297,25 @@ class Workspace:
 
 
 def shown(path: str) -> str:
-    """Quote a path for a message: on one line, printable, and not endlessly long."""
+    """Quote a path for a message: on one line, printable, and shortened if it is very long."""
     text = printable(path)
     return f"'{text}'" if len(text) <= 200 else f"'{text[:200]}…'"
 
 
 def printable(path: str) -> str:
-    """Write a path on one line, escaped where it holds characters that a terminal or UTF-8 cannot take."""
+    """Return a path on one line, escaped if it contains characters that a terminal or UTF-8 cannot represent."""
     return path if path.isprintable() else path.encode("unicode_escape").decode()
 
 
 def _meant(root: Path, path: str) -> str:
-    """The path that `printable` writes so, where there is that alone: tools list it in no other way. Else as it is."""
+    """Return the path that `printable` shows like this if only that exists, since tools list it so; else the path."""
     name = _ESCAPED.sub(lambda found: found[0].encode().decode("unicode_escape"), path)
     is_shown_so = name != path and printable(name) == path
     return name if is_shown_so and not lexists(root / path) and lexists(root / name) else path
 
 
 def with_execution(mode: int, executable: bool) -> int:
-    """Permission bits of a file that those who may read it may run, or nobody may."""
+    """Return permission bits with execution allowed for everyone who may read the file, or for nobody."""
     return mode | (mode & 0o444) >> 2 if executable else mode & ~0o111
 
 
@@ -347,13 +348,13 @@ def _require_regular(path: str, status: os.stat_result) -> None:
 
 
 def _mode_to_keep(path: str, folder: int, name: str, *, forced: bool = False) -> int | None:
-    """The permission bits of a file that is to be replaced or deleted; None where there is no such file.
+    """Return the permission bits of a file that is to be replaced or deleted; None if there is no such file.
 
     Args:
         path: The file.
         folder: Descriptor of its folder.
-        name: Its name in that.
-        forced: A link, a folder, or a file that is read-only, is not refused.
+        name: Its name in that folder.
+        forced: Whether to accept a link, a folder, or a read-only file.
     """
     try:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
@@ -363,13 +364,13 @@ def _mode_to_keep(path: str, folder: int, name: str, *, forced: bool = False) ->
         return None
     _require_regular(path, status)
     mode = stat.S_IMODE(status.st_mode) & 0o777
-    if not mode & 0o222 and not forced:  # replacing needs only the folder's leave, but read-only was meant
+    if not mode & 0o222 and not forced:  # only the folder needs write permission, but read-only is respected
         raise ToolFailed(f"{shown(path)} is read-only")
     return mode
 
 
 def _fill(folder: int, name: str, content: bytes, mode: int | None, executable: bool | None) -> None:
-    """Make a file with these permission bits; as usual for one that may be run, or not, where there are none."""
+    """Create a file with these permission bits; if None, with the defaults for an executable or other file."""
     descriptor = os.open(name, _NEW, 0o777 if executable else 0o666, dir_fd=folder)
     with open(descriptor, "wb") as file:
         file.write(content)
@@ -380,7 +381,7 @@ def _fill(folder: int, name: str, content: bytes, mode: int | None, executable: 
 
 
 def _mode_of(there: int | None, mode: int | None, executable: bool | None) -> int | None:
-    """The mode that a file is to have; None where nothing says."""
+    """Return the mode that a file should have; None if nothing determines it."""
     if mode is not None or there is None:
         return mode
     return there if executable is None else with_execution(there, executable)

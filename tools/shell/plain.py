@@ -1,4 +1,4 @@
-"""Running one bash command as the user who runs Pointsman, with nothing around it but an end."""
+"""Run one bash command, unconfined, as the user who runs Pointsman, and end all its processes afterwards."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from .streams import Ending, ShellResult, Watch
 
 __all__ = ["run_plain"]
 
-_ENDING = 5.0  # seconds the supervisor has to end everything, more than its own grace
+_ENDING = 5.0  # seconds the supervisor has to end everything; longer than its own grace period
 
 
 async def run_plain(
     bash: str, command: str, folder: Path, environment: Mapping[str, str], sandbox: Sandbox, kept: int
 ) -> ShellResult:
-    """Run a command to its end or its limit, and end what it left.
+    """Run a command until it ends or reaches a limit, and end the processes it left.
 
     Args:
         bash: The path of bash.
         command: As for ``bash -c``.
         folder: Where it runs.
         environment: All of its variables.
-        sandbox: Of its limits, those that need no sandbox: time and output.
+        sandbox: The limits; only those that need no sandbox (time and output) are used.
         kept: Bytes kept of each of stdout and stderr.
 
     Raises:
-        ToolFailed: It cannot be started.
+        ToolFailed: If it cannot be started.
     """
     loop = asyncio.get_running_loop()
     script = Path(__file__).with_name("reaper.py")
@@ -46,7 +46,7 @@ async def run_plain(
             env=dict(environment),
             start_new_session=True,
         )
-    except OSError as error:  # it is too long, or the workspace is gone
+    except OSError as error:  # the command is too long, or the workspace is gone
         raise ToolFailed(f"the command cannot be started: {error.strerror}") from error
     except ValueError as error:
         raise ToolFailed("the command contains characters that no command can have") from error

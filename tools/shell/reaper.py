@@ -1,9 +1,9 @@
 """A process that runs one bash command and outlives everything the command starts.
 
-Killing a process group misses children that took a session of their own. Under Linux this process adopts them instead
-(``PR_SET_CHILD_SUBREAPER``), so that it can end them all, however often they forked; elsewhere only the command's own
-group is ended. Its standard input is a lifeline: when the other end closes, on purpose or because Pointsman died, the
-command is over.
+Killing a process group misses children that started their own session. Under Linux this process adopts them instead
+(``PR_SET_CHILD_SUBREAPER``), so it can end them all, however often they forked; elsewhere only the command's own group
+is ended. Its standard input is a lifeline: when the other end closes, on purpose or because Pointsman died, the command
+is ended.
 
 Run as ``python reaper.py BASH COMMAND``; it exits as the command does, with 128 + n after signal n.
 """
@@ -23,12 +23,12 @@ __all__ = ["main"]
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 
-_GRACE = 3.0  # seconds for killed processes to be gone; one in the kernel's hands can take longer
+_GRACE = 3.0  # seconds for killed processes to disappear; one blocked in the kernel can take longer
 _STOPPED = 128 + signal.SIGKILL
 
 
 def main(bash: str, command: str) -> int:
-    """Run the command, end whatever it left, and return its exit code."""
+    """Run the command, end the processes it left, and return its exit code."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
@@ -53,11 +53,11 @@ def main(bash: str, command: str) -> int:
 
 
 def _become(bash: str, command: str) -> None:
-    os.setsid()  # the command may signal its own group, and should not hit this process
+    os.setsid()  # the command may signal its own group, which must not include this process
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     signal.set_wakeup_fd(-1)
-    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and exec would hand that on
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and exec would pass that on
         signal.signal(ignored, signal.SIG_DFL)
     try:
         os.execv(bash, [bash, "--noprofile", "--norc", "-c", command])  # noqa: S606 - a shell is what was asked for
@@ -66,7 +66,7 @@ def _become(bash: str, command: str) -> None:
 
 
 def _reap(shell: int) -> int | None:
-    """Collect every process that has ended; return the shell's status when it is among them."""
+    """Reap every process that has ended; return the shell's status if it is among them, else None."""
     found = None
     while True:
         try:
@@ -95,7 +95,7 @@ def _end_all(shell: int, status: int | None) -> int | None:
 
 
 def _descendants() -> list[int]:
-    """Every process this one started or adopted, and theirs; none where there is no /proc."""
+    """Return all descendants of this process, including adopted ones; empty if there is no /proc."""
     children: dict[int, list[int]] = {}
     try:
         names = os.listdir("/proc")
@@ -104,9 +104,9 @@ def _descendants() -> list[int]:
     for name in filter(str.isdecimal, names):
         try:
             with open(f"/proc/{name}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()  # the name in brackets may hold anything
+                fields = file.read().rpartition(b")")[2].split()  # the name in brackets may contain anything
         except OSError:
-            continue  # it has ended meanwhile
+            continue  # it has ended in the meantime
         children.setdefault(int(fields[1]), []).append(int(name))
     found = children.get(os.getpid(), [])
     for process in found:
@@ -118,7 +118,7 @@ def _kill(pid: int) -> None:
     try:
         os.kill(pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
-        return  # it has ended, or took another user's rights
+        return  # it has ended, or runs as another user now
 
 
 def _prctl(option: int, value: int) -> None:

@@ -1,4 +1,4 @@
-"""``run_shell``: bash in the workspace, confined to it where the machine can, and otherwise marked as what it is."""
+"""``run_shell``: bash in the workspace, sandboxed if the machine supports it, and otherwise named as unsandboxed."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from .streams import ShellResult
 __all__ = ["UNSANDBOXED", "shell_tool"]
 
 UNSANDBOXED = "run_shell_UNSANDBOXED"
-"""The name of the tool where nothing confines a command: what a person allowed to one of this name or to ``run_shell``
-holds for that name alone, and whoever is asked reads it."""
+"""The name of the tool if nothing confines its commands. Permissions given for this name or for ``run_shell`` apply
+only to that name, and the person who is asked sees it."""
 
 _KEPT = 64_000  # bytes
 _Command = Annotated[str, Field(description="The command, as for bash -c.")]
@@ -43,25 +43,26 @@ def shell_tool(
     state: SandboxState | None = None,
     output_limit: int = _KEPT,
 ) -> BaseTool:
-    """Return ``run_shell``: bash in the workspace, and an end to everything that it starts.
+    """Return ``run_shell``: bash in the workspace; every process it starts is ended with the call.
 
-    Confined, a command may read the system's folders and the workspace, and write the workspace but for what is
-    protected in it; it has no variables but a few, no network but the domains that are allowed, and limits. Its effect
-    is ``write``, with domains ``external``; each command is read before it runs, and is ``read`` where it does nothing
-    else, ``destructive`` where `read_command` would have a person asked, or what it does cannot be taken back.
+    In the sandbox, a command may read the system's folders and the workspace, and write to the workspace except to
+    protected paths; it has only a few variables, network access only to allowed domains, and resource limits. The
+    tool's effect is ``write``, or ``external`` if there are domains. Each command is analysed before it runs: it counts
+    as ``read`` if it only reads, and as ``destructive`` if `read_command` requires asking a person, or if it cannot be
+    undone.
 
-    Where the machine cannot confine it and the sandbox's mode is ``ask``, the tool is called `UNSANDBOXED` and each
-    command is ``destructive``, whatever it is: it can do whatever the user running Pointsman can, read and change
-    files anywhere, reach the network, and read the variables of that user's other processes.
+    If the machine has no working sandbox and the sandbox's mode is ``ask``, the tool is called `UNSANDBOXED` and every
+    command counts as ``destructive``: it can do whatever the user running Pointsman can, read and change files
+    anywhere, reach the network, and read the variables of that user's other processes.
 
     Args:
         workspace: Where commands run.
-        sandbox: What they may see and use up.
-        state: Whether this machine can confine them, as `probe` finds when absent.
+        sandbox: What they may access, and their limits.
+        state: Whether this machine can sandbox them; None to find out with `probe`.
         output_limit: Bytes kept of each of stdout and stderr; the beginning and the end are kept.
 
     Raises:
-        ConfigError: There is no bash, or no sandbox where one is required.
+        ConfigError: If there is no bash, or no sandbox although one is required.
     """
     sandbox = sandbox or Sandbox()
     bash = found("bash")
@@ -101,7 +102,7 @@ def _confined(workspace: Workspace, sandbox: Sandbox, bash: str, kept: int) -> B
 
 
 def _bounds(sandbox: Sandbox) -> str:
-    """What a confined command may reach and change, for whoever approves it."""
+    """Return what a sandboxed command may reach and change, for the person who approves it."""
     network = f"network to {', '.join(sandbox.domains)} alone" if sandbox.domains else "no network"
     writable = " and ".join(("workspace", *map(str, sandbox.writable)))
     return f"in the sandbox: {network}, {writable} writable"
@@ -130,16 +131,16 @@ def _unconfined(workspace: Workspace, sandbox: Sandbox, bash: str, kept: int) ->
 
 
 _LASTING: Final = frozenset({"changes-elsewhere", "deletes"})
-"""Rules of what nothing takes back, although it is not asked about by its risk alone: neither a sandbox nor an undo."""
+"""Rules for effects that neither a sandbox nor an undo can reverse, although their risk alone requires no approval."""
 
 
 def _judged(usual: Effect | None, arguments: Mapping[str, Any]) -> CallRisk:
     """Judge a command before it runs.
 
     Args:
-        usual: The effect of one that does more than read, and nothing that is asked about; None where nothing confines
-            it, so that each is asked about.
-        arguments: Of the call.
+        usual: The effect of a command that does more than read but needs no approval; None if commands are not
+            sandboxed, so that each needs approval.
+        arguments: The arguments of the call.
     """
     said = _read(arguments["command"])
     if usual is None or said.asks or any(reason.code in _LASTING for reason in said.reasons):
@@ -149,7 +150,7 @@ def _judged(usual: Effect | None, arguments: Mapping[str, Any]) -> CallRisk:
 
 @lru_cache(maxsize=256)
 def _read(command: str) -> CommandRisk:
-    """What a command would do; each is asked about several times while it is decided whether it may run."""
+    """Return what a command would do; cached, because each command is judged several times before it runs."""
     from ..risk.reader import read_command
 
     return read_command(command)

@@ -1,4 +1,4 @@
-"""What a command writes while it runs, in bounded memory, and what came of it."""
+"""Capture a command's output in bounded memory, and describe its result."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from enum import Enum
 
 __all__ = ["Ending", "ShellResult", "Watch"]
 
-_LOOK = 0.25  # seconds between two looks at the disk
+_LOOK = 0.25  # seconds between two checks of the disk
 
 
 class Ending(Enum):
-    """Why a command is over: it ended by itself, or used up its time, its output or the disk."""
+    """Why a command ended: by itself, or because it reached its limit of time, output or disk space."""
 
     EXITED = "exited"
     TIME = "time"
@@ -24,15 +24,15 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ShellResult:
-    """What came of a command.
+    """The result of a command.
 
     Attributes:
-        exit_code: As bash gives it: 128 + n after signal n.
-        stdout: Standard output, its middle left out where it was too long.
+        exit_code: As in bash: 128 + n after signal n.
+        stdout: Standard output, without its middle if it was too long.
         stderr: Standard error, likewise.
-        timed_out: The command was ended because its time was up.
-        escaped: The command ended its own supervisor, so something it started may still run.
-        notes: What else there is to know, such as a limit that it reached, each in one line.
+        timed_out: Whether the command was ended because its time was up.
+        escaped: Whether the command killed its own supervisor, so that something it started may still be running.
+        notes: Further notes, one line each, such as a limit that was reached.
     """
 
     exit_code: int
@@ -56,11 +56,11 @@ class ShellResult:
 class Watch(asyncio.SubprocessProtocol):
     """Collects what a process writes.
 
-    ``over`` is set once it has ended and nothing holds its pipes open any more either.
+    ``over`` is set once the process has ended and no process holds its pipes open any more.
 
     Args:
         kept: Bytes kept of each stream; the beginning and the end are kept.
-        most: Bytes that it may write to both.
+        most: Bytes that it may write to both together.
     """
 
     def __init__(self, kept: int, most: int) -> None:
@@ -72,28 +72,28 @@ class Watch(asyncio.SubprocessProtocol):
         self._open: set[int | str] = {"process", 1, 2}
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
-        """Keep what there is room for."""
+        """Store received data, as far as there is room."""
         self.output[fd].add(data)
         self._left -= len(data)
         if self._left < 0:
             self._decided.set()
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        """Note that nothing more can come."""
+        """Record that a pipe is closed."""
         self._ended(fd)
 
     def process_exited(self) -> None:
-        """Note that it has ended."""
+        """Record that the process has ended."""
         self._exited.set()
         self._decided.set()
         self._ended("process")
 
     async def ended(self, seconds: float, *, full: Callable[[], bool] = lambda: False) -> Ending:
-        """Wait until the process has ended, or is to be ended.
+        """Wait until the process has ended or reached a limit, and return which.
 
         Args:
-            seconds: The time it may take.
-            full: Asked now and then whether it has filled the disk.
+            seconds: The time limit.
+            full: Called periodically; returns whether the disk limit is reached.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
