@@ -1,4 +1,4 @@
-"""``pointsman provider``: how each model is, whether it answers, and off for a while, for all of the project."""
+"""``pointsman provider``: show each model's state, probe it, and switch it off for a while for the whole project."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def off(
     ] = "",
     json: options.AsJson = False,
 ) -> None:
-    """Let nothing of this project ask it for so many seconds; running processes heed it at once."""
+    """Switch it off for so many seconds for the whole project; running processes obey at once."""
     settings, switches = _opened()
     _check([name], settings)
     now = time.time()
@@ -51,7 +51,7 @@ def off(
 
 
 def on(name: _Name, json: options.AsJson = False) -> None:
-    """Switch it on before its time is over."""
+    """Switch it on again before its time is over."""
     settings, switches = _opened()
     was_off = switches.on(name)
     if not was_off:
@@ -64,10 +64,10 @@ def on(name: _Name, json: options.AsJson = False) -> None:
 
 
 def list_(json: options.AsJson = False) -> None:
-    """List how each model is: usable, switched off, or left alone for its failures or slowness, and its limits.
+    """List the state of each model (usable, switched off, or avoided for failures or slowness) and its limits.
 
-    What is known of failures is what the processes of this project found out; a key that was refused is each process's
-    own affair, so other processes try it anew.
+    Known failures are those that the processes of this project met; a refused key is known only to the process that met
+    it, so other processes try it again.
     """
     settings, switches = _opened(changes=False)
     records = _states(settings, switches.all(), _kept(settings))
@@ -93,11 +93,11 @@ def probe(
 ) -> None:
     """Ask each model for one word, at its price; ends with code 1 when one does not answer.
 
-    One that answers is used again by every process at once, and one that does not is left alone for a while.
+    A model that answers is used again by every process at once; one that does not is avoided for a while.
     """
     from ...dispatch.dispatcher import Dispatcher
 
-    # An answer given before would say nothing of the model.
+    # A cached answer would say nothing about the model.
     settings = settings_of(overrides=["routing.cache.mode=off"])
     _check(names or (), settings)
     with Dispatcher(settings) as home:
@@ -111,7 +111,7 @@ def probe(
 
 
 async def _probed(home: Dispatcher, names: Iterable[str], timeout: float, quiet: bool) -> list[dict[str, Any]]:
-    """Ask all at once, and print a line as each answers."""
+    """Ask all models at the same time, and print a line as each answers."""
     import asyncio
 
     from ...dispatch.probe import Probed
@@ -122,10 +122,10 @@ async def _probed(home: Dispatcher, names: Iterable[str], timeout: float, quiet:
     if wanted:
         cards = [card for card in home.cards.values() if wanted & {card.id, card.provider}]
     else:
-        # A model that serves some tasks only is a program on this machine, and does not answer questions.
+        # A model that serves only some tasks is a program on this machine, and does not answer questions.
         cards = [card for card in home.cards.values() if card.tasks is None and not reasons[card.id]]
     width = max((len(card.id) for card in cards), default=0)
-    # To load several SDKs while others answer would take the answers' time.
+    # Loading SDKs while other models answer would be counted in the time of those answers.
     began = time.monotonic()
     for card in cards:
         if not reasons[card.id]:
@@ -175,7 +175,7 @@ def _kept(settings: Settings) -> dict[tuple[str, str, str], HealthRow]:
     from ...ledger.health import HealthBook
 
     path = settings.state / "ledger.db"
-    # Looking must not make a ledger.
+    # Reading must not create a ledger.
     rows = HealthBook(path).load() if path.exists() else ()
     return {(row.provider, row.model, row.region): row for row in rows}
 
