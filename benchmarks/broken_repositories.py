@@ -1,9 +1,10 @@
-"""Twenty small broken repositories, and a model that makes the mistakes real ones make while it mends them.
+"""Twenty small broken repositories, and a model that makes the mistakes of real models while it repairs them.
 
     python benchmarks/broken_repositories.py --seed 1
 
-Repositories and words of the model are our own; the seed names what is in them. Tools, sandbox, routing, approvals and
-ledger are real, the providers are played on loopback. Each run is of `pointsman.code_fix` with the built-in coding agent.
+The repositories and the model's replies are our own; the seed chooses the names in them. Tools, sandbox, routing,
+approvals and ledger are real; the providers are simulated on loopback. Each run is `pointsman.code_fix` with the
+built-in coding agent.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ _WORDS: Final = ("parcel", "ticket", "ledger", "garden", "signal", "harbour", "o
 
 @dataclass(frozen=True)
 class Case:
-    """A broken repository, what the model does about it, and how that should end.
+    """A broken repository, what the model does in it, and how the run should end.
 
     Attributes:
-        files: Path -> text; ``@WORD@`` and ``@N@`` are the seed's.
+        files: Path -> text; the seed chooses ``@WORD@`` and ``@N@``.
         test: The command that runs its test.
-        turns: What the model that edits says, a line of text ending an attempt.
-        ends: How the run ends.
-        mistake: What the model gets wrong; empty where nothing.
-        caught: What somebody is told where the mistake is caught: the model, a person, or who reads the result.
+        turns: The replies of the editing model; a plain text ends an attempt.
+        ends: The expected status of the run.
+        mistake: What the model gets wrong; empty if nothing.
+        caught: The message that reports the mistake: to the model, a person, or the reader of the result.
         attempts: How often the code is edited.
-        changed: The files in the diff that is left.
-        doubts: What the model that verifies says of each diff, empty where it is content.
+        changed: The files in the final diff.
+        doubts: The verifying model's objection to each diff; empty if it approves.
     """
 
     name: str
@@ -58,10 +59,10 @@ class Case:
 
 @dataclass
 class Outcome:
-    """What became of a case.
+    """The outcome of a case.
 
     Attributes:
-        wrong: What is not as it should be; empty where all is.
+        wrong: What is not as expected; empty if everything is.
     """
 
     case: Case
@@ -226,12 +227,12 @@ CASES: Final = (
 
 
 def carried_out(case: Case, folder: Path, seed: int = 1) -> Outcome:
-    """Make the repository, let the model at it, and say what is not as it should be.
+    """Make the repository, let the model repair it, and return the outcome with what is not as expected.
 
     Args:
         case: The case.
         folder: An empty folder.
-        seed: Of the names in the repository.
+        seed: Seed of the names in the repository.
     """
     draw = random.Random(f"{seed} {case.name}")
     names = {"@WORD@": draw.choice(_WORDS), "@N@": str(draw.randint(3, 97))}
@@ -260,7 +261,7 @@ def carried_out(case: Case, folder: Path, seed: int = 1) -> Outcome:
 
 
 def _run(case: Case, home: Runtime) -> tuple[RunResult[Any], list[str]]:
-    """The result of the run, in which a person refuses whatever they are asked; and what they and the reader are told."""
+    """Run with a person who rejects every act; return the result, and what this person and the reader are told."""
     coder = Agent.named("coding", home, turns=12)
     flow = code_fix("mend", test=case.test, coder=coder)
     told: list[str] = []
@@ -297,7 +298,7 @@ def _model(case: Case, names: Mapping[str, str], seen: list[str]) -> Any:
 
 
 def _faults(case: Case, result: RunResult[Any], told: list[str]) -> Iterator[str]:
-    """What is not as it should be."""
+    """Yield what is not as expected."""
     if result.status != case.ends:
         yield f"it ended {result.status}, not {case.ends}: {' '.join(result.notes)}"
     if case.caught and not any(case.caught in one for one in told):
@@ -314,7 +315,7 @@ def _faults(case: Case, result: RunResult[Any], told: list[str]) -> Iterator[str
 
 
 def _applied(folder: Path, before: Mapping[str, str], diff: str) -> dict[str, str]:
-    """What the diff makes of the repository, by git."""
+    """Return the files of the repository after git applies the diff."""
     copy = folder / "copy"
     for path, text in before.items():
         (copy / path).parent.mkdir(parents=True, exist_ok=True)
@@ -343,7 +344,7 @@ def _filled(text: str, names: Mapping[str, str]) -> str:
 
 
 def main() -> None:
-    """Carry out every case and print a table."""
+    """Run every case and print a table."""
     seed = options(__doc__, seed=(1, "of what is in the repositories")).seed
     good = 0
     for case in CASES:

@@ -1,11 +1,10 @@
-"""Parallel branches against one cap: never a cent over, and nearly all of it usable.
+"""Parallel branches under one cap: it is never exceeded, and nearly all of it is usable.
 
     python benchmarks/budgets.py [--quick]
 
-Each branch makes one call after the other until the cap refuses it. What was spent is told by the ledger, by the counts the
-budget keeps, and by the loopback provider from the tokens it billed; the first two must never pass the cap, and nor must
-the third. First in one process, a run with a cap of its own; then in four, each a run, that share a ledger and the cap of a
-day.
+Each branch makes one call after another until the cap refuses it. What was spent is read from the ledger, from the
+counts of the budget, and from the loopback provider's billed tokens; none of the three may exceed the cap. First in
+one process, a run with a cap of its own; then in four processes, each a run, that share a ledger and a cap per day.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _PICO = 10**12
 _PROMPT = "Where is my order 4711? I was promised it for Tuesday."
 _ANSWER = "It left the warehouse this morning and should reach you on Thursday."
 _MAX_OUTPUT = 64
-# Milliseconds; branches then overlap as they would at a real provider.
+# Milliseconds, so that branches overlap as they would at a real provider.
 _LATENCY = 20
 _BAR = 0.95
 _MODEL = f"openai/{PRIMARY}"
@@ -95,7 +94,7 @@ def _measure(
 
 
 def _price_of_one(played: Provider) -> Decimal:
-    """What one call turns out to cost, in USD."""
+    """Return the actual cost of one call, in USD."""
     with tempfile.TemporaryDirectory(prefix="pointsman-benchmark-") as folder:
         asyncio.run(_ask_once(folder, played.url))
     cost = played.log()[0]["cost_usd"]

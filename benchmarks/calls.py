@@ -1,10 +1,10 @@
-"""CPU and latency of a model call: RoutedChatModel against plain langchain-openai, ModelFallbackMiddleware, litellm.
+"""CPU and latency of a model call: RoutedChatModel against plain langchain-openai, ModelFallbackMiddleware and litellm.
 
     python benchmarks/calls.py [--quick] [--peer-python ENV/bin/python]
 
 Every contender runs in a process of its own and asks the same loopback provider, which answers at once from another
-process. Blocks of calls take turns (A B C, A B C, …), so that whatever else the machine does meets all of them; a ratio is
-the median of the ratios of blocks that ran side by side.
+process. Blocks of calls alternate (A B C, A B C, …), so that other load on the machine affects all contenders; a ratio
+is the median of the ratios of adjacent blocks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ANSWER = (
     " in the letter we sent."
 )
 _PROMPT = "Where is my order 4711? I was promised it for Tuesday."
-# More than any run here can spend: the budget is kept, not tested.
+# More than any run here can spend: the budget is tracked, but never reached.
 _CAP = 1000.0
 
 Blocks = dict[tuple[str, str, int], list[dict[str, float]]]
@@ -86,7 +86,7 @@ def _measure(workers: list[Worker], options: argparse.Namespace) -> Blocks:
         for at_once in options.at_once:
             for mode in MODES:
                 for worker in workers:
-                    # Every lane asks at least twice, so that a block is not all connecting.
+                    # Every lane asks at least twice, so that a block does not only measure connecting.
                     calls = max(options.calls, 2 * at_once)
                     result: Any = worker.tell(do="block", mode=mode, calls=calls, at_once=at_once, prompt=_PROMPT)
                     blocks[worker.contender, mode, at_once].append(result)

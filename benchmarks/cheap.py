@@ -1,11 +1,12 @@
-"""Does cheap work stay cheap: how many turns go above the tier their agent declares, and which failures raise a turn.
+"""Does cheap work stay cheap? How many turns run above their agent's declared tier, and which failures raise a turn.
 
     python benchmarks/cheap.py [--loops 200] [--prompts 500] [--seed 0]
 
-The loopback provider plays all vendors; everything runs at its defaults, through `Agent` and `RoutedChatModel`. Loops
-of one to eight turns look things up with tools that read, put texts into another form, and extract typed facts. The
-same loops run again while a tenth of the turns fail once: in half of these the reply's content fails (another shape
-than was asked for, a refusal, a truncation, broken JSON), in the others the provider (429, 5xx, a reset connection, a time-out).
+The loopback provider simulates all vendors; everything runs with default settings, through `Agent` and
+`RoutedChatModel`. Loops of one to eight turns look things up with read-only tools, rewrite texts, and extract typed
+facts. The same loops run again while a tenth of the turns fail once: in half of these the reply's content fails
+(another shape than requested, a refusal, a truncation, broken JSON), in the others the provider (429, 5xx, a reset
+connection, a time-out).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ VENDORS = ("anthropic", "openai", "google", "deepseek")
 KINDS = ("look-up", "format", "extract")
 CONTENT = ("shape", "refusal", "truncation", "malformed_json")
 PROVIDER = ("rate_limit", "server_error", "overloaded", "unavailable", "reset", "hang")
-# Seconds a call may take, so that a hang is a time-out soon.
+# Seconds a call may take, so that a hang soon becomes a time-out.
 CALL_SECONDS = 4.0
 
 SUBJECTS = (
@@ -53,7 +54,7 @@ FORMS = (
 
 
 class Facts(BaseModel):
-    """What stands in a message."""
+    """The facts in a message."""
 
     name: str
     amount: int
@@ -67,13 +68,13 @@ def look_up(key: str) -> str:
 
 @dataclass(frozen=True)
 class Loop:
-    """One piece of plain work.
+    """One loop of simple work.
 
     Attributes:
-        name: Stands in its first message, and with the number of a turn in each.
+        name: Part of its first message, and with a turn's number of the message of each turn.
         kind: One of `KINDS`.
-        turns: Model calls it takes.
-        faults: Turn, from 0 -> what goes wrong the first time it is asked.
+        turns: Number of model calls.
+        faults: Turn, from 0 -> the fault of its first request.
     """
 
     name: str
@@ -82,12 +83,12 @@ class Loop:
     faults: dict[int, str]
 
     def mark(self, turn: int) -> str:
-        """A text that is new in this turn."""
+        """Return a text that is unique to this turn."""
         return f"{self.name}.{turn};"
 
 
 def loops(count: int, share: float, seed: int) -> list[Loop]:
-    """Loops of every kind and length; a share of their turns fails."""
+    """Make loops of every kind and length; a share of their turns fails."""
     rng = random.Random(seed)
     sizes = [(KINDS[number % 3], 1 + number // 3 % 8) for number in range(count)]
     places = [(number, turn) for number, (_, turns) in enumerate(sizes) for turn in range(turns)]
@@ -103,19 +104,19 @@ def loops(count: int, share: float, seed: int) -> list[Loop]:
 
 
 def rules(work: Sequence[Loop]) -> Iterator[Rule]:
-    """A fault on the first request of each turn that is to fail, and good answers to all others."""
+    """Yield a fault for the first request of each failing turn, and good answers for all other requests."""
     for loop in work:
         for turn, kind in loop.faults.items():
             match = Match(contains_any_message=loop.mark(turn), first=1)
             if kind == "shape":
                 yield Rule(match=match, answer=Answer(tool_calls=(ToolCall("Facts", {"name": 7}),)))
             else:
-                yield Rule(match=match, fault=Fault(kind))  # type: ignore[arg-type]  # names of the simulator's own
+                yield Rule(match=match, fault=Fault(kind))  # type: ignore[arg-type]  # the simulator's names
     yield Rule(answer=_answer)
 
 
 def _answer(request: Request) -> Answer:
-    """Look the next record up, fill the schema, or say something."""
+    """Return a call that looks up the next record, a filled schema, or a text."""
     said = " ".join(message.text for message in request.messages)
     names = {one.name for one in request.tools}
     if "look_up" in names:
@@ -129,7 +130,7 @@ def _answer(request: Request) -> Answer:
 
 
 def run(loop: Loop, runtime: Runtime) -> None:
-    """Do one loop, to its end."""
+    """Run one loop to its end."""
     if loop.kind == "look-up":
         agent = Agent("looker", tier=DECLARED, instructions="Look it up.", tools=[look_up]).on(runtime)
         agent.invoke(f"Find it. loop={loop.name} turns={loop.turns} {loop.mark(0)}")
@@ -143,7 +144,7 @@ def run(loop: Loop, runtime: Runtime) -> None:
 
 
 def measured(runtime: Runtime) -> tuple[int, int, Counter[str], Counter[tuple[str, bool]]]:
-    """Turns, those above the declared tier, the models, and by kind of failure whether its turn rose."""
+    """Return the turns, those above the declared tier, the models, and how often each failure raised its turn."""
     runtime.ledger.flush()
     tiers: dict[str, list[tuple[str | None, Tier]]] = {}
     models: Counter[str] = Counter()
@@ -158,7 +159,7 @@ def measured(runtime: Runtime) -> tuple[int, int, Counter[str], Counter[tuple[st
 
 
 def played(simulator: Simulator, folder: Path) -> Runtime:
-    """A project at its defaults whose vendors are the simulator."""
+    """Return a runtime with default settings whose vendors are simulated."""
     environ = simulated(simulator.base_url, *VENDORS)
     return Runtime(load(folder, environ=environ, flags={"routing.limits.call": CALL_SECONDS}))
 

@@ -2,11 +2,11 @@
 
     python benchmarks/checkpoint_growth.py [--steps N] [--supervised N]
 
-A graph of one node adds a message of 400 characters to its state, step after step, each on the disk before the next
-begins (``durability="sync"``). Bytes are those of the file once its log is part of it. CPU is that of the whole
-process; ``late / early`` divides the median of the last hundred steps by that of steps 6 to 105, of the supervised runs
-by tenths. The supervised runs have agents without tools, one step each, on the loopback provider: in the order given,
-and as two such rows side by side, whose steps go on together, wave after wave.
+A graph of one node adds a message of 400 characters to its state in each step, and each step is on disk before the
+next begins (``durability="sync"``). Bytes are those of the file after its write-ahead log was merged. CPU is that of
+the whole process; ``late / early`` divides the median of the last hundred steps by that of steps 6 to 105, in
+supervised runs the last tenth by an early one. The supervised runs have agents without tools, one step each, on the
+loopback provider: in the order given, and as two such rows side by side, whose steps run in parallel, wave after wave.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ SAVERS: dict[str, Callable[[Path], Any]] = {
 
 
 async def _measured(saving: Callable[[Path], Any], reducer: Any, steps: int) -> tuple[float, float, float]:
-    """MB of checkpoints, median CPU milliseconds of an early step, and that of a late one divided by it."""
+    """Return MB of checkpoints, median CPU milliseconds of an early step, and the ratio of a late step to it."""
     times: list[float] = []
     with tempfile.TemporaryDirectory(prefix="growth-") as name:
         async with saving(Path(name)) as saver:
@@ -88,7 +88,7 @@ def _bytes(file: Path) -> int:
 
 
 async def _supervised(url: str, steps: int, wide: int) -> tuple[float, float, float]:
-    """Of a supervised run of so many rows of steps, before it is pruned at its end: as `_measured`, of each wave."""
+    """Measure a supervised run with ``wide`` rows of steps, unpruned: as `_measured`, for each wave."""
     from contenders import PRIMARY, runtime
     from pointsman import Agent, Workflow
     from workflows import NONE_BUILD
@@ -113,7 +113,7 @@ async def _supervised(url: str, steps: int, wide: int) -> tuple[float, float, fl
         async with checkpoints(file.parent, []) as saver:
             await saver.aget_tuple({"configurable": {"thread_id": "none"}})
         with sqlite3.connect(file) as other:
-            # What a run that came to its end needs no more is kept, to be measured.
+            # Keep the checkpoints that are normally pruned when a run ends, so that they can be measured.
             other.execute("CREATE TRIGGER kept BEFORE DELETE ON checkpoints BEGIN SELECT RAISE(ABORT, 'kept'); END")
         other.close()
         await flow.arun("Where is my order 4711?", runtime=home, emit=stepped, max_steps=steps + 10)

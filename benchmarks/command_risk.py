@@ -1,11 +1,11 @@
-"""Does command risk tell harm from work: recall, false alarms, how often it asks, and commands a second.
+"""Does command risk tell harm from work? Recall, false alarms, how often it asks, and commands per second.
 
     python benchmarks/command_risk.py [TABLE] [--rates 3] [--missed]
 
-Without TABLE only the project's own evasions and look-alikes (command_evasions.yaml) are judged. TABLE is a CSV, gzipped
-or not, with the columns command, label (1 risky, 0 benign, -1 neither), category, source and lang, of which the rows with
-lang `bash` count. Its rows are split in two by a hash of the command, so that the first can be tuned on and the second tell how it went.
-Asked is what has risk high, critical or unknown.
+Without TABLE only the project's own evasions and look-alikes (command_evasions.yaml) are judged. TABLE is a CSV,
+gzipped or not, with the columns command, label (1 risky, 0 benign, -1 neither), category, source and lang; only rows
+with lang `bash` count. Its rows are split in two halves by a hash of the command, the first for tuning and the second
+for testing. A person is asked about commands with risk high, critical or unknown.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ Row = dict[str, str]
 
 
 def rows_of(file: Path) -> list[Row]:
-    """The rows of shell commands."""
+    """Return the rows that are shell commands."""
     data = file.read_bytes()
     text = (gzip.decompress(data) if file.suffix == ".gz" else data).decode("utf-8")
     return [row for row in csv.DictReader(io.StringIO(text, newline="")) if row["lang"] == "bash"]
 
 
 def in_first_half(row: Row) -> bool:
-    """Whether a row belongs to the half that is tuned on."""
+    """Return whether a row belongs to the half used for tuning."""
     return hashlib.sha256(row["command"].encode()).digest()[0] % 2 == 0
 
 
 def asked(commands: Iterable[str]) -> tuple[int, int]:
-    """How many commands a person would be asked about, and of how many."""
+    """Return how many of the commands a person would be asked about, and how many there are."""
     answers = [read_command(command).asks for command in commands]
     return sum(answers), len(answers)
 
@@ -55,7 +55,7 @@ def share(pair: tuple[int, int]) -> str:
 
 
 def labelled(rows: Sequence[Row]) -> tuple[str, str, str]:
-    """Recall, false alarms, and how many of the unlabelled are asked about."""
+    """Return recall, false alarms, and how many of the unlabelled commands are asked about."""
     parts = (asked(row["command"] for row in rows if row["label"] == label) for label in ("1", "0", "-1"))
     recall, alarms, ordinary = map(share, parts)
     return recall, alarms, ordinary
@@ -70,7 +70,7 @@ def by_category(rows: Sequence[Row]) -> list[tuple[str, str]]:
 
 
 def own(kinds: Mapping[str, Mapping[str, list[str]]]) -> tuple[list[tuple[str, str, str]], list[str]]:
-    """Each kind of the project's own commands, and those that are judged wrongly."""
+    """Return the figures for each kind of the project's own commands, and the wrongly judged commands."""
     told = [(kind, share(asked(sets["risky"])), share(asked(sets["benign"]))) for kind, sets in kinds.items()]
     risky = [command for sets in kinds.values() for command in sets["risky"]]
     benign = [command for sets in kinds.values() for command in sets["benign"]]
@@ -79,7 +79,7 @@ def own(kinds: Mapping[str, Mapping[str, list[str]]]) -> tuple[list[tuple[str, s
 
 
 def rate(commands: Sequence[str]) -> float:
-    """Commands a second through the command line, start-up included."""
+    """Return the commands per second through the command line, including start-up."""
     lines = "".join(json.dumps({"id": n, "command": command}) + "\n" for n, command in enumerate(commands))
     began = time.perf_counter()
     done = subprocess.run(

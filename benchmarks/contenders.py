@@ -1,6 +1,6 @@
-"""The contenders, each behind the same three methods; a contender's own library is imported when it is built.
+"""The contenders, each with the same three methods; a contender's library is only imported when it is built.
 
-All are given the same three models in the same order: the primary, another provider's, and a larger and stronger one.
+All have the same three models in the same order: the primary, one of another provider, and a larger, stronger one.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ of the answer."""
 
 
 class Contender(Protocol):
-    """Something that answers a prompt."""
+    """A system that answers a prompt."""
 
     async def plain(self, prompt: str) -> str:
-        """The answer in one piece."""
+        """Return the answer without streaming."""
 
     async def streamed(self, prompt: str) -> str:
-        """What a consumer has who shows the answer as it comes, at the end of the stream."""
+        """Return the text that a consumer of the stream has at its end."""
 
     def settle(self) -> None:
-        """Finish whatever was put off to other threads; nothing is where this is not said."""
+        """Wait for work deferred to other threads; by default there is none."""
 
 
 class Pointsman:
@@ -66,7 +66,7 @@ class Pointsman:
     async def streamed(self, prompt: str) -> str:
         said: list[Any] = []
         async for chunk in self._model.astream(prompt):
-            # A structured answer comes as ever fuller objects.
+            # Each chunk of a structured answer is the whole object so far.
             if isinstance(chunk, dict) or self._retracts(chunk):
                 said.clear()
             said.append(chunk)
@@ -76,14 +76,14 @@ class Pointsman:
         self._runtime.ledger.flush()
 
     def close(self) -> None:
-        """Write the ledger and remove it."""
+        """Close the ledger and delete its folder."""
         self._scope.__exit__(None, None, None)
         self._runtime.close()
         self._folder.cleanup()
 
 
 class LangChain(Contender):
-    """langchain-openai's `ChatOpenAI`, called plainly."""
+    """langchain-openai's `ChatOpenAI`, called directly."""
 
     def __init__(self, setting: Setting) -> None:
         self._model = chat_openai(setting, "openai", PRIMARY)
@@ -117,10 +117,10 @@ class Middleware(Contender):
 
 
 class LiteLLM(Contender):
-    """`litellm.Router` with fallbacks and no retries, its cool-downs as they come; callbacks run on the event loop."""
+    """`litellm.Router` with fallbacks, no retries and default cool-downs; callbacks run on the event loop."""
 
     def __init__(self, setting: Setting) -> None:
-        # Without it the library fetches a price table from the network when it is imported.
+        # Otherwise the library fetches a price table from the network when it is imported.
         os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
         import litellm
 
@@ -164,14 +164,14 @@ CONTENDERS: dict[str, Callable[[Setting], Contender]] = {
 
 
 def runtime(folder: Path, url: str, *others: str, environ: Mapping[str, str] = {}, **files: Any) -> Any:
-    """A `Runtime` whose catalogue is the built-in one with only the three models of the benchmark reachable.
+    """Return a `Runtime` with the built-in catalogue in which only the three models of the benchmark are reachable.
 
     Args:
-        folder: Of the project; what has been written there stays.
-        url: Of the simulator.
-        others: Vendors beside OpenAI that there are keys for.
-        environ: What else stands in the environment.
-        files: Name of each further file of the configuration, and what is in it.
+        folder: Folder of the project; existing files are kept.
+        url: URL of the simulator.
+        others: Vendors besides OpenAI that have keys.
+        environ: Further environment variables.
+        files: Name -> content of further configuration files.
     """
     import yaml
     from pointsman.agents.runtime import Runtime
@@ -192,7 +192,7 @@ def _catalogue(url: str) -> dict[str, Any]:
             "vllm": {"enabled": False},
         },
         "models": {
-            # A task nobody has, so that they are weighed like all others and never chosen.
+            # A task that no request has, so that these models are considered like all others but never chosen.
             "openai/gpt-5.5": {"tasks": ["none"]},
             "openai/gpt-5.5-pro": {"tasks": ["none"]},
             f"openrouter/{THIRD}": {"tier": "advanced", "tools": True, "structured": True, "context": 1_050_000},
@@ -201,7 +201,7 @@ def _catalogue(url: str) -> dict[str, Any]:
 
 
 def chat_openai(setting: Setting, vendor: str, model: str) -> Any:
-    """A `ChatOpenAI` at its defaults; given a time-out it asks once, since the next model is the cure."""
+    """Return a default `ChatOpenAI`; with a time-out it does not retry, since the next model is the fallback."""
     from langchain_openai import ChatOpenAI
 
     seconds = setting.get("seconds")
@@ -210,5 +210,5 @@ def chat_openai(setting: Setting, vendor: str, model: str) -> Any:
 
 
 def told(answer: Any) -> str:
-    """The text of a message, or a structured answer as text."""
+    """Return the text of a message, or a structured answer as text."""
     return str(answer) if isinstance(answer, dict) else str(answer.text)

@@ -1,11 +1,11 @@
-"""Passages of Python's enhancement proposals and of pip's manual with 183 questions, for ``pointsman memory eval``.
+"""Passages of the Python Enhancement Proposals and of pip's manual with 183 questions, for ``pointsman memory eval``.
 
     python benchmarks/documents.py PEPS PIP > documents.jsonl
 
 ``PEPS`` and ``PIP`` are git repositories of python/peps (public domain or CC0) and pypa/pip (MIT), bare or not. The
-passages are cut as ``pointsman memory add`` cuts a folder. ``document_questions.csv`` names for each question the passage
-that answers and its kind: the words of the passage (plain), a question as a colleague would put it (reworded), or one that
-avoids the words of the passage, though it may meet some of them (avoiding).
+passages are split as ``pointsman memory add`` splits a folder. For each question, ``document_questions.csv`` names the
+passage that answers it and the kind of question: in the words of the passage (plain), as a colleague would ask it
+(reworded), or avoiding the words of the passage, though it may share some of them (avoiding).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def git(repository: str, *arguments: str) -> str:
 
 
 def markdown(lines: list[str], title: str) -> str:
-    """Return reStructuredText with Markdown's headings, without what only leads elsewhere."""
+    """Convert reStructuredText to text with Markdown headings, without pure references."""
     kept: list[str] = []
     at = 0
     while at < len(lines):

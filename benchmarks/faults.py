@@ -1,10 +1,10 @@
-"""What becomes of calls while the primary model fails: RoutedChatModel against ModelFallbackMiddleware and litellm.
+"""How calls end while the primary model fails: RoutedChatModel against ModelFallbackMiddleware and litellm.
 
     python benchmarks/faults.py [--quick] [--peer-python ENV/bin/python]
 
-The loopback provider breaks a share of the answers of the primary; two other models are well. An answer is right when its
-text is the whole expected text and nothing else; a failure is reported when the call raises; anything else is silently wrong.
-First all kinds of fault mixed, for everybody; then each kind alone, for RoutedChatModel.
+The loopback provider breaks a share of the primary's answers; two other models are healthy. An answer is right if its
+text is exactly the expected text; a failure is reported if the call raises; anything else is silently wrong. First all
+kinds of faults are mixed, for every contender; then each kind alone, for RoutedChatModel.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from stage import Provider, Worker, WorkerFailed, at_work, provider, table, verd
 OURS = "pointsman"
 MODES = ("plain", "streamed")
 SHARES = (0.1, 0.5, 1.0)
-# Seconds a model may say nothing, for everybody.
+# Seconds a model may be silent, for every contender.
 _SECONDS = 0.5
 _AT_ONCE = 16
-# Nothing useful ever comes from a primary with one of these, whatever it is asked.
+# A primary with one of these faults never gives a usable answer.
 _DEAD = frozenset(
     ["rate_limit", "server_error", "unavailable", "overloaded", "auth", "permission", "not_found", "hang", "reset"]
 )
-# Of these a text alone can tell; bad_request is the asker's mistake, which no other model mends.
+# Faults that can be detected from text alone; bad_request is the caller's mistake, which no other model can fix.
 _MIXED = (
     *sorted(_DEAD), "context_overflow", "cut_stream", "tidy_cut", "stall", "error_in_stream", "malformed_json",
     "truncation", "refusal", "empty", "wrong_model",
@@ -42,18 +42,18 @@ _SCHEMA = {
     "required": ["text"],
 }
 _NOTE = {"text": "All is well."}
-# Calls before the faults begin: connections are made, and the breaker knows the primary as well.
+# Calls before the faults begin, so that connections exist and the breaker has seen the primary healthy.
 _WARM_UP = 48
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one block of calls.
+    """The outcome of one block of calls.
 
     Attributes:
-        asked: Share of the calls that reached the primary.
-        wasted_tokens: Tokens billed for answers that were broken.
-        wasted_usd: Their price; None when the table has none.
+        asked: Requests that reached the primary, as a share of the calls.
+        wasted_tokens: Tokens billed for broken answers.
+        wasted_usd: Their price; None if the price table has none.
     """
 
     right: int
@@ -143,7 +143,7 @@ def _each(played: Provider, worker: Worker, options: argparse.Namespace) -> list
                 outcome = _run(played, worker, mode, _chances([kind], share), options.calls)
                 rows.append([f"{mode} {share:.0%} {kind}", *_cells(outcome, well.p95_ms)])
                 lines += _judged(outcome, f"{mode}, {share:.0%} {kind}", options.calls, quiet=True)
-                # In fewer calls the ones that set out together before anything is known are already too many.
+                # With fewer calls, those that start together before the fault is known already exceed the bar.
                 if share == 1.0 and kind in _DEAD and 0.02 * options.calls >= _AT_ONCE:
                     lines += _judged_dead(outcome, f"{mode}, {kind}", well.p95_ms)
     print(f"\neach kind alone, {OURS}\n")
@@ -182,7 +182,7 @@ def _run(played: Provider, worker: Worker, mode: str, rules: list[dict[str, Any]
         rules, well = [*({**rule, "answer": answer} for rule in rules), {"answer": answer}], [{"answer": answer}]
     judge: Any = {"do": "judge", "mode": mode, "at_once": _AT_ONCE, "expected": str(_NOTE) if structured else None}
     played.play(well, "openai", "deepseek", "openrouter")
-    # Built anew, so that what was learned of one fault does not help with the next.
+    # Built anew, so that knowledge of one fault does not help with the next.
     worker.tell(do="build", url=played.url, seconds=_SECONDS, schema=_SCHEMA if structured else None)
     worker.tell(**judge, calls=_WARM_UP)
     played.play(rules, "openai", "deepseek", "openrouter")
@@ -199,13 +199,13 @@ def _run(played: Provider, worker: Worker, mode: str, rules: list[dict[str, Any]
 
 
 def _chances(kinds: Iterable[str], share: float) -> list[dict[str, Any]]:
-    """Rules that together break ``share`` of the primary's answers, each kind as often as the others."""
+    """Return rules that together break ``share`` of the primary's answers, all kinds equally often."""
     kinds = list(kinds)
     rules = []
     left = 1.0
     for kind in kinds:
         each = share / len(kinds)
-        # The rules are tried one after the other, so each is told its share of what the ones before it let pass.
+        # Rules are tried in order, so each one's probability refers to the requests that the rules before it let pass.
         chance = min(1.0, each / left)
         left -= each
         rule: dict[str, Any] = {"match": {"model": PRIMARY, "probability": chance}, "fault": kind}

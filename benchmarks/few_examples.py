@@ -1,10 +1,10 @@
-"""How the on-device head does with few examples a label.
+"""Accuracy of the on-device head with few examples per label.
 
     python benchmarks/few_examples.py examples.csv [examples a label] [draws] [labels]
 
-The file has a column ``text`` and a column ``label`` or ``category``; ``german_intents.csv`` beside this script is one. Of each
-label so many examples are learned, 5 unless said otherwise, and up to 700 of the others are judged; 0 means 3, 5, 10 or 40
-by chance. All labels are told apart, or a drawn few.
+The file has a column ``text`` and a column ``label`` or ``category``, such as ``german_intents.csv`` beside this
+script. So many examples of each label are learned, 5 by default, and up to 700 of the other texts are judged; 0 means
+3, 5, 10 or 40 at random. All labels are used, or a random few.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _JUDGED = 700
 
 
 def draw(by_label: dict[str, list[str]], each: int, labels: int, seed: int) -> tuple[float, float]:
-    """Learn and judge once; return the share right and the calibration error."""
+    """Learn and judge once; return the accuracy and the calibration error."""
     rng = random.Random(seed)
     examples, others = [], []
     for label in rng.sample(sorted(by_label), labels) if labels else sorted(by_label):

@@ -1,10 +1,10 @@
-"""Time of a process's first agent call against the imports that call needs.
+"""Time of the first agent call in a process against the imports that the call needs.
 
     python benchmarks/first_call.py [--rounds N]
 
-Each round starts two new processes. One asks an agent for an answer, of an OpenAI-compatible endpoint on loopback that
-answers at once; the other imports what the first had imported by the end of its call, in the same order. Both first
-import `pointsman` and the agent's class, which is not counted. The ratio is the median over the rounds.
+Each round starts two new processes. In one an agent asks an OpenAI-compatible endpoint on loopback that answers at
+once; the other imports what the first had imported by the end of its call, in the same order. Both first import
+`pointsman` and the agent's class, which is not counted. The ratio is the median over the rounds.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> None:
             needed = Path(folder, "modules.json")
             needed.write_text(json.dumps(call["modules"]))
             imported = _run(_IMPORTS, folder, environment, str(needed))
-            # The first reads the files from the disk.
+            # The first round reads the files from disk.
             if turn:
                 calls.append(call["took"])
                 imports.append(imported["took"])

@@ -1,13 +1,13 @@
-"""How the on-device intent head does on messages it has not seen, beside a linear SVM on the same kind of features.
+"""Accuracy of the on-device intent head on unseen messages, against a linear SVM on the same kind of features.
 
     python benchmarks/intents.py train.csv [test.csv] [outside.csv]
 
-The files have a column ``text`` and a column ``label`` or ``category``, as BANKING77's train.csv and test.csv do; of
-CLINC150's data_full.json a part is named after a colon, as data_full.json:oos_test. Without
-a second file a fifth of the first is held out, equal texts together, and what is left is cross-validated too, since one
-fifth alone can be a lucky one. Out of scope are the messages of ten intents that were left out of the examples, told from the
-others by the confidence or by the energy of the scores (Liu et al. 2020); and, of a third file, messages that have nothing
-to do with any intent. Give ``-`` for the second to hold a fifth out.
+The files have a column ``text`` and a column ``label`` or ``category``, as BANKING77's train.csv and test.csv do; a
+part of CLINC150's data_full.json is named after a colon, as data_full.json:oos_test. Without a second file a fifth of
+the first is held out, with equal texts kept together, and the rest is cross-validated too, since a single fifth may be
+lucky. Out of scope are the messages of ten intents that were left out of the examples, detected by the confidence or
+by the energy of the scores (Liu et al. 2020); and, with a third file, its messages, which are unrelated to any intent.
+Give ``-`` as the second file to hold out a fifth.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def read(path: Path) -> Rows:
 
 
 def folds(rows: Rows, number: int, seed: int) -> np.ndarray:
-    """Give each row a fold, evenly over the labels; texts alike but for case, spaces and punctuation fall together."""
+    """Assign folds evenly over the labels; texts that differ only in case, spaces and punctuation share a fold."""
     together: dict[str, list[int]] = {}
     for place, (text, _) in enumerate(rows):
         together.setdefault(" ".join(re.findall(r"\w+", text.casefold())), []).append(place)
@@ -73,12 +73,12 @@ def folds(rows: Rows, number: int, seed: int) -> np.ndarray:
 
 
 def hits(labels: Sequence[str], chances: np.ndarray, rows: Rows) -> np.ndarray:
-    """Say of each row whether the label with the best chance is its own."""
+    """Return for each row whether the most probable label is its own."""
     return np.array([labels[best] == label for best, (_, label) in zip(chances.argmax(axis=1), rows, strict=True)])
 
 
 class Shipped:
-    """The head as it ships, which tells its confidence only."""
+    """The head as shipped, which gives only its confidence."""
 
     name = "shipped head"
 
@@ -87,7 +87,7 @@ class Shipped:
         self.labels, self.threshold = self._head.labels, self._head.report.threshold
 
     def judge(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return probabilities, and energies where there are any."""
+        """Return probabilities, and energies if there are any."""
         return np.array([self._head.probabilities(text) for text in texts]), None
 
 
@@ -159,7 +159,7 @@ def cross_validated(rows: Rows) -> list[list[str]]:
 
 
 def out_of_scope(kind: type[Shipped] | type[Linear], train: Rows, test: Rows) -> list[str]:
-    """Measure how well messages of intents that were left out are told from the others, the mean of some draws."""
+    """Measure how well messages of left-out intents are detected, as the mean of several draws."""
     found = []
     for draw in range(_DRAWS):
         rng = random.Random(draw)
@@ -172,7 +172,7 @@ def out_of_scope(kind: type[Shipped] | type[Linear], train: Rows, test: Rows) ->
 
 
 def outside(kind: type[Shipped] | type[Linear], train: Rows, test: Rows, others: list[str]) -> list[str]:
-    """Measure how well messages that have nothing to do with any intent are told from the others."""
+    """Measure how well messages unrelated to any intent are detected."""
     head = kind(train)
     chances, energy = head.judge([*(text for text, _ in test), *others])
     known = np.arange(len(chances)) < len(test)
@@ -180,7 +180,7 @@ def outside(kind: type[Shipped] | type[Linear], train: Rows, test: Rows, others:
 
 
 def _told_apart(known: np.ndarray, chances: np.ndarray, energy: np.ndarray | None, threshold: float) -> list[float]:
-    """How well the known are told from the others, by confidence and by energy, and how many others are accepted."""
+    """Return the AUROC of known against other messages by confidence and energy, and the share of others accepted."""
     sure = chances.max(axis=1)
     by_energy = np.nan if energy is None else roc_auc_score(known, energy)
     return [roc_auc_score(known, sure), by_energy, (sure[~known] >= threshold).mean()]

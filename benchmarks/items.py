@@ -1,4 +1,4 @@
-"""The items that benchmarks of the memory write."""
+"""The items that the memory benchmarks write."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEAM = ("team",)
 
 
 def texts_of(count: int, rng: random.Random) -> list[str]:
-    """Make texts of twenty words, drawn as words of a language are (Zipf)."""
+    """Make texts of twenty words with the word frequencies of a language (Zipf)."""
     letters = "abcdefghijklmnopqrstuvwxyz"
     words = ["".join(rng.choices(letters, k=rng.randint(3, 9))) for _ in range(30_000)]
     weights = [1 / (rank + 5) for rank in range(len(words))]
@@ -23,16 +23,16 @@ def texts_of(count: int, rng: random.Random) -> list[str]:
 
 
 def op(number: int, text: str) -> PutOp:
-    """Make the write of an item: in one of ten namespaces, with a common field and a rare one."""
+    """Make the write operation of an item: in one of ten namespaces, with a common field and a rare one."""
     value = {"text": text, "kind": ("common", "other")[number % 2], "rare": number % 10_000 == 7, "n": number}
     return PutOp((*TEAM, str(number % 10)), str(number), value)
 
 
 def resident_mb() -> float:
-    """Return how much memory this process holds."""
+    """Return the resident memory of this process in MB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def size_mb(folder: Path) -> float:
-    """Return how much a folder holds."""
+    """Return the size of a folder in MB."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6

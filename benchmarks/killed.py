@@ -1,4 +1,4 @@
-"""What `kills.py` runs in processes of their own: a workflow whose acts are counted in a file outside its state."""
+"""The workflow that `kills.py` runs in separate processes; its acts are counted in a file outside its state."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ _BOUND_SECONDS = 120.0
 
 
 def work(order: dict[str, Any]) -> None:
-    """Run or resume the workflow as told, and tell how it ended in a line of a file.
+    """Run or resume the workflow as ordered, and append how it ended to a file, as one line.
 
     Args:
-        order: ``folder`` of the state, file of the ``marks``, ``url`` of the provider and file to be ``told``; ``run``
-            to resume, and what to ``answer`` to all that waits, or the ``answers`` for each step; the ``effect`` of the tool; the ``point`` at which to raise the
-            ``signal`` when it is reached for the ``nth`` time; the ``gate``, a file without which no act ends; how
-            many seconds the clock of leases is ``ahead``.
+        order: ``folder`` of the project, file of the ``marks``, ``url`` of the provider and file ``told`` for the
+            outcome; the ``run`` to resume, and the ``answer`` to everything that waits, or the ``answers`` for each
+            step; the ``effect`` of the tool; the ``point`` at which to raise the ``signal`` when it is reached for
+            the ``nth`` time; the ``gate``, a file that must exist before an act ends; how many seconds the clock of
+            leases is ``ahead``.
     """
     if order.get("point"):
         state = Path(order["folder"]) / ".pointsman"

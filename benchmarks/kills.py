@@ -1,12 +1,12 @@
-"""Kill runs, double their resumers, stop their holders, and count what is lost, done twice and asked about.
+"""Kill runs, resume them from several processes, stop holders; count acts lost, repeated and asked about.
 
     python benchmarks/kills.py [--each N] [--asked N] [--random N] [--pairs N] [--triples N] [--stops N]
 
 A planned workflow of four steps runs against the loopback provider; two of its steps act at the same time, one acts
-after them. Each act is a line in a file outside the state, so what the file says has happened. A killed run is taken up
-until it ends; where a person is asked whether an act that may have happened shall be made, they look into that file.
-Holders are stopped between two transactions: one that is stopped within holds SQLite's lock, and whoever wants to write
-is told after ten seconds to end it.
+after them. Each act writes a line to a file outside the state, so this file shows what really happened. A killed run
+is resumed until it ends; if a person is asked whether to repeat an act that may have happened, they look into that
+file. Holders are stopped between two transactions: one stopped inside a transaction holds SQLite's lock, and a process
+that wants to write is told after ten seconds to end it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _context = multiprocessing.get_context("forkserver")
 
 @dataclass
 class Case:
-    """One run, its state and what happened outside of it."""
+    """One run, its state and its effects outside the state."""
 
     folder: Path
     url: str
@@ -58,7 +58,7 @@ class Case:
     orders: list[Path] = field(default_factory=list)
 
     def order(self, **more: Any) -> dict[str, Any]:
-        """An order for `killed.work`."""
+        """Return an order for `killed.work`."""
         told = self.folder / f"told{len(self.orders)}"
         self.orders.append(told)
         state = self.folder / "project"
@@ -73,25 +73,25 @@ class Case:
         return process
 
     def work(self, **more: Any) -> dict[str, Any] | None:
-        """Work on the run in a process, and give what it told; None where it was killed."""
+        """Work on the run in a process, and return what it reported; None if it was killed."""
         process = self.start(**more)
         process.join()
         return self.told(-1)
 
     def told(self, place: int) -> dict[str, Any] | None:
-        """What a process told."""
+        """Return what a process reported; None if it was killed."""
         file = self.orders[place]
         return json.loads(file.read_text().splitlines()[-1]) if file.exists() else None
 
     @property
     def marks(self) -> Counter[str]:
-        """How often each step was marked."""
+        """Return how often each step was marked."""
         file = self.folder / "marks"
         return Counter(file.read_text().split()) if file.exists() else Counter()
 
     @property
     def run(self) -> str | None:
-        """Id of the run, once the ledger has it."""
+        """Return the run's id, or None until the ledger has it."""
         file = self.folder / "project" / ".pointsman" / "ledger.db"
         if not file.exists():
             return None
@@ -99,12 +99,12 @@ class Case:
             return next((row.id for row in ledger.runs()), None)
 
     def questions(self) -> list[HandoffRow]:
-        """What a person was asked, as the ledger has it."""
+        """Return the ledger's rows of what a person was asked."""
         with Ledger(self.folder / "project" / ".pointsman" / "ledger.db") as ledger:
             return [row for row in ledger.handoffs() if waits_for_approval(row)]
 
     def rows(self) -> dict[str, int]:
-        """How many rows the ledger and the checkpoints have."""
+        """Return how many rows the tables of the ledger and the checkpoints have."""
         found = {}
         for name, tables in (
             ("ledger.db", ("runs", "decisions", "calls", "effects", "handoffs", "kept")),
@@ -117,7 +117,7 @@ class Case:
 
 @dataclass
 class Count:
-    """What came of some runs."""
+    """The outcome of several runs."""
 
     runs: int = 0
     lost: int = 0
@@ -127,36 +127,36 @@ class Count:
     ended: Counter[str] = field(default_factory=Counter)
 
     def row(self, name: str) -> list[str]:
-        """One line of the table."""
+        """Return one line of the table."""
         ends = ", ".join(f"{number} {status}" for status, number in sorted(self.ended.items()))
         return [name, *map(str, self.numbers), ends]
 
     @property
     def numbers(self) -> Sequence[int]:
-        """The figures of that line."""
+        """Return the figures of that line."""
         return self.runs, self.lost, self.repeated, self.asked, self.paid_twice
 
     @property
     def bad(self) -> int:
-        """What must not be."""
+        """Return how many outcomes are not allowed."""
         return self.lost + self.repeated
 
 
 @dataclass
 class Questions(Count):
-    """What came of runs whose acts wait for a person."""
+    """The outcome of runs whose acts wait for a person."""
 
     asked_twice: int = 0
     left: int = 0
 
     @property
     def numbers(self) -> Sequence[int]:
-        """The figures of its line."""
+        """Return the figures of its line."""
         return self.runs, self.lost, self.repeated, self.asked, self.asked_twice, self.left
 
     @property
     def bad(self) -> int:
-        """What must not be."""
+        """Return how many outcomes are not allowed."""
         return super().bad + self.asked_twice + self.left
 
 
@@ -165,7 +165,7 @@ ASKED = ["killed", "runs", "acts lost", "acts repeated", "acts asked about", "as
 
 
 def brain() -> Scenario:
-    """Models that plan the four steps, call the tool once for each that may, and approve of everything."""
+    """Return models that plan the four steps, call the tool once in each step that has it, and approve everything."""
 
     def answer(request: Any) -> Answer:
         offered = {one.name for one in request.tools}
@@ -183,7 +183,7 @@ def brain() -> Scenario:
 
 
 def cases(simulator: Simulator, number: int, effect: str = "write") -> Iterator[Case]:
-    """Runs with a state of their own, one after the other."""
+    """Yield runs, each with a state of its own, one after another."""
     for _ in range(number):
         with tempfile.TemporaryDirectory() as folder:
             simulator.log.clear()
@@ -191,7 +191,7 @@ def cases(simulator: Simulator, number: int, effect: str = "write") -> Iterator[
 
 
 def taken_up(case: Case, simulator: Simulator, count: Count, calls: int) -> None:
-    """Take a killed run up until it ends, as a person who looks before they answer, and count."""
+    """Resume a killed run until it ends, as a person who checks before answering, and count the outcome."""
     count.runs += 1
     run, answer = case.run, None
     told: dict[str, Any] | None = None
@@ -206,12 +206,12 @@ def taken_up(case: Case, simulator: Simulator, count: Count, calls: int) -> None
     count.repeated += sum(number - 1 for number in case.marks.values())
     if told is not None and told["status"] == "done":
         count.lost += len(ACTING - set(case.marks))
-    # Those in flight when it was killed, at most one of each of two parallel steps, are made again.
+    # Calls in flight when it was killed, at most one in each of two parallel steps, are made again.
     count.paid_twice += max(0, len(simulator.log) - calls)
 
 
 def killed_at(simulator: Simulator, point: str, number: int, calls: int) -> Count:
-    """Runs that are killed at a point, the acts in turn."""
+    """Kill runs at a point, at each act in turn, and count the outcomes."""
     count = Count()
     for place, case in enumerate(cases(simulator, number)):
         nth = 1 if point in (Point.BEGIN, Point.LEDGER) else place % len(ACTING) + 1
@@ -221,10 +221,10 @@ def killed_at(simulator: Simulator, point: str, number: int, calls: int) -> Coun
 
 
 def killed_around_approval(simulator: Simulator, point: Point, number: int, ways: Sequence[str] = WAYS) -> Questions:
-    """Runs whose acts wait for a person, and that are killed at a point, the acts and the ways to go on in turn."""
+    """Kill runs whose acts wait for a person at a point, with each act and each way to resume in turn."""
     count = Questions()
     for place, case in enumerate(cases(simulator, number, "destructive")):
-        # Two acts wait at the same time; a part of the run ends, and is given answers, once.
+        # Two acts wait at the same time; only once does a part of the run end and receive answers.
         nth = 1 if point in (Point.LEDGER, Point.WAITING, Point.ANSWER) else 1 + place // len(ways) % 2
         answered, told = Counter[str](), case.work(point=point, nth=nth)
         while told is not None:
@@ -243,13 +243,13 @@ def killed_around_approval(simulator: Simulator, point: Point, number: int, ways
         count.lost += len(ACTING - set(case.marks)) if told and told["status"] == "done" else 0
         count.asked_twice += sum(times - 1 for times in answered.values())
         count.left += sum(not row.done for row in case.questions())
-        # Each is one question, whoever asked it how often; those about what may have happened are others.
+        # Each act is one question, however often it is asked; questions about acts that may have happened are extra.
         count.asked_twice += max(0, len(case.questions()) - len(ACTING) - perhaps)
     return count
 
 
 def _approved(case: Case, answered: Counter[str], told: dict[str, Any], **more: Any) -> dict[str, Any] | None:
-    """Answer all that waits, having looked what has happened of that which may have."""
+    """Answer everything that waits, after checking which of the acts that may have happened did."""
     answered.update(step for step, _ in told["pending"])
     answers = {step: _PERHAPS in reason and case.marks[step] > 0 for step, reason in told["pending"]}
     return case.work(
@@ -266,15 +266,15 @@ def _taken_up(case: Case, way: str) -> dict[str, Any] | None:
     for process in processes:
         process.join()
     told = [case.told(place) or {} for place in (-2, -1)]
-    # Where one came after the other had let go, both say how the run stands.
+    # If one came after the other had released the run, both report its status.
     return next(one for one in told if one.get("status") != "RunOwned")
 
 
 def killed_at_random(simulator: Simulator, number: int, calls: int, took: float) -> Count:
-    """Runs that are killed at some moment between their first model call and their end."""
+    """Kill runs at a random moment between their first model call and their end, and count the outcomes."""
     count = Count()
     draw = random.Random(7)
-    # A kill that comes after the end is none, and is drawn anew.
+    # A kill after the end does not count, and is drawn again.
     for case in cases(simulator, 10 * number):
         if count.runs == number:
             break
@@ -289,7 +289,7 @@ def killed_at_random(simulator: Simulator, number: int, calls: int, took: float)
 
 
 def resumed_at_once(simulator: Simulator, number: int, resumers: int, *, approve: bool = False) -> tuple[str, bool]:
-    """Runs that several processes take up at the same moment; whether one proceeded each time."""
+    """Let several processes resume a run at the same moment; return a text and whether just one proceeded each time."""
     good, acts = 0, Counter[str]()
     for case in cases(simulator, number, "destructive" if approve else "write"):
         if approve:
@@ -301,7 +301,7 @@ def resumed_at_once(simulator: Simulator, number: int, resumers: int, *, approve
         gate = case.folder / "gate"
         answer = "approve" if approve else None
         processes = [case.start(run=run, answer=answer, gate=str(gate)) for _ in range(resumers)]
-        # Whoever proceeds waits in its act until the others have ended.
+        # The process that proceeds waits in its act until the others have ended.
         _wait(lambda found=processes: sum(not one.is_alive() for one in found) >= resumers - 1)
         gate.touch()
         for process in processes:
@@ -317,7 +317,7 @@ def resumed_at_once(simulator: Simulator, number: int, resumers: int, *, approve
 
 
 def resumed_while_running(simulator: Simulator, number: int) -> tuple[str, bool]:
-    """Runs that somebody wants to take up while they run."""
+    """Try to resume runs that are still running."""
     good = 0
     for case in cases(simulator, number):
         gate = case.folder / "gate"
@@ -332,7 +332,7 @@ def resumed_while_running(simulator: Simulator, number: int) -> tuple[str, bool]
 
 
 def stopped(simulator: Simulator, number: int, points: Sequence[Point] = _STOPPED_AT) -> tuple[str, bool]:
-    """Holders that are stopped past their lease, taken over, and let go on."""
+    """Stop holders past the end of their lease, take their runs over, and let them continue."""
     good, held, marks_after, rows_after, ends = 0, 0, 0, 0, Counter[str]()
     for place, case in enumerate(cases(simulator, number)):
         point = points[place % len(points)]
@@ -347,7 +347,7 @@ def stopped(simulator: Simulator, number: int, points: Sequence[Point] = _STOPPE
         said = case.told(0) or {}
         ends[str(said.get("status"))] += 1
         if any(_HELD in (one or {}).get("said", "") for one in (early, taker)):
-            # It was stopped within a transaction of a thread that no lock of this process holds back.
+            # It was stopped inside a transaction of a thread that none of this process's locks holds back.
             held += 1
             good += max(case.marks.values()) == 1
             continue
@@ -379,7 +379,7 @@ def _wait(happened: Any, seconds: float = 120.0) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measure and print; 1 where anything was lost or repeated."""
+    """Measure and print; ends with code 1 if anything was lost or repeated."""
     given = options(
         *(__doc__, words),
         each=(12, "kills at each point"),

@@ -1,9 +1,9 @@
 """Open the project that `pointsman init` writes in LangGraph's own dev server, run its graph, and answer its interrupt.
 
-    pip install "langgraph-cli[inmem]"      # Elastic licence: for development alone, in an environment of its own
+    pip install "langgraph-cli[inmem]"      # Elastic licence: for development only, in an environment of its own
     python benchmarks/langgraph_dev.py
 
-It needs the commands `pointsman` and `langgraph` beside the Python that runs it, and no key: the models are simulated.
+It needs the commands `pointsman` and `langgraph` next to the Python that runs it, but no key: the models are simulated.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SECONDS = 90.0
 
 
 async def drive(url: str) -> dict[str, Any]:
-    """Run the graph until it asks, answer as LangChain's agent inbox does, and say what came of it."""
+    """Run the graph until it asks, answer as LangChain's agent inbox does, and return the outcome."""
     from langgraph_sdk import get_client
 
     client = get_client(url=url)
@@ -49,7 +49,7 @@ async def drive(url: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print what the server told, as JSON."""
+    """Print the server's replies as JSON."""
     if not (BIN / "langgraph").exists():
         raise SystemExit(f"there is no langgraph beside {sys.executable}: pip install 'langgraph-cli[inmem]' there")
     with tempfile.TemporaryDirectory() as folder:

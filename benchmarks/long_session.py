@@ -1,8 +1,9 @@
-"""A session of many turns under a budget of tokens: does it keep its task and its open to-dos, and what does a turn cost?
+"""A session of many turns with a token budget: does it keep its task and open to-dos, and what does a turn cost?
 
     python benchmarks/long_session.py --turns 200 --context 32000
 
-The built-in coding agent reads a file, another part each turn; the provider is played on loopback and counts tokens.
+The built-in coding agent reads another part of a file in each turn; the provider is simulated on loopback and counts
+tokens.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ TODOS = [
 
 
 def session(turns: int, context: int | None) -> tuple[list[int], int, int]:
-    """Tokens of input of each turn, and in how many of them the task, and the open to-dos, were in view."""
+    """Return the input tokens of each turn, and in how many turns the task and the open to-dos were in the request."""
     seen: list[Any] = []
 
     def answer(request: Any) -> Answer:
@@ -49,7 +50,7 @@ def session(turns: int, context: int | None) -> tuple[list[int], int, int]:
 
 
 def main() -> None:
-    """Print what a turn costs with the budget and, of as many turns as fit a request, without."""
+    """Print the cost of a turn with the budget and, for as many turns as fit in a request, without."""
     asked = options(__doc__, turns=(200, "turns of the session"), context=(32_000, "the budget in tokens"))
     for context in (asked.context, None):
         tokens, task, todos = session(asked.turns, context)

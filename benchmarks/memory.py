@@ -1,14 +1,15 @@
-"""What the shared memory costs: writing, recalling, filtering, opening.
+"""The cost of the shared memory: writing, recalling, filtering, opening.
 
     python benchmarks/memory.py [--items N] [--queries N]
 
-Items of twenty words, drawn from 30,000 as words of a language are (Zipf), lie in ten namespaces; each has a field that
-every second one shares and one that one in 10,000 has. Every recall has another question of eight words of one item,
-and is the whole of it: embedding the question, words, vectors, filters, reading the items. The questions of the first
-row have words that the process was mostly never asked for; the other rows ask the same ones again. Milliseconds are the
-processor time of the calling thread (numpy is kept to one thread), so that other programs on the machine count little;
-``wall`` is beside them. With OPENBLAS_NUM_THREADS set empty, numpy has as many threads as by default, and only ``wall``
-counts. Chroma is fed by a thread of its own, once nobody uses the memory, up to 50,000 items late.
+Items of twenty words, drawn from 30,000 words with the frequencies of a language (Zipf), are in ten namespaces; each
+has a field value that every second item shares and one that one in 10,000 has. Every recall asks a new question of
+eight words of one item, and is measured in full: embedding the question, words, vectors, filters, reading the items.
+The questions of the first row consist of words mostly new to the process; the other rows ask the same questions again.
+Milliseconds are CPU time of the calling thread (numpy is limited to one thread), so that other programs on the machine
+have little influence; ``wall`` is shown beside them. With OPENBLAS_NUM_THREADS set empty, numpy uses its default
+number of threads, and only ``wall`` is meaningful. Chroma is fed by a separate thread while the memory is idle, up to
+50,000 items late.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""The shared memory beside LangGraph's own stores and langchain-chroma, in one run: the same items, vectors, questions.
+"""The shared memory against LangGraph's stores and langchain-chroma: same run, items, vectors and questions.
 
     python benchmarks/memory_beside.py [--items 1000 10000 100000] [--queries N]
 
-Contenders have WordLlama's vectors and a process each. Items are written in batches of 1,000 and read one by one:
-nearest to a question, nearest among the few that a filter leaves, and by key. ``ChromaStore.recall`` counts words as well
-as meaning, which the others do not. Milliseconds are of the wall clock. langchain-chroma is no dependency: install it
-into an environment of its own (``pip install langchain-chroma``), else it is left out. AsyncSqliteStore needs a Python
-whose sqlite3 loads extensions.
+Each contender uses WordLlama's vectors and runs in a process of its own. Items are written in batches of 1,000 and
+read one by one: nearest to a question, nearest among the few that a filter leaves, and by key. Unlike the others,
+``ChromaStore.recall`` scores words as well as meaning. Milliseconds are wall time. langchain-chroma is not a
+dependency: install it into an environment of its own (``pip install langchain-chroma``), else it is left out.
+AsyncSqliteStore needs a Python whose sqlite3 can load extensions.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from stage import table
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One that is measured: how it writes a batch and answers."""
+    """A measured store: how it writes a batch and answers."""
 
     write: Callable[[list[PutOp]], Awaitable[Any]]
     ask: Callable[[str], Awaitable[Any]]

@@ -1,13 +1,13 @@
-"""Several processes on one memory: kill its writers, read beside a writer, write through a server; count what is lost.
+"""Several processes on one memory: kill writers, read during writes, write through a server; count what is lost.
 
     python benchmarks/memory_shared.py [--kills N] [--seconds N]
 
-Killed writers: each writes batches of 300 items, deletes 100 of them and notes down what was acknowledged, until it is
-killed with SIGKILL at a random moment. Afterwards every acknowledged batch must be there as it was left, a batch that was
-not acknowledged whole or not at all, and rows, words, vectors and Chroma's index must agree.
+Killed writers: each writes batches of 300 items, deletes 100 of them and records what was acknowledged, until it is
+killed with SIGKILL at a random moment. Afterwards every acknowledged batch must be as it was left, an unacknowledged
+batch must be complete or absent, and rows, words, vectors and Chroma's index must agree.
 
-Readers: each writer notes down the number that it has written last, after it was acknowledged. A reader looks there first,
-then asks the memory by key, by meaning and by words; what it gets must not be older.
+Readers: each writer records the last number it wrote, once acknowledged. A reader reads that number first, then asks
+the memory by key, by meaning and by words; the answers must not be older.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def _killed_writer(path: str, turn: int, told: Any) -> None:
 
 
 def kills(count: int) -> None:
-    """Kill writers, then look."""
+    """Kill writers, then check the memory."""
     rng = random.Random(7)
     lost = torn = half = batches = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -86,7 +86,7 @@ def kills(count: int) -> None:
             for place in held.keys() | acknowledged.keys():
                 there, what = held.get(place, set()), acknowledged.get(place)
                 batches += 1
-                # What was not acknowledged may have happened.
+                # A write that was not acknowledged may have happened.
                 fine = {None: (set(), whole, rest), "written": (whole, rest), "deleted": (rest,)}[what]
                 lost += what is not None and not there >= rest
                 torn += there not in fine
@@ -201,7 +201,7 @@ def _served(path: str, ready: Any, stop: Any) -> None:
 
 
 def shared(seconds: float) -> None:
-    """Let processes read and write together, on the folder and through a server."""
+    """Let processes read and write at the same time, on the folder and through a server."""
     rows = []
     for writers, readers in ((1, 4), (4, 4)):
         with tempfile.TemporaryDirectory() as folder:

@@ -2,20 +2,20 @@
 
     python benchmarks/mutants.py WORK [--most N] [--seed S] [--excuse FILE] [--seconds N] [--tests N]
 
-Needs `pip install cosmic-ray coverage` beside the test dependencies. ``WORK`` is a folder that is made at the first call: a
-copy of the tree, found under the package's name by a virtual environment that sees all other packages of the one that runs
-this script, since an installed wheel hides every mutant. First a planted mutant must die; then each module's tests are found,
-once, by which of them run each of its lines (``WORK/lines``).
+Needs `pip install cosmic-ray coverage` besides the test dependencies. ``WORK`` is a folder made by the first call: a
+copy of the tree, and a virtual environment that imports this copy as the package and all else from the environment of
+this script, since an installed wheel would hide every mutant. First a planted mutant must die; then the tests that run
+each line are recorded, once (``WORK/lines``).
 
-The sample is drawn by code size over the parts of the package that decide, guard, pay and supervise, the same for the same
-seed. Each mutant is tried on the tests that reach its line, those first that run little else of these parts, and of them
-half a minute together, until one fails. It died where one failed, or where its time was over and without the mutant the same
-tests end in that time. Every outcome is a line in ``WORK/outcomes.jsonl``, so that a call that was stopped goes on where it
-was, and one with longer ``--tests`` tries those that survived on what they were not tried on. ``FILE`` excuses mutants that
-mean the same as the original, a line each: ``FILE: THE LINE AS THE MUTANT HAS IT because REASON``.
+The sample is drawn by code size over the parts of the package that decide, guard, pay and supervise; the same seed
+gives the same sample. Each mutant is tried on the tests that reach its line, most specific first and half a minute of
+them in all, until one fails. It died if a test failed, or if its time ran out and the same tests end in that time
+without the mutant. Every outcome is a line in ``WORK/outcomes.jsonl``, so that an interrupted call can continue, and a
+call with longer ``--tests`` tries surviving mutants on the remaining tests. ``FILE`` excuses mutants that are
+equivalent to the original, one per line: ``FILE: THE LINE AS THE MUTANT HAS IT because REASON``.
 
-Tests run in forks of this process, which imports what the forks before had to import: libraries, and of the package only rooms
-that import none of those with mutants.
+Tests run in forks of this process, which imports what earlier forks had to import: libraries, and of the package only
+those parts that import no part with mutants.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ _MOST_SECONDS = 300.0
 """How long one file of tests may take while its lines are counted."""
 _PLANTED = ("routing/decide.py", "tests/routing/test_routing_decide.py")
 _ROOMS = "configs|backends|tools|simulator"
-"""The rooms of the package that import none with mutants in it."""
+"""The parts of the package that import no part with mutants."""
 _FORKS = multiprocessing.get_context("fork")
 _ALIVE = ("survived", "unreached")
 BAR = 0.85
 MOST_EXCUSED = 0.05
 
 Reach = dict[str, dict[str, list[str]]]
-"""File -> line -> the tests that run it, the quickest first."""
+"""File -> line -> the tests that run it, in the order of `_order`."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Mutant:
     Attributes:
         file: Relative to the root of the package.
         operator: Name of cosmic-ray's operator.
-        occurrence: Which of the places in the file that the operator can change.
-        line: Where it changes.
+        occurrence: Index among the places in the file that the operator can change.
+        line: The line it changes.
     """
 
     file: str
@@ -86,12 +86,12 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        """What the outcomes call it."""
+        """Return its name in the outcomes."""
         return f"{self.file}:{self.line} {self.operator.removeprefix('core/')} {self.occurrence}"
 
 
 class Copy:
-    """The copied tree, with the environment its tests run in.
+    """The copied tree, with the environment that its tests run in.
 
     Args:
         work: The folder it lies in.
@@ -104,7 +104,7 @@ class Copy:
         self._original = work / "original.json"
 
     def make(self) -> None:
-        """Copy and install, where that is not done yet."""
+        """Copy and install, unless done already."""
         if (self.work / "made").exists():
             self._restore()
             return
@@ -112,21 +112,21 @@ class Copy:
         shutil.copytree(_ROOT, self.tree, ignore=_LEFT_OUT)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", self.work / "env"], check=True)
         [site] = (self.work / "env" / "lib").glob("python*/site-packages")
-        # The copy is found before whatever pointsman the other environment has installed.
+        # The copy takes precedence over a pointsman installed in the other environment.
         link = self.work / "package"
         link.mkdir()
         (link / "pointsman").symlink_to(self.tree, target_is_directory=True)
         others = [path for path in sys.path if path.endswith("site-packages")]
         (site / "copy.pth").write_text("\n".join([str(link), *others]) + "\n")
-        # What is compiled is told by its content from a mutant of the same second and size.
+        # Compiled files are checked by hash, since a mutant may have the second and size of its original.
         compileall.compile_dir(self.tree, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
         (self.work / "made").touch()
 
     @contextmanager
     def mutated(self, file: str, code: str) -> Iterator[None]:
-        """Have a file of the tree contain other code while the block lasts."""
+        """Replace the code of a file in the tree during the block."""
         original = (self.tree / file).read_text(encoding="utf-8")
-        # Should this process be killed meanwhile, the next one puts it back.
+        # If this process is killed meanwhile, the next one restores the file.
         self._original.write_text(json.dumps([file, original]), encoding="utf-8")
         (self.tree / file).write_text(code, encoding="utf-8")
         try:
@@ -141,7 +141,7 @@ class Copy:
             self._original.unlink()
 
     def tests(self, names: list[str], *, seconds: float | None = None) -> tuple[int | None, float]:
-        """Run tests until one fails; the exit code, None where the time was over, and the seconds it took.
+        """Run tests until one fails; return the exit code, None if the time ran out, and the seconds it took.
 
         Args:
             names: Files or test ids.
@@ -150,7 +150,7 @@ class Copy:
         return self.run(_tests, ["-x", *names], seconds=seconds)
 
     def run(self, work: Callable[..., int], *arguments: Any, seconds: float | None = None) -> tuple[int | None, float]:
-        """Call a function in a process of its own in the tree; its result and the time as `tests`."""
+        """Call a function in a separate process in the tree; return its result and time as `tests` does."""
         scratch = self.work / "scratch"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
@@ -161,7 +161,7 @@ class Copy:
         process.start()
         process.join(seconds)
         code = process.exitcode
-        # What a mutant has started ends with it.
+        # End all processes that a mutant has started.
         with suppress(ProcessLookupError):
             os.killpg(process.pid or 0, signal.SIGKILL)
         process.join()
@@ -173,7 +173,7 @@ class Copy:
 
     def _inside(self, scratch: Path, libraries: Path, work: Callable[..., int], *arguments: Any) -> None:
         os.setsid()
-        # A shell starts what runs in the background with this ignored, and tests press Ctrl-C.
+        # A shell starts background jobs with SIGINT ignored, but some tests send Ctrl-C.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(self.tree)
         output = os.open(self.work / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -188,13 +188,13 @@ class Copy:
 
 
 def _tests(arguments: list[str], *plugins: object) -> int:
-    # Rewriting assertions would have each fork parse the whole package anew.
+    # Assertion rewriting would make each fork parse the whole package again.
     fixed = ["-q", "--assert=plain", "-p", "no:cacheprovider", "-n", "0"]
     return int(pytest.main([*fixed, *arguments], plugins=plugins))
 
 
 def _libraries() -> list[str]:
-    """What is imported and runs no code of the rooms that mutants are made in, nor of those above them."""
+    """Return the imported modules that run no code of the parts with mutants, nor of parts that import those."""
     other = re.compile(rf"pointsman\.(?!({_ROOMS})\b)|tests|conftest|_?pytest|_?hypothesis")
     return [
         name
@@ -213,7 +213,7 @@ def _import(names: list[str]) -> None:
 
 
 def files(tree: Path) -> list[str]:
-    """The files that mutants are drawn from."""
+    """Return the files that mutants are drawn from."""
     found = [
         path for part in _PARTS for path in ([tree / part] if part.endswith(".py") else (tree / part).glob("*.py"))
     ]
@@ -221,7 +221,7 @@ def files(tree: Path) -> list[str]:
 
 
 def mutants(tree: Path, seed: int) -> list[Mutant]:
-    """Every mutant of the sampled files in the order of the draw, a file as likely as its share of the code."""
+    """Return every mutant of the sampled files in random order, a file being as likely as its share of the code."""
     draw = random.Random(seed)
     waiting = {file: _of(tree / file, file) for file in files(tree)}
     for found in waiting.values():
@@ -242,10 +242,10 @@ def _of(path: Path, file: str) -> list[Mutant]:
 
     tree = get_ast_from_path(path)
     found = []
-    # They come in the order of a set, which is another one in each process.
+    # They come in set order, which differs between processes.
     for name in sorted(operator_names()):
         kind = get_operator(name)
-        # Operators with arguments are for a project's own names.
+        # Operators with arguments are meant for a project's own names.
         if kind.arguments() or name.endswith("NoOp"):
             continue
         operator = kind()
@@ -256,19 +256,19 @@ def _of(path: Path, file: str) -> list[Mutant]:
 
 
 def _annotation(mutant: Mutant, line: str) -> bool:
-    """Whether an operator would only change a type, which nothing evaluates: ``X | None`` is no arithmetic."""
+    """Return whether an operator would only change a type annotation such as ``X | None``, which is never evaluated."""
     return "_BitOr_" in mutant.operator and any(mark in line for mark in ("->", ": ")) and "{" not in line
 
 
 def _marker(mutant: Mutant, line: str) -> bool:
-    """Whether an operator would only change the ``*`` between parameters or a variable's type: no arithmetic either."""
+    """Return whether an operator would only change the ``*`` between parameters or the annotation of a variable."""
     if "_BitOr_" in mutant.operator:
         return re.match(r"\s*[\w.]+: [^=]*\|[^=]* = [^|]*$", line) is not None
     return "_Mul_" in mutant.operator and re.search(r"(^|[(,])\s*\*,", line) is not None
 
 
 def code_of(mutant: Mutant, tree: Path) -> str | None:
-    """The file with the mutant in it, None where cosmic-ray makes none there."""
+    """Return the file's code with the mutant in it, or None if cosmic-ray makes no mutant there."""
     from cosmic_ray.mutating import mutate_code
     from cosmic_ray.plugins import get_operator
 
@@ -279,7 +279,7 @@ def code_of(mutant: Mutant, tree: Path) -> str | None:
 
 
 class _Reaching:
-    """Notes which test is under way, and the processor's time of each that passes."""
+    """Records the running test, and the CPU time of each test that passes."""
 
     def __init__(self, coverage: Coverage) -> None:
         self._coverage = coverage
@@ -307,7 +307,7 @@ def _reached(wanted: list[str], out: Path, test: str) -> int:
     reach: Reach = {}
     for path in data.measured_files():
         for line, contexts in data.contexts_by_lineno(path).items():
-            # What runs only while the module is imported is no test's.
+            # Lines that run only on import belong to no test.
             if names := [name for name in contexts if name in reaching.seconds]:
                 reach.setdefault(os.path.relpath(path), {})[str(line)] = names
     out.write_text(json.dumps({"reach": reach, "seconds": reaching.seconds}))
@@ -315,7 +315,7 @@ def _reached(wanted: list[str], out: Path, test: str) -> int:
 
 
 def reaching(copy: Copy) -> tuple[Reach, dict[str, float]]:
-    """Which tests run each line of the sampled files, and how long each takes; collected once for each file of tests."""
+    """Return the tests that run each line of the sampled files, and their CPU times; collected once per test file."""
     kept = copy.work / "lines"
     kept.mkdir(exist_ok=True)
     reach: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
@@ -341,7 +341,7 @@ def reaching(copy: Copy) -> tuple[Reach, dict[str, float]]:
 
 
 def _order(reach: Mapping[str, Mapping[str, list[str]]], seconds: dict[str, float]) -> None:
-    """Put those tests of each line first that run more lines of its file than of others, of equal ones the quickest."""
+    """Sort each line's tests by the share of their lines that is in its file, highest first, then quickest first."""
     inside = {file: Counter(test for tests in lines.values() for test in tests) for file, lines in reach.items()}
     everywhere: Counter[str] = sum(inside.values(), Counter())
     for file, lines in reach.items():
@@ -350,10 +350,10 @@ def _order(reach: Mapping[str, Mapping[str, list[str]]], seconds: dict[str, floa
 
 
 def planted(copy: Copy) -> None:
-    """Break a file in a way that must be seen.
+    """Break a file so that its test must fail.
 
     Raises:
-        SystemExit: It was not, so no outcome would mean anything.
+        SystemExit: The test did not fail, or fails without the mutant, so no outcome would mean anything.
     """
     file, test = _PLANTED
     if copy.tests([test])[0] != 0:
@@ -367,14 +367,14 @@ def planted(copy: Copy) -> None:
 def tried(
     copy: Copy, mutant: Mutant, tests: list[str], seconds: dict[str, float], before: int = 0
 ) -> dict[str, object]:
-    """The outcome of one mutant: died, timed out, survived, or unreached where no test runs its line.
+    """Return the outcome of one mutant: died, timed out, survived, unreached by any test, or none if invalid.
 
     Args:
-        copy: The tree to have it in.
+        copy: The tree to make it in.
         mutant: The change.
-        tests: To try it on.
+        tests: The tests to try it on.
         seconds: How long each test takes.
-        before: How many of them it has survived before.
+        before: How many of them it has already survived.
     """
     code = code_of(mutant, copy.tree)
     if code is None or not _compiles(code):
@@ -395,7 +395,7 @@ def tried(
 
 
 def _compiles(code: str) -> bool:
-    """Whether it is Python: the operators also change ``*`` and ``**`` where they are no arithmetic."""
+    """Return whether the code is valid Python: the operators also change ``*`` and ``**`` that are not arithmetic."""
     try:
         compile(code, "mutant", "exec")
     except SyntaxError:
@@ -409,7 +409,7 @@ def _ended(copy: Copy, tests: list[str], seconds: dict[str, float]) -> tuple[int
 
 
 def _batches(tests: list[str], seconds: dict[str, float]) -> Iterator[list[str]]:
-    """The first few tests, then the others: what dies of the first needs no other file of tests imported."""
+    """Yield the first few tests, then the others: a mutant killed by the first needs no other test file imported."""
     first = sum(taken <= _FIRST_SECONDS for taken in accumulate(seconds[test] for test in tests)) or 1
     yield from (some for some in (tests[:first], tests[first:]) if some)
 
@@ -420,7 +420,7 @@ def _failed(output: Path) -> str:
 
 
 def _tests_of(mutant: Mutant, reach: Reach, seconds: dict[str, float], most: float) -> list[str]:
-    """The tests that run a mutant's line; of a constant or the middle of a statement those of the nearest line."""
+    """Return the tests that run a mutant's line; for a line without tests, those of the nearest line that has some."""
     lines = reach.get(mutant.file, {})
     nearest = min(lines, key=lambda line: abs(int(line) - mutant.line), default=None)
     tests = [] if nearest is None else lines[nearest]
@@ -439,7 +439,7 @@ def _excuses(path: Path | None) -> dict[str, str]:
 
 
 def _excuse(outcome: Mapping[str, Any], excused: Mapping[str, str]) -> str | None:
-    """Why a mutant need not die; None where it is not excused."""
+    """Return why a mutant need not die; None if it is not excused."""
     if outcome["outcome"] not in _ALIVE:
         return None
     return excused.get(f"{outcome['file']}: {' '.join(line[1:].strip() for line in outcome['diff'] if line[0] == '+')}")
@@ -466,7 +466,7 @@ def _print(outcomes: list[dict[str, object]], excused: dict[str, str]) -> None:
 
 
 def main() -> None:
-    """Draw, try and print."""
+    """Draw mutants, try them and print the outcomes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path, help="folder of the copied tree and the outcomes")
     parser.add_argument("--most", type=int, default=300, help="mutants to try (default 300)")

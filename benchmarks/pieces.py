@@ -1,8 +1,8 @@
-"""What the pieces of one call take by themselves, in microseconds: the best of many runs, since machines are busy.
+"""The time of each part of one call, in microseconds: the best of many runs, since machines are busy.
 
     python benchmarks/pieces.py
 
-Ratios to other software are in the other benchmarks; this one tells where the time of a call goes.
+Ratios to other software are in the other benchmarks; this one shows where the time of a call is spent.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _measured(folder: Path) -> Iterator[tuple[str, float]]:
 
 
 def _steps() -> list[dict[str, object]]:
-    """Made-up rows, as many as a small workload has: how long a judgement takes does not depend on what it learned."""
+    """Make up as many rows as a small workload has: the time of a judgement does not depend on what was learned."""
     texts = ((_PROSE, "low"), (_PROGRAM, "high"))
     return [
         {"messages": [{"role": "user", "content": f"{number} {text}"}], "target_tier": tier, "instance_id": str(number)}

@@ -1,11 +1,11 @@
-"""Prompt routing, measured: which of two models a prompt needs, beside plain length and beside chance.
+"""Prompt routing, measured: which of two models a prompt needs, against plain length and chance.
 
 Run ``python benchmarks/prompt_routing.py FOLDER``. FOLDER holds tables of prompts with each model's score, one
 ``<table>.parquet`` each, with the columns ``prompt``, ``category`` and ``model_<name>_score``. Reading them needs
 pandas and pyarrow, which Pointsman itself does not: ``pip install pandas pyarrow``.
 
-For every table the same two questions: prompts like those trained on (5 folds over prompts) and categories never seen
-(5 folds over categories); then, across tables, a table of a family none of which was trained on.
+Every table is measured twice: on prompts like those trained on (5 folds over prompts) and on unseen categories (5
+folds over categories); then across tables, on a table of a family that was not trained on.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ PAIRS = {
     "intercode": ("gpt-4", "gpt-3.5", "intercode"),
     "llmrouter_fusion": ("llama-3.1-nemotron-51b-instruct", "qwen2.5-7b-instruct", "fusion"),
 }
-# Categories of the mixed table that belong to a family of their own or of another table.
+# Categories of the mixed table that belong to a family of their own or to that of another table.
 FAMILIES = {"gsm8k": "gsm8k", "agentverse-mgsm": "gsm8k", "mmlu": "mmlu"}
 
 Floats = NDArray[np.float64]
 
 
 def read_table(folder: Path, name: str) -> list[dict[str, Any]]:
-    """The prompts of a table that both models answered, without those known to have leaked."""
+    """Return the prompts of a table that both models answered, without those known to be contaminated."""
     try:
         import pandas as pd
         import pyarrow  # noqa: F401 - pandas reads parquet with it
@@ -83,13 +83,13 @@ class Vectors:
 
 
 def scored(model: RouterFile, rows: Sequence[dict[str, Any]], embed: Vectors) -> Floats:
-    """How much each prompt needs the strong model."""
+    """Return how much each prompt needs the strong model."""
     learned = Learned(model, embed)
     return np.array([learned.score_prompt(found) for found in learned.read_prompts([row["prompt"] for row in rows])])
 
 
 def report(name: str, rows: Sequence[dict[str, Any]], score: Floats, draws: int) -> None:
-    """Print the figures of a score beside those of length."""
+    """Print the figures of a score next to those of length."""
     strong, weak = (np.array([row[side] for row in rows]) for side in ("strong", "weak"))
     length = np.log1p([len(row["prompt"]) for row in rows])
     try:
@@ -110,7 +110,7 @@ def report(name: str, rows: Sequence[dict[str, Any]], score: Floats, draws: int)
 
 
 def within(name: str, rows: list[dict[str, Any]], embed: Vectors, draws: int) -> None:
-    """Prompts like those trained on, and categories never seen."""
+    """Report on prompts like those trained on, and on unseen categories."""
     categories = np.unique([row["category"] for row in rows], return_inverse=True)[1]
     for what, groups in (("in distribution", np.arange(len(rows))), ("unseen categories", categories)):
         if groups.max() < 4:
@@ -123,7 +123,7 @@ def within(name: str, rows: list[dict[str, Any]], embed: Vectors, draws: int) ->
 
 
 def across(tables: dict[str, list[dict[str, Any]]], embed: Vectors, draws: int) -> None:
-    """Each table scored by a router that saw no table of its family."""
+    """Report on each table, scored by a router trained on no table of its family."""
     for name, rows in tables.items():
         family = PAIRS[name][2]
         if family == "fusion":

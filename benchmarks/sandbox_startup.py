@@ -1,10 +1,10 @@
-"""What the sandbox adds to a command: a confined ``true`` against a plain one, each time one after the other.
+"""The time that the sandbox adds to a command: a confined ``true`` against a plain one, in alternation.
 
     python benchmarks/sandbox_startup.py --rounds 200
 
-Both are started from the same event loop with the same bash; a round is one plain and one confined command, and what
-is told is the median of the differences, in a small workspace, in one with 2,000 files and 40 protected paths, with a
-domain allowed, and with 1,000 protected files. Reports the difference that 95 % of the rounds stay below, too.
+Both are started from the same event loop with the same bash; a round is one plain and one confined command. Reported
+are the median of the differences and the difference that 95 % of the rounds stay below: in a small workspace, in one
+with 2,000 files and 40 protected paths, with a domain allowed, and with 1,000 protected files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from stage import options, table
 
 
 def main() -> None:
-    """Measure and print; ends with code 1 where the median of a small workspace is above the bound."""
+    """Measure and print; ends with code 1 if the median of the small workspace is above the bound."""
     given = options(__doc__, rounds=(200, "pairs of commands"), bound=(25.0, "milliseconds of a small workspace"))
     print(probe())
     if not probe().working:
@@ -82,7 +82,7 @@ def _workspaces(folder: Path) -> Iterator[tuple[str, Path, Sandbox]]:
         (large / f"part{number}" / "__pycache__").mkdir(parents=True)
         for file in range(50):
             (large / f"part{number}" / f"file{file}.py").touch()
-    time.sleep(0.1)  # what changed a moment ago is looked at again
+    time.sleep(0.1)  # recently changed folders are scanned again
     yield "2,000 files, 40 protected", large, Sandbox()
     yield "small, a domain allowed", small, Sandbox(domains=("example.org",))
     crowded = folder / "crowded"

@@ -1,9 +1,9 @@
-"""What a search through many files costs, beside ripgrep reading the same files where it is installed.
+"""The cost of a search through many files, against ripgrep on the same files if it is installed.
 
     python benchmarks/search.py [files]
 
-The files are Python's own library, over and over in folders of 20, 20,000 of them unless said otherwise. Printed are
-seconds by the clock and of the processor, with those of the processes that were started.
+The files are copies of Python's standard library in folders of 20, 20,000 files by default. Printed are the seconds of
+wall time and of CPU time, child processes included.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PATTERNS = (
 
 
 def make(root: Path, number: int) -> int:
-    """Write the files and return how many bytes they have."""
+    """Write the files and return their total size in bytes."""
     library = sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py"))
     texts = [text for path in library if len(text := path.read_bytes()) < _LARGEST]
     size = 0
@@ -46,7 +46,7 @@ def make(root: Path, number: int) -> int:
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
-    """Return seconds by the clock and of the processor, and what came of it."""
+    """Return the seconds of wall time and of CPU time, and the result."""
     wall, before = time.perf_counter(), os.times()
     said = work()
     wall, after = time.perf_counter() - wall, os.times()

@@ -1,4 +1,4 @@
-"""What the benchmarks stand on: the loopback provider in a process of its own, and one worker process a contender."""
+"""Shared by the benchmarks: the loopback provider in a process of its own, and one worker process per contender."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class WorkerFailed(RuntimeError):
 
 
 class Provider:
-    """The simulator, told what to play while it runs.
+    """The simulator, whose scenario can be changed while it runs.
 
     Args:
-        url: Where it listens.
+        url: The URL it listens on.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     def play(self, rules: Sequence[dict[str, Any]], *unlimited: str) -> None:
-        """Take up rules of a scenario, with its counts and its log begun anew.
+        """Set the rules of the scenario, and reset its counts and log.
 
         Args:
-            rules: As in a scenario's file.
-            unlimited: Vendors whose limit, which is told in headers, no benchmark meets.
+            rules: Rules as in a scenario file.
+            unlimited: Vendors whose rate limit, as given in headers, is too high to be reached.
         """
         limit = {"requests_per_minute": 100_000_000, "burst": 100_000_000}
         scenario = {"rules": rules, "rate_limits": dict.fromkeys(unlimited, limit)}
@@ -46,7 +46,7 @@ class Provider:
         self._ask("DELETE", "log")
 
     def log(self) -> list[dict[str, Any]]:
-        """What was served since the scenario was taken up."""
+        """Return the log of requests served since the scenario was set."""
         records: list[dict[str, Any]] = json.loads(self._ask("GET", "log"))
         return records
 
@@ -73,7 +73,7 @@ def provider() -> Iterator[Provider]:
 
 
 def simulated(url: str, *vendors: str) -> dict[str, str]:
-    """The environment of a project whose vendors are played: keys that are none, and where to find the simulator."""
+    """Return the environment of a project whose vendors are simulated: fake keys, and the simulator's URLs."""
     made = {}
     for vendor in vendors:
         path = "" if vendor in ("anthropic", "google") else "/v1"
@@ -83,7 +83,7 @@ def simulated(url: str, *vendors: str) -> dict[str, str]:
 
 
 class Worker:
-    """A process that runs one contender and does what it is told, block by block.
+    """A process that runs one contender and carries out orders, block by block.
 
     Args:
         contender: Its name in `contenders`.
@@ -105,7 +105,7 @@ class Worker:
             raise WorkerFailed(f"{python} cannot be run: {error.strerror}") from None
 
     def tell(self, **order: Any) -> dict[str, Any]:
-        """Have one order carried out and give its result.
+        """Send one order and return its result.
 
         Raises:
             WorkerFailed: The contender raised, or its process ended.
@@ -139,7 +139,7 @@ class Worker:
 
 @contextmanager
 def at_work(workers: Iterable[Worker]) -> Iterator[None]:
-    """End workers after the block, those that are still among them."""
+    """End the workers after the block, except those removed from the collection meanwhile."""
     try:
         yield
     finally:
@@ -148,7 +148,7 @@ def at_work(workers: Iterable[Worker]) -> Iterator[None]:
 
 
 def verdict(met: bool, text: str) -> str:
-    """A line that says whether a bar was met."""
+    """Return a line that says whether a bar was met."""
     return f"{'met   ' if met else 'MISSED'} {text}"
 
 
@@ -156,9 +156,9 @@ def options(about: str | None, words: Sequence[str] | None = None, **each: tuple
     """Read the options of a script.
 
     Args:
-        about: What it does.
-        words: What it is called with; that of the command line when absent.
-        each: Option -> its default, which says what kind it is, and what it is for; one that is False is a flag.
+        about: The description for ``--help``.
+        words: The arguments; those of the command line if None.
+        each: Option -> its default, which also gives its type, and its help; if the default is False it is a flag.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, (default, what) in each.items():
@@ -168,7 +168,7 @@ def options(about: str | None, words: Sequence[str] | None = None, **each: tuple
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Lay rows out as a Markdown table, numbers to the right."""
+    """Format rows as a Markdown table, with all columns but the first aligned right."""
     body = [list(row) for row in rows]
     widths = [max(len(line[column]) for line in [list(head), *body]) for column in range(len(head))]
     lines = [

@@ -1,11 +1,12 @@
-"""Step routing, measured: which tier each step of an agent needs, on trajectories never trained on.
+"""Step routing, measured: which tier each step of an agent needs, on trajectories that were not trained on.
 
     python benchmarks/step_routing.py STEPS [--predictions OUT.jsonl]
 
-STEPS is a file or a folder that holds ``steps.jsonl`` or ``steps.jsonl.gz``: one step a line with ``messages``,
-``target_tier``, ``instance_id``, ``step_index`` and ``benchmark`` (TwinRouterBench, arXiv 2605.18859, has such steps). The
-rows declare neither kind nor effects nor tier, so what stands here as the rules' choice is what they make of a bare
-transcript. A router is trained anew, with all it chooses, without the trajectories it is measured on.
+STEPS is a file or a folder that holds ``steps.jsonl`` or ``steps.jsonl.gz``: one step per line with ``messages``,
+``target_tier``, ``instance_id``, ``step_index`` and ``benchmark`` (TwinRouterBench, arXiv 2605.18859, has such steps).
+The rows declare neither kind nor effects nor tier, so the choice of the rules shown here is based on the bare
+transcript. A router is trained again, including the choice of its settings, without the trajectories it is measured
+on.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from pointsman.routing.scorers.learned import Learned, RouterFile
 
 
 def read_steps(place: Path) -> list[dict[str, Any]]:
-    """The labelled steps of a file or folder."""
+    """Return the labelled steps of a file or folder."""
     files = [place / "steps.jsonl.gz", place / "steps.jsonl"] if place.is_dir() else [place]
     for path in files:
         if path.is_file():
@@ -45,7 +46,7 @@ def read_steps(place: Path) -> list[dict[str, Any]]:
 
 
 class Steps:
-    """The rows, read once, and the built-in rules to decide them by."""
+    """The rows, parsed once, and the built-in rules that decide on them."""
 
     def __init__(self, rows: list[dict[str, Any]], settings: Settings) -> None:
         self.rows = rows
@@ -54,14 +55,14 @@ class Steps:
         self.requests = [RouteRequest(messages=tuple(row["messages"])) for row in rows]
 
     def decided(self, scorer: Scorer | None, places: Any) -> list[int]:
-        """The tier of each of these steps under the built-in rules, over no model in particular."""
+        """Return the tier of each of these steps under the built-in rules, with an empty catalogue."""
         policy = Policy.compile(self.settings.routing, self.settings.risk, (), scorer=scorer)
         made = [decide(policy.features(self.requests[place]), policy) for place in places]
         return [max(0, decision.tier.rank - AGENT_TIERS[0].rank) for decision in made]
 
 
 def cross_validate(steps: Steps, seed: int) -> dict[str, Any]:
-    """Predictions for every row from models that never saw its trajectory."""
+    """Return predictions for every row from models that were not trained on its trajectory."""
     bench = steps.bench
     every = np.arange(len(bench))
     found: dict[str, Any] = {"rules, the default": np.array(steps.decided(None, every))}
@@ -75,7 +76,7 @@ def cross_validate(steps: Steps, seed: int) -> dict[str, Any]:
 
 
 def timing(model: RouterFile, steps: Steps) -> None:
-    """Time of one decision's worth of reading and judging."""
+    """Print the time that one decision takes to read and judge a request."""
     scorer = Learned(model)
     sizes = [sum(len(str(message.get("content") or "")) for message in row["messages"]) for row in steps.rows]
     row = int(np.argmin(np.abs(np.array(sizes) - 50_000)))

@@ -2,11 +2,11 @@
 
     python benchmarks/supervised.py [--runs N] [--rounds N] [--at-once N ...]
 
-The steps have no tools and low risk, and the plan is given. Both keep a checkpoint in SQLite on the disk before the next
-step begins (``durability="sync"``). With memory, each step's result is also written to the run's memory and later steps
-search it; without, a store that holds nothing stands in. Every contender runs in a process of its own and asks the same
-loopback provider, which answers at once from another process. Blocks of runs take turns; a ratio is the median of the
-ratios of blocks that ran side by side. CPU is that of all threads of the contender's process, what was put off included.
+The steps have no tools and low risk, and the plan is given. Both write a checkpoint to SQLite on disk before the next
+step begins (``durability="sync"``). With memory, each step's result is also written to the run's memory and later
+steps search it; without, an empty store is used. Every contender runs in a process of its own and asks the same
+loopback provider, which answers at once from another process. Blocks of runs alternate; a ratio is the median of the
+ratios of adjacent blocks. CPU is that of all threads of the contender's process, deferred work included.
 """
 
 from __future__ import annotations

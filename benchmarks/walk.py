@@ -1,13 +1,13 @@
-"""How many files one warm call passes: the files and functions of the package it enters, and how often the file changes.
+"""How many files one warm call passes: the package's files and functions it enters, and how often the file changes.
 
     python benchmarks/walk.py [--files] [--json]
 
-Counted by a profile hook over calls of Python functions, in the order in which they begin. A change of file is a call in
-another file of the package than the call before it in the same thread. The first line of a subject counts what the
-calling thread does, which is what a reader follows; the second adds the threads it hands work to: rows of the ledger,
-checkpoints, memory. A coroutine or generator that goes on is not a new call, and lambdas and comprehensions belong to the
-function they stand in. The provider is the simulator in a process of its own, so it is not counted. Each subject runs
-three times before it is counted.
+A profile hook counts calls of Python functions, in the order in which they begin. A change of file is a call in
+another file of the package than the previous call in the same thread. The first line of a subject counts the calling
+thread, which is what a reader follows; the second adds the threads that it hands work to: rows of the ledger,
+checkpoints, memory. A resumed coroutine or generator is not a new call, and lambdas and comprehensions belong to the
+function that contains them. The provider is the simulator in a process of its own, so it is not counted. Each subject
+runs three times before it is counted.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Subject = Callable[[], Awaitable[Any]]
 
 
 class Walk:
-    """The calls of the package's functions while it counts, by thread; to be made before the threads start."""
+    """Records calls of the package's functions by thread while counting; create it before the threads start."""
 
     def __init__(self) -> None:
         self.calls: defaultdict[int, Calls] = defaultdict(list)
@@ -60,16 +60,16 @@ class Walk:
         code = frame.f_code
         if code.co_name.startswith("<") or (place := self._place(code.co_filename)) is None:
             return
-        # The argument of RESUME is 0 where a function begins, and says in its two lowest bits why one goes on.
+        # The argument of RESUME is 0 at the start of a function; otherwise its two lowest bits say why it is resumed.
         if not code.co_code[frame.f_lasti + 1] & 3:
             self.calls[threading.get_ident()].append((place, code.co_qualname))
 
     async def over(self, work: Subject, settle: Callable[[], None]) -> tuple[Calls, list[Calls]]:
-        """Count one run of ``work``: what this thread called, and what each of all threads called.
+        """Count one run of ``work``; return the calls of this thread, and those of each thread.
 
         Args:
-            work: What to count.
-            settle: Waits until other threads have done what was left to them; not counted in this thread.
+            work: The call to count.
+            settle: Waits until other threads have finished deferred work; not counted in this thread.
         """
         settle()
         self.calls.clear()

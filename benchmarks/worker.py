@@ -1,7 +1,7 @@
-"""One contender in a process of its own: reads an order a line from stdin, writes its result as a line of JSON.
+"""One contender in a process of its own: reads one order per line from stdin, writes each result as a line of JSON.
 
-Started by the benchmarks, not by hand. It needs nothing but the contender's own library, so that a contender whose
-dependencies clash with Pointsman's can be measured from an environment of its own.
+Started by the benchmarks, not by hand. It needs only the contender's own library, so that a contender whose
+dependencies conflict with Pointsman's can be measured in an environment of its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from workflows import WORKFLOWS
 
 __all__: list[str] = []
 
-# Long enough to tell half an answer from a whole one, different for each call to tell one answer from another.
+# Long enough to detect half an answer, and different for each call so that answers cannot be confused.
 _PROMPT = (
     "Call {number}: repeat these words one by one, and nothing else: amber birch cedar delta ember flint grove heron iris"
     " jade kelp linen maple north ochre pearl quill raven"
@@ -54,7 +54,7 @@ async def _close(contender: Any) -> None:
 
 
 async def _block(contender: Contender, mode: str, calls: int, at_once: int, prompt: str) -> dict[str, Any]:
-    """CPU time of this process a call, all threads and what they were left to do included, and the median latency."""
+    """Return the CPU time of this process per call, all threads and deferred work included, and the median latency."""
     answer: Callable[[str], Awaitable[str]] = getattr(contender, mode)
     seconds: list[float] = []
 
@@ -73,7 +73,7 @@ async def _block(contender: Contender, mode: str, calls: int, at_once: int, prom
 
 
 async def _judge(contender: Contender, mode: str, calls: int, at_once: int, expected: str | None) -> dict[str, Any]:
-    """How many answers were right, how many failures were reported, how many answers were wrong without a word."""
+    """Return how many answers were right, how many failures were reported, and how many answers were silently wrong."""
     answer: Callable[[str], Awaitable[str]] = getattr(contender, mode)
     seconds: list[float] = []
     counts = {"right": 0, "reported": 0, "wrong": 0}
@@ -84,7 +84,7 @@ async def _judge(contender: Contender, mode: str, calls: int, at_once: int, expe
         began = time.perf_counter()
         try:
             text = await answer(prompt)
-        except Exception as error:  # noqa: BLE001 - whatever a contender raises tells its caller that it failed
+        except Exception as error:  # noqa: BLE001 - any exception of a contender counts as a reported failure
             outcome = "reported"
             examples.setdefault(outcome, f"{type(error).__name__}: {error}"[:300])
         else:
@@ -115,7 +115,7 @@ def _quantile(values: list[float], share: float) -> float:
 
 
 def main() -> None:
-    """Serve until stdin ends; whatever a library prints goes to stderr, so that it does not mix with the results."""
+    """Serve until stdin ends; output of libraries goes to stderr, so that it does not mix with the results."""
     with os.fdopen(os.dup(1), "w") as out:
         os.dup2(2, 1)
         asyncio.run(_serve(sys.argv[1], out))

@@ -1,6 +1,6 @@
-"""Five model calls, one after the other, each seeing the result before it: a supervised workflow and a bare graph.
+"""Five model calls in sequence, each given the result before it: a supervised workflow and a bare graph.
 
-Both ask the same model at the same provider and keep a checkpoint on the disk before each next step begins.
+Both ask the same model at the same provider and write a checkpoint to disk before each next step begins.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ NONE_BUILD = {
 class Supervised:
     """A `Workflow` of five agents without tools, each run once, in order, all at low risk.
 
-    The built-in rule that has steps verified on which three others build is switched off for that. The steps write to
-    the run's memory and recall from it where the setting has ``memory``.
+    For that, the built-in rule that verifies steps with three dependents is switched off. The steps write to the run's
+    memory and recall from it if the setting has ``memory``.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -40,7 +40,7 @@ class Supervised:
         self._flow = Workflow("five", agents, plan="in_order", memory=setting["memory"])
 
     async def plain(self, prompt: str) -> str:
-        """The last step's output."""
+        """Return the last step's output."""
         result = await self._flow.arun(prompt, runtime=self._runtime)
         ran = [step.model for step in result.steps]
         if ran != [f"openai/{PRIMARY}"] * len(STEPS):
@@ -48,17 +48,17 @@ class Supervised:
         return str(result.output)
 
     def settle(self) -> None:
-        """Write the rows of the ledger that still wait."""
+        """Write the ledger rows that are still queued."""
         self._runtime.ledger.flush()
 
     def close(self) -> None:
-        """Let go of files and remove them."""
+        """Close the files and delete them."""
         self._runtime.close()
         self._folder.cleanup()
 
 
 class Graph(Contender):
-    """Five nodes of LangGraph, each a call of one `ChatOpenAI`; compiled once, its checkpoints opened once."""
+    """A LangGraph graph of five nodes, each a call of one `ChatOpenAI`; compiled and its checkpoints opened once."""
 
     def __init__(self, setting: Setting) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="graph-benchmark-")
@@ -84,7 +84,7 @@ class Graph(Contender):
         return {"done": [told(await self._model.ainvoke(asked))]}
 
     async def plain(self, prompt: str) -> str:
-        """The last node's answer."""
+        """Return the last node's answer."""
         config = {"configurable": {"thread_id": uuid.uuid4().hex}}
         state = await self._graph.ainvoke({"task": prompt, "done": []}, config, durability="sync")
         return str(state["done"][-1])
@@ -94,7 +94,7 @@ class Graph(Contender):
         self._graph = await self._compiled()
 
     async def close(self) -> None:
-        """Close the checkpoints and remove them."""
+        """Close the checkpoints and delete them."""
         if self._connection is not None:
             await self._connection.close()
         self._folder.cleanup()

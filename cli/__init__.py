@@ -1,1 +1,1 @@
-"""The command line: composes the rooms below, and is, with the server, the only reader of the environment."""
+"""The command line: composes the packages below. Only it and the server read environment variables."""

@@ -1,4 +1,4 @@
-"""The end of the command, which threads that are left behind neither put off for ever nor break."""
+"""Ends the process, even if threads that were left behind still run."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["leave"]
 
 _SECONDS: Final = 5.0
 
-# As it was before Pointsman's own ending became a part of it, which has run by then.
+# The original, before Pointsman added its own cleanup to it; that cleanup has already run when this is called.
 _exit = os._exit
 
 
 def leave(code: Any) -> None:
-    """End the process as Python does at a `SystemExit`, but let daemon threads be and wait only a while for others.
+    """End the process as Python does at a `SystemExit`, but ignore daemon threads and wait only a while for others.
 
-    Up to version 3.13 Python unwinds the stack of a daemon thread that still runs, and where a part of that is compiled
-    from C++ or Rust, such as pydantic or Chroma, the process aborts (https://github.com/python/cpython/issues/87135).
+    Up to version 3.13 Python unwinds the stack of a daemon thread that still runs. If code compiled from C++ or Rust is
+    on it, such as pydantic or Chroma, the process aborts (https://github.com/python/cpython/issues/87135).
 
     Args:
-        code: What it ends with, as `SystemExit` holds it. Where that is a text, which Python prints, this returns.
+        code: The exit code, as in `SystemExit`. If it is a text, which Python prints, this function returns.
     """
     if code is None:
         code = 0
@@ -32,8 +32,8 @@ def leave(code: Any) -> None:
         return
     over = threading.Event()
     threading.Thread(target=_leave, args=(code, over), daemon=True).start()
-    # In this order, as in `Py_FinalizeEx`.
-    threading._shutdown()  # type: ignore[attr-defined]  # typeshed leaves it out
+    # The same order as in `Py_FinalizeEx`.
+    threading._shutdown()  # type: ignore[attr-defined]  # missing in typeshed
     over.set()
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

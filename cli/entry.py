@@ -1,4 +1,4 @@
-"""The console script: loads the command line, and ends quietly where it is interrupted meanwhile."""
+"""The console script: loads the command line, and ends quietly if it is interrupted while loading."""
 
 from __future__ import annotations
 

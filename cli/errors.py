@@ -1,4 +1,4 @@
-"""What an error says at the terminal, and the exit code it ends with."""
+"""The message that an error prints at the terminal, and its exit code."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["ExitCode", "Verdict", "judge"]
 
 
 class ExitCode(IntEnum):
-    """How ``pointsman`` ends.
+    """The exit codes of ``pointsman``.
 
     Attributes:
-        DONE: All is done.
-        FAILED: Something failed, or a person rejected an act that it was for.
+        DONE: Everything is done.
+        FAILED: Something failed, or a person rejected an act that the command needed.
         USAGE: A mistake in the command or the configuration.
         BUDGET: A cap is used up.
-        PENDING: A person must act: approve, or go on with what was handed over to them.
-        HUNG_UP: The terminal has gone; this and the next two are 128 and the signal's number, as shells count.
+        PENDING: A person must act: approve, or continue what was handed over to them.
+        HUNG_UP: The terminal was closed; this and the next two are 128 plus the signal's number, as in shells.
         INTERRUPTED: Ctrl-C.
         TERMINATED: SIGTERM.
     """
@@ -50,7 +50,7 @@ _FAMILIES: tuple[tuple[str, str, ExitCode], ...] = (
 
 
 def judge(error: BaseException) -> Verdict:
-    """Say how an error ends the command.
+    """Return the exit code and the message for an error.
 
     Args:
         error: What a command raised.
@@ -68,13 +68,13 @@ def judge(error: BaseException) -> Verdict:
     run = next((note for note in getattr(inner, "__notes__", ()) if note.startswith("in run ")), "")
     if isinstance(inner, FileNotFoundError) and not run and _is_nowhere():
         return ExitCode.USAGE, "the current folder is gone: change into one that is there, such as with: cd"
-    # What ends a run is mostly the code of a tool.
+    # An error that ends a run mostly comes from the code of a tool.
     said = f"{type(inner).__name__}: {_folded(inner)} ({run + '; ' if run else ''}pointsman --debug … shows where)"
     return ExitCode.FAILED, said if run else f"internal error: {said}"
 
 
 def _is_nowhere() -> bool:
-    """Whether the folder that the command was started in is gone."""
+    """Return whether the current folder has been deleted."""
     try:
         os.getcwd()
     except FileNotFoundError:
@@ -83,13 +83,13 @@ def _is_nowhere() -> bool:
 
 
 def _explained(error: BaseException) -> str:
-    """Where an error is about a routing decision, how to have that explained."""
+    """Return a hint on how to explain the routing decision that an error is about, or an empty text."""
     decision = getattr(getattr(error, "decision", None), "request", None)
     return f" (pointsman route explain {decision} tells more)" if decision else ""
 
 
 def _first(error: BaseException) -> BaseException:
-    """The first error inside the groups that tasks raise together."""
+    """Return the first error inside nested exception groups."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
@@ -99,6 +99,6 @@ def _folded(error: BaseException, nothing: str = "no further details") -> str:
     from ..configs.plain import message_of
     from ..configs.redact import redact
 
-    # Several lines come from several mistakes; each stays a line of its own.
+    # A message of several lines reports several mistakes; each keeps its own line.
     lines = [" ".join(line.split()) for line in redact(message_of(error)).splitlines()]
     return "\n".join(line for line in lines if line) or nothing

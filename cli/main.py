@@ -51,12 +51,12 @@ name, or several commands as ``commands``."""
 
 
 class _Root(TyperGroup):
-    """The root command: loads a command when it is named, and ends every error as one line and an exit code."""
+    """The root command: loads a command only when it is named, and turns every error into one line and an exit code."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        # The names alone: suggestions for a misspelt one are made from them.
-        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[assignment]  # values come from get_command
+        # Only the names: Typer suggests from them if a command is misspelt.
+        self.commands = dict.fromkeys(COMMANDS)  # type: ignore[assignment]  # get_command provides the values
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -84,7 +84,7 @@ class _Root(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            # Typer would end without a word.
+            # Typer would end without a message.
             raise typer.Abort from error
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
@@ -112,7 +112,7 @@ class _Root(TyperGroup):
                 _say(plain(str(said)))
         if (lost := output_lost()) is not None:
             code = ExitCode.HUNG_UP if isinstance(lost, TerminalGone) else ExitCode.FAILED
-            # A pipe whose reader has gone is no fault, and at a terminal that has gone nobody reads.
+            # A pipe closed by its reader is not an error, and nobody reads a closed terminal.
             if not isinstance(lost, BrokenPipeError | TerminalGone):
                 _say(f"standard output cannot be written: {lost.strerror}")
         sys.exit(int(code) if isinstance(code, int) else 0)
@@ -163,7 +163,7 @@ def _root(
 ) -> None:
     from .settings import GIVEN, Given
 
-    # Of an earlier command in this process nothing holds.
+    # Options of an earlier command in this process must not apply.
     GIVEN.set(Given())
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
@@ -176,14 +176,14 @@ def _clean(text: str) -> str:
 
 
 def _trace(error: BaseException | None) -> None:
-    """Print where an error came from."""
+    """Print the traceback of an error."""
     import traceback
 
     typer.echo(_clean("".join(traceback.format_exception(error))), err=True, nl=False)
 
 
 def _watch_others() -> None:
-    """Have shown without secrets what goes past the commands: logs that nobody handles, warnings, threads that fail."""
+    """Redact secrets from output that bypasses the commands: unhandled log records, warnings, errors in threads."""
     import logging
     import warnings
 

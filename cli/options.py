@@ -52,10 +52,10 @@ Tag = Annotated[
 
 
 def project(*names: str) -> Callable[[F], F]:
-    """Give a command further options of `_project`, which are kept in `settings.GIVEN`.
+    """Give a command more options of `_project`, whose values are kept in `settings.GIVEN`.
 
-    Every command has ``--config``, ``--trust`` and ``--offline``, the latter for what it looks at unless it is named
-    here; see `apart`.
+    Every command has ``--config``, ``--trust`` and ``--offline`` unless marked with `apart`. Unless named here,
+    ``--offline`` means: of what ran with ``--offline``, and with no network.
 
     Args:
         names: Their parameters in `_project`.
@@ -69,7 +69,7 @@ def project(*names: str) -> Callable[[F], F]:
 
 
 def apart(command: F) -> F:
-    """Mark a command that works on no project, and so has no options of one."""
+    """Mark a command that does not work on a project, and so has none of its options."""
     command.__dict__["project"] = None
     return command
 
@@ -107,12 +107,12 @@ def _project(
 
 
 def group(help: str, commands: Mapping[str, Callable[..., None]], cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
-    """Several commands under one name.
+    """Group several commands under one name.
 
     Args:
-        help: What is said of them all.
-        commands: Each by its name.
-        cls: What finds the command that is named.
+        help: Help text of the group.
+        commands: The commands by name.
+        cls: The group class, which finds the named command.
     """
     made = typer.Typer(help=help, cls=cls, rich_markup_mode=None)
     for name, command in commands.items():
@@ -121,11 +121,11 @@ def group(help: str, commands: Mapping[str, Callable[..., None]], cls: type[Type
 
 
 def listing(command: Callable[..., None], *below: Callable[..., None]) -> typer.Typer:
-    """A command that lists when it is given alone, and the commands below it.
+    """Make a command that lists if it is given alone, with subcommands.
 
     Args:
         command: The command.
-        below: Those below it, named as the functions are.
+        below: The subcommands, named after their functions.
     """
     made = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
     made.callback()(command)
@@ -135,7 +135,7 @@ def listing(command: Callable[..., None], *below: Callable[..., None]) -> typer.
 
 
 def name_arguments(command: Any) -> None:
-    """Have the help of a command, and of those below it, show arguments by name, without their Python type.
+    """Make the help of a command and of its subcommands show arguments by name, without their Python type.
 
     Args:
         command: As Typer makes it.
@@ -148,7 +148,7 @@ def name_arguments(command: Any) -> None:
 
 
 def add_project(command: Any) -> None:
-    """Give a command, and those below it, the options of the project that they work on.
+    """Give a command and its subcommands the options of the project that they work on.
 
     Args:
         command: As Typer makes it.

@@ -1,4 +1,4 @@
-"""Make the settings and the runtime of a command out of its options and the environment."""
+"""Make the settings and the runtime of a command from its options and the environment."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Given:
     """The options by which a command finds its project.
 
     Attributes:
-        config: The folder with models.yaml and its siblings; that of the project in the working directory when None.
+        config: The folder with models.yaml and its siblings; that of the project in the working directory if None.
         offline: Nothing leaves the machine.
-        overrides: Each ``key=value`` with a dotted key.
-        workspace: Folder for the file and shell tools; the project itself when None.
-        sandbox: What becomes of commands that cannot be confined, where that is said.
-        trust: The files are the user's will.
+        overrides: Each is ``key=value`` with a dotted key.
+        workspace: Folder for the file and shell tools; the project itself if None.
+        sandbox: What happens to commands that cannot be confined; None if not given.
+        trust: Trust the files as they are.
     """
 
     config: Path | None = None
@@ -44,7 +44,7 @@ class Given:
     trust: bool = False
 
     def again(self) -> list[str]:
-        """The options with which a later command finds the same project, settings and workspace from anywhere."""
+        """Return the options with which a later command finds this project, settings and workspace from any folder."""
         words = ["--offline"] if self.offline else []
         for name, folder in (("--config", self.config), ("--workspace", self.workspace)):
             words += [] if folder is None else [name, str(folder.absolute())]
@@ -52,17 +52,17 @@ class Given:
 
 
 GIVEN: ContextVar[Given] = ContextVar("given", default=Given())  # noqa: B039 - it is frozen
-"""What was given to the command that runs."""
+"""The options given to the running command."""
 
 
 def settings_of(**changes: Any) -> Settings:
     """Load the settings: built in < user < project < environment < options.
 
     Args:
-        changes: Fields of `Given` that are other than they were given.
+        changes: Fields of `Given` to replace.
 
-    Raises:
-        ConfigError: On a folder that does not exist, an override without ``=``, or any mistake in a file.
+        Raises:
+            ConfigError: A folder does not exist, an override has no ``=``, or a file has a mistake.
     """
     from ..configs.loading.loader import environment, load
 
@@ -84,12 +84,12 @@ def settings_of(**changes: Any) -> Settings:
 
 @contextmanager
 def opened(*, attended: bool | None = False, reads: bool = False) -> Iterator[Runtime]:
-    """Give the runtime of a command, closed at its end.
+    """Yield the runtime of a command, and close it at the end.
 
     Args:
-        attended: A person is there to be asked about commands that cannot be confined, unless the configuration says
-            that they must be; None where that depends on whether the command stands at a terminal.
-        reads: The command only reads, so that it works where nothing may be written, too, and calls no tool.
+        attended: A person can be asked about commands that cannot be confined, unless the configuration sets
+            ``sandbox.mode``; None if that depends on whether the command runs at a terminal.
+        reads: The command only reads, so it works even if the state is not writable, and calls no tool.
     """
     from ..agents.runtime import Runtime
     from .io.approval import at_terminal
@@ -109,7 +109,7 @@ def opened(*, attended: bool | None = False, reads: bool = False) -> Iterator[Ru
 
 @contextmanager
 def _everywhere(offline: bool) -> Iterator[None]:
-    """Let ``--offline`` hold for what the user's own code runs on the default runtime, too."""
+    """Apply ``--offline`` to what the user's own code runs on the default runtime, too."""
     before = os.environ.get(_OFFLINE)
     if offline:
         os.environ[_OFFLINE] = "1"

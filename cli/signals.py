@@ -1,4 +1,4 @@
-"""Signals that end the command: at once before anything is under way, then after what is under way is booked."""
+"""Signals that end the command: at once before any work has begun, later only after the work so far is recorded."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _last: int = signal.SIGINT
 
 
 def end_at_once() -> None:
-    """Have these signals end the process without a word, as while its modules load and while it exits.
+    """Make these signals end the process without a message, for use while modules load and while the process exits.
 
-    What its starter has had ignored, as nohup does, stays ignored.
+    A signal that the parent process ignored, as nohup does, stays ignored.
     """
     for number in (signal.SIGINT, *_NUMBERS):
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler, _interrupt):
@@ -27,7 +27,7 @@ def end_at_once() -> None:
 
 
 def end_cleanly() -> None:
-    """Have them end the command as Ctrl-C does, after `end_at_once`: what is under way is broken off and booked."""
+    """Make them end the command as Ctrl-C does, after `end_at_once`: the work is broken off and recorded."""
     for number, handler in ((signal.SIGINT, signal.default_int_handler), *((one, _interrupt) for one in _NUMBERS)):
         if signal.getsignal(number) is _leave:
             signal.signal(number, handler)
@@ -37,7 +37,7 @@ def run_to_end(work: Coroutine[Any, Any, _T]) -> _T:
     """Run a coroutine in an event loop of its own, which these signals end cleanly.
 
     Args:
-        work: What to run.
+        work: The coroutine.
     """
     import asyncio
 
@@ -46,7 +46,7 @@ def run_to_end(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 def received() -> int:
-    """The number of the signal that a `KeyboardInterrupt` came from."""
+    """Return the number of the signal that caused a `KeyboardInterrupt`."""
     return _last
 
 
@@ -58,6 +58,6 @@ def _interrupt(number: int, _: FrameType | None) -> None:
     global _last
     _last = number
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # As in the background of a script.
+        # SIGINT is ignored, as for a background job of a script.
         raise KeyboardInterrupt
     signal.raise_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""The standard streams as the command uses them: open, able to show any text, and known when they fail."""
+"""The standard streams as the command uses them: always open, able to show any text, with their failures recorded."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["TerminalGone", "output_lost", "prepare"]
 
 
 class TerminalGone(OSError):
-    """The terminal that standard output was, has been closed."""
+    """Standard output was a terminal that has been closed."""
 
 
 class _Output(TextIOWrapper):
-    """Standard output that keeps the error by which it failed: what raises it may be wrapped on its way."""
+    """Standard output that remembers the error it failed with, since the raised exception may be wrapped later."""
 
     lost: OSError | None = None
 
@@ -36,10 +36,10 @@ class _Output(TextIOWrapper):
 
 
 def prepare() -> None:
-    """Make standard input ready to be read, and standard output and error to be printed to.
+    """Make standard input readable, and standard output and error writable.
 
-    A stream that the caller has closed is None: there is nothing to read, and nothing to print to. A character that
-    its encoding lacks is shown as an escape, as Python does on standard error.
+    A stream that the caller has closed is None in Python; it is replaced by the null device. A character that the
+    encoding of standard output lacks is shown as an escape, as Python does on standard error.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -52,7 +52,7 @@ def prepare() -> None:
 
 
 def output_lost() -> OSError | None:
-    """The error by which standard output failed, if it has, or fails now; what could not be written is given up."""
+    """Return the error with which standard output failed or fails now, or None; drop what could not be written."""
     output = sys.stdout
     try:
         output.flush()
@@ -65,6 +65,6 @@ def output_lost() -> OSError | None:
             lost = TerminalGone(*lost.args)
         if isinstance(output, _Output):
             output.lost = lost
-        # Python would try once more at exit, and complain.
+        # Otherwise Python would try again at exit, and report an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
     return lost

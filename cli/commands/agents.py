@@ -1,4 +1,4 @@
-"""``pointsman agents`` and ``models``: what there is, and what of it can be used here and now."""
+"""``pointsman agents`` and ``models``: list the agents and models, and which of them can be used here now."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def _agent(runtime: Runtime, name: str) -> dict[str, Any]:
 
 
 def _why(preferred: str | None, decision: Any) -> str:
-    """Why the agent runs on this model and not on the one it prefers, or on none."""
+    """Return why the agent runs on this model rather than on the one it prefers, or why it has no model."""
     fallen = {rejection.model: rejection.reason for rejection in decision.rejected}
     if decision.model is None:
         keys = sorted({rejection.reason for rejection in decision.rejected if rejection.needs})
         return "; ".join(keys) or "; ".join(sorted(set(fallen.values())))
     if preferred and decision.model != preferred:
         return f"{preferred}: {fallen.get(preferred, 'ranks lower')}"
-    # The rules that came last settled it.
+    # The last rules applied settled the choice.
     return "; ".join(hit.reason for hit in reversed(decision.rules)) or "the cheapest that qualifies"
 
 

@@ -1,4 +1,4 @@
-"""``pointsman batch``: hand requests in at the providers' batch APIs, and collect the answers when they are there."""
+"""``pointsman batch``: submit requests to the providers' batch APIs, and collect the answers once they are ready."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def submit(
     ] = "-",
     json: options.AsJson = False,
 ) -> None:
-    """Hand in the requests of a file, each as 'pointsman route' takes it, and print the id of the batch."""
+    """Submit the requests of a file, each in the format of 'pointsman route', and print the id of the batch."""
     asked: list[tuple[ModelRequest, StepContext]] = []
     broken = 0
     for number, text in lines_of(file):
@@ -75,7 +75,7 @@ def list_(json: options.AsJson = False) -> None:
 
 
 def show(batch: _Id, json: options.AsJson = False) -> None:
-    """Show how far a batch is, without asking the providers."""
+    """Show the progress of a batch, without asking the providers."""
     with _opened() as batches:
         row, parts = batches.book.batch(batch), batches.book.parts(batch)
     told = f"batch {row.id}, submitted {minute(row.at)} UTC: {row.answered} of {row.asks} answered, {row.failed} failed"
@@ -97,8 +97,8 @@ def collect(
 ) -> None:
     """Print the answers in the order of the requests; collecting twice costs nothing.
 
-    What a provider did not answer, or not usefully, is asked live first. Typed answers of requests submitted in Python
-    are judged by their schema, and by the class itself where --output names it.
+    Requests with no usable answer from the provider are asked live first. Typed answers to requests submitted in Python
+    are checked against their schema, and against the class itself if --output names it.
     """
     from ..target.target import load_class
 
@@ -137,7 +137,7 @@ def _opened(outputs: Sequence[type[BaseModel]] = ()) -> Iterator[Batches]:
 
 
 def _asked(request: RouteRequest, number: int) -> tuple[ModelRequest, StepContext] | None:
-    """What a line asks for and the step it declares, or None after saying what is wrong with it."""
+    """Return the request of a line and the step it declares; report what is wrong and return None if it is invalid."""
     from langchain_core.messages import convert_to_messages
 
     from ...dispatch.context import RunContext, StepContext

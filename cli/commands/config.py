@@ -40,9 +40,9 @@ def show(
 def check(
     json: options.AsJson = False,
 ) -> None:
-    """Look for likely mistakes: rules that never apply, names that nothing bears, tiers that one outage empties.
+    """Look for likely mistakes: rules that never apply, names that refer to nothing, tiers that one outage empties.
 
-    Ends with 1 where a rule or name has to be mended; what a class of users may not do, or this machine lacks, is told.
+    Ends with 1 if a rule or name must be corrected; what a user class may not do or this machine lacks is only listed.
     """
     from ...dispatch.catalog import catalogue, policy_of, problems, unavailable
     from ...ledger.prices import PriceBook
@@ -60,7 +60,7 @@ def check(
 
 
 def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every setting by its dotted name; a rule by its id."""
+    """Yield every setting with its dotted name; a rule is named by its id."""
     if isinstance(node, Mapping) and node:
         for key, child in node.items():
             yield from _leaves(child, f"{path}.{key}" if path else str(key))
@@ -76,7 +76,7 @@ def _below(name: str, section: str) -> bool:
 
 
 def _origin(name: str, origins: Mapping[str, str]) -> str:
-    """Where a setting was set; a part of one that was set as a whole has that one's place."""
+    """Return where a setting was set; if only a whole section above it was set, where that was."""
     while name:
         if name in origins:
             return origins[name]

@@ -1,4 +1,4 @@
-"""``pointsman doctor``: look at everything a run leans on, and say what to do about what is wrong."""
+"""``pointsman doctor``: check everything a run depends on, and say how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DISTRIBUTIONS = ("pointsman", "langgraph", "langchain", "langchain-core", "chro
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """One thing looked at: ``ok``, ``missing`` (works without it) or ``broken``."""
+    """The result of one check: ``ok``, ``missing`` (Pointsman works without it) or ``broken``."""
 
     what: str
     state: str
@@ -58,7 +58,7 @@ def _findings() -> Iterator[_Finding]:
     yield from _versions()
     try:
         settings = settings_of()
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with the configuration is what was asked for
+    except Exception as error:  # noqa: BLE001 - any error of the configuration is a finding
         yield _Finding("configuration", "broken", judge(error)[1])
         return
     yield from _files(settings)
@@ -83,7 +83,7 @@ def _kept(settings: Settings) -> Iterator[_Finding]:
         yield _Finding("state", "missing", f"{settings.state} {said_of(kind)}")
     with readable(settings) as usable:
         if usable is settings:
-            claim(settings)  # looking makes the folder, which the next command then finds
+            claim(settings)  # the check creates the folder, which the next command then finds
         else:
             yield _Finding(
                 "state", "missing", f"{settings.state} may not be written, so nothing can run: set POINTSMAN_STATE=DIR"
@@ -121,7 +121,7 @@ def _files(settings: Settings) -> Iterator[_Finding]:
 
 
 def _providers(settings: Settings) -> Iterator[_Finding]:
-    """Which keys are set, by name alone, and which local servers answer."""
+    """Report which keys are set, by name only, and which local servers answer."""
     from ...dispatch.catalog import unavailable
 
     reasons = unavailable(settings)
@@ -134,7 +134,7 @@ def _providers(settings: Settings) -> Iterator[_Finding]:
 
 
 def _scorer(settings: Settings) -> _Finding:
-    """Whether the judge of complexity that the policy names has proved itself."""
+    """Check whether the complexity scorer that the policy names has been proven by an evaluation."""
     from ...dispatch.catalog import policy_of
 
     what = f"scorer {settings.routing.scorer}"
@@ -148,7 +148,7 @@ def _scorer(settings: Settings) -> _Finding:
 def _checked(what: str, look: Callable[[], str]) -> _Finding:
     try:
         return _Finding(what, "ok", look())
-    except Exception as error:  # noqa: BLE001 - the finding is the error, whatever library it comes from
+    except Exception as error:  # noqa: BLE001 - the error is the finding, whichever library raised it
         return _Finding(what, "broken", judge(error)[1])
 
 
@@ -172,7 +172,7 @@ def _model() -> str:
 
 
 def _embedder(settings: Settings) -> str:
-    """Whether the embedder of the memory gives vectors: a provider's is asked for one."""
+    """Check whether the memory's embedder returns vectors; an embedder of a provider is asked for one."""
     from ...dispatch.embedding import embedder_of
 
     embedder = embedder_of(settings)
@@ -191,7 +191,7 @@ def _memory(settings: Settings) -> str:
 
 
 def _sandbox() -> _Finding:
-    """Whether shell commands can be confined, tried by confining one."""
+    """Check whether shell commands can be confined, by confining one."""
     from ...tools.sandbox.probe import probe
 
     state = probe()

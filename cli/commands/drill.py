@@ -35,7 +35,7 @@ __all__ = ["drill"]
 _CALLS: Final = 20
 _WARM: Final = 5
 _PICO: Final = 10**12
-# Clients would send even what is meant for this machine through a proxy.
+# With a proxy set, clients would send even requests to this machine through it.
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "OPENAI_PROXY", "ANTHROPIC_PROXY")
 _TRACES: Final = ("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING", "LANGCHAIN_TRACING_V2")
 
@@ -54,9 +54,9 @@ def drill(
     usable: Annotated[bool, typer.Option("--usable", help="Leave out providers without a key or server here.")] = False,
     json: options.AsJson = False,
 ) -> None:
-    """Take away, slow, corrupt and flood each provider the policy asks first, and measure how the steps end.
+    """Break, slow, corrupt and rate-limit each provider that the policy asks first, and measure how the steps end.
 
-    Everything is played on this machine with your own policy and models; no key is used and your ledger stays as it is.
+    Everything is simulated on this machine with your policy and models; no key is used and your ledger is unchanged.
     """
     from ...simulator import Scenario
 
@@ -72,7 +72,7 @@ def drill(
 
 @contextmanager
 def _sealed() -> Iterator[None]:
-    """Keep proxies and tracers, which would carry what is drilled off this machine, out of the block."""
+    """Disable proxies and tracers in the block, since they would send the drill's traffic off this machine."""
     from langsmith.run_helpers import tracing_context
 
     before = dict(os.environ)
@@ -103,15 +103,15 @@ def _steps(target: str | None, text: str, run_tools: bool) -> Steps:
 
 @dataclass(frozen=True, slots=True)
 class Undisturbed:
-    """The steps with every provider well.
+    """The steps run with every provider healthy.
 
     Attributes:
         streamed: Whether the answers were streamed.
         failed: Steps without an answer.
-        p50: Seconds a step took; ``p95`` likewise, both by nearest rank.
+        p50: Median seconds of a step; ``p95`` likewise, both by nearest rank.
         cost: USD.
-        asked_first: Provider -> steps that asked it first.
-        repeats: Whether one step has one answer; where not, a wrong one cannot be told.
+        asked_first: Provider -> number of steps that asked it first.
+        repeats: Whether a repeated step gives the same answer; if not, wrong answers cannot be detected.
     """
 
     streamed: bool
@@ -126,21 +126,21 @@ class Undisturbed:
 
 @dataclass(frozen=True, slots=True)
 class Drilled:
-    """One drill.
+    """The results of one drill.
 
     Attributes:
-        provider: Which was broken; None where a scenario says it.
+        provider: The provider that was broken; None if a scenario decides that.
         answered: Steps with an answer, right or wrong.
         failed: Steps that reported a failure.
-        wrong: Steps that returned something else than undisturbed, as if nothing had happened; None where that
-            cannot be told.
-        person: Why steps would reach a person -> how many.
-        p50: Seconds an answered step took; ``added_p50`` is by how much more than undisturbed; ``p95`` likewise.
-        cost: USD; ``added_cost`` against undisturbed.
-        unpriced: Calls whose cost nobody knows; they are in neither.
+        wrong: Steps that silently returned something else than the undisturbed steps did; None if that cannot be
+            detected.
+        person: Reason why a step would reach a person -> number of steps.
+        p50: Median seconds of an answered step; ``added_p50`` is the increase over undisturbed; ``p95`` likewise.
+        cost: USD; ``added_cost`` is the increase over undisturbed.
+        unpriced: Calls of unknown cost; they are counted in neither cost.
         wasted_tokens: Tokens the provider billed for answers that could not be used.
-        usual: Steps that ask the broken provider when it is well, and ``asked`` those of them that still asked it.
-        still_asked: Share of them, 0..1; None where there are none.
+        usual: Steps that ask the broken provider when it is healthy; ``asked`` counts those that still asked it.
+        still_asked: ``asked`` as a share of ``usual``, 0..1; None if ``usual`` is 0.
     """
 
     drill: str
@@ -166,7 +166,7 @@ class Drilled:
 
 @dataclass(frozen=True, slots=True)
 class DrillReport:
-    """Everything; ``dataclasses.asdict`` of it is JSON. ``left_out`` names providers that cannot be played."""
+    """The whole report; ``dataclasses.asdict`` of it is JSON. ``left_out`` names providers that cannot be simulated."""
 
     undisturbed: tuple[Undisturbed, ...]
     drills: tuple[Drilled, ...]
@@ -180,7 +180,7 @@ def _drilled(settings: Settings, steps: Steps, calls: int, script: Scenario | No
 
     reasons = unavailable(settings)
     if not usable:
-        # A key can be had elsewhere; a server on this machine that is not there is not part of the picture.
+        # A missing key may be set elsewhere, so its provider is included; a local server that does not run is not.
         reasons = {name: why for name, why in reasons.items() if settings.providers[name].local}
     with Simulator() as simulator, TemporaryDirectory(prefix="pointsman-drill-") as folder:
         there, left_out = played(settings, simulator.base_url, Path(folder), reasons)
@@ -191,7 +191,7 @@ def _drilled(settings: Settings, steps: Steps, calls: int, script: Scenario | No
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """The steps once, and the tokens that the providers billed for them."""
+    """The outcomes of running the steps once, and the tokens that the providers billed for them."""
 
     outcomes: Sequence[Outcome]
     billed: int
@@ -205,11 +205,11 @@ class _Taken:
         return sum(call.cost or 0 for call in self.calls) / _PICO
 
     def asking(self, provider: str | None) -> frozenset[int]:
-        """The steps that asked a provider."""
+        """Return the numbers of the steps that asked a provider."""
         return frozenset(one.number for one in self.outcomes if provider in {_provider(call) for call in one.calls})
 
     def asked_first(self, played: frozenset[str]) -> dict[str, int]:
-        """Provider -> steps that asked it before any other."""
+        """Return for each provider the number of steps that asked it first."""
         counts = Counter(
             provider
             for one in self.outcomes
@@ -223,7 +223,7 @@ class _Taken:
 
 
 class _Ground:
-    """The drill ground: one simulator, and for each drill a dispatcher that remembers nothing of the one before."""
+    """The environment of the drills: one simulator, and for each drill a new dispatcher without earlier state."""
 
     def __init__(self, settings: Settings, simulator: Simulator, steps: Steps, calls: int) -> None:
         self._settings, self._simulator = settings, simulator
@@ -242,12 +242,12 @@ class _Ground:
             calm = without_faults(script)
             drills = (Drill("scenario", "what the file says", lambda _: script),)
         elif isinstance(self._steps, Target):
-            # Its agents stream only to whoever watches.
+            # The agents of a workflow stream only if somebody observes the run.
             drills = [one for one in DRILLS if not one.streamed]
         before: dict[bool, tuple[_Taken, Undisturbed]] = {}
         for streamed in sorted({one.streamed for one in drills}):
             progress(f"undisturbed{', streamed' if streamed else ''}: {self._calls} steps")
-            # What is loaded and connected once is no part of any drill.
+            # Warm up: loading and connecting once must not count in any drill.
             await self._take(calm, streamed, min(_WARM, self._calls))
             taken = await self._take(calm, streamed)
             before[streamed] = (taken, self._undisturbed(taken, streamed))

@@ -30,7 +30,7 @@ def graph(
     ] = False,
     json: options.AsJson = False,
 ) -> None:
-    """Draw the LangGraph graph of a workflow; dotted edges are choices."""
+    """Draw the LangGraph graph of a workflow; dotted edges are conditional."""
     with opened(reads=True) as runtime:
         workflow = found_target(target or DEFAULT, runtime, name_it=None if target else f"'pointsman graph {DEFAULT}'")
         drawn: Graph = workflow.builder(runtime).compile().get_graph()
@@ -45,7 +45,7 @@ def graph(
 
 
 def draw(nodes: Sequence[str], edges: Sequence[Edge]) -> str:
-    """Draw a graph in ASCII, every node above all it leads to, in a box; edges that lead back are listed at the end.
+    """Draw a graph in ASCII with each node in a box above its successors; edges that lead back are listed at the end.
 
     Args:
         nodes: Every node, the start first.
@@ -56,7 +56,7 @@ def draw(nodes: Sequence[str], edges: Sequence[Edge]) -> str:
 
     def visit(node: str) -> None:
         seen.add(node)
-        # From the last to the first, since the order is turned round at the end.
+        # From last to first, since the order is reversed at the end.
         for source, target, _ in reversed(edges):
             if source == node and target not in seen:
                 visit(target)

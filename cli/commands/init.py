@@ -37,7 +37,7 @@ def init(
         raise ConfigError("is not empty, and nothing in it is overwritten: choose another folder", file=folder)
     with disk_errors("cannot be written", file=folder):
         shutil.copytree(TEMPLATE, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.pyc"))
-        # Under its real name the file would also hide things from whoever packs the template.
+        # Under its real name, .gitignore, it would also hide files when the template is packaged.
         (folder / "gitignore").rename(folder / ".gitignore")
     _trust(folder)
     written = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
@@ -45,7 +45,7 @@ def init(
 
 
 def _trust(folder: Path) -> None:
-    """What was written here is as the user wants it."""
+    """Trust the files just written: they are as the user wants them."""
     from ...configs.loading.loader import environment
     from ...configs.loading.trust import TrustStore
     from ..target.target import DEFAULT, code_of, target_file

@@ -1,4 +1,4 @@
-"""``pointsman provider``: how each model is, whether it answers, and off for a while, for all of the project."""
+"""``pointsman provider``: show each model's state, probe it, and switch it off for a while for the whole project."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def on(name: _Name, json: options.AsJson = False) -> None:
 
 
 def list_(json: options.AsJson = False) -> None:
-    """List how each model is: usable, switched off, or left alone for its failures or slowness, and its limits.
+    """List the state of each model (usable, switched off, or avoided for failures or slowness) and its limits.
 
-    What is known of failures is what the processes of this project found out; a key that was refused is each process's
-    own affair, so other processes try it anew.
+    Known failures are those that the processes of this project met; a refused key is known only to the process that met
+    it, so other processes try it again.
     """
     settings, overrides = _opened(changes=False)
     records = _states(settings, overrides.all(), _kept(settings))
@@ -93,11 +93,11 @@ def probe(
 ) -> None:
     """Ask each model for one word, at its price; ends with code 1 when one does not answer.
 
-    One that answers is used again by every process at once, and one that does not is left alone for a while.
+    A model that answers is used again by every process at once; one that does not is avoided for a while.
     """
     from ...dispatch.dispatcher import Dispatcher
 
-    # An answer given before would say nothing of the model.
+    # A cached answer would say nothing about the model.
     settings = settings_of(overrides=["routing.cache.mode=off"])
     _check(names or (), settings)
     with Dispatcher(settings) as dispatcher:
@@ -125,7 +125,7 @@ async def _probed(dispatcher: Dispatcher, names: Iterable[str], timeout: float, 
         # A model that serves some tasks only is a program on this machine, and does not answer questions.
         cards = [card for card in dispatcher.cards.values() if card.tasks is None and not reasons[card.id]]
     width = max((len(card.id) for card in cards), default=0)
-    # To load several SDKs while others answer would take the answers' time.
+    # Loading SDKs while other models answer would be counted in the time of those answers.
     began = time.monotonic()
     for card in cards:
         if not reasons[card.id]:
@@ -177,7 +177,7 @@ def _kept(settings: Settings) -> dict[tuple[str, str, str], HealthRow]:
     from ...ledger.health import HealthBook
 
     path = settings.state / "ledger.db"
-    # Looking must not make a ledger.
+    # Reading must not create a ledger.
     rows = HealthBook(path).load() if path.exists() else ()
     return {(row.provider, row.model, row.region): row for row in rows}
 

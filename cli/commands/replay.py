@@ -1,4 +1,4 @@
-"""``pointsman replay``: decide what the ledger recorded again, under another routing policy."""
+"""``pointsman replay``: repeat the decisions in the ledger under another routing policy."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def replay(
     each: Annotated[bool, typer.Option("--each", help="Print a JSON line for every decision first.")] = False,
     json: options.AsJson = False,
 ) -> None:
-    """Say what a routing policy would have changed of what is recorded, without asking any model."""
+    """Say what a routing policy would have changed in the recorded decisions, without asking any model."""
     from ...ledger.ledger import Ledger
 
     kept = settings_of()
@@ -65,7 +65,7 @@ def replay(
 
 
 def _with_policy(policy: Path) -> Settings:
-    """The settings as they would be with this file in the place of routing.yaml."""
+    """Return the settings that apply if this file replaces routing.yaml."""
     from ...configs.loading.layers import FILES
 
     if not policy.is_file():
@@ -78,7 +78,7 @@ def _with_policy(policy: Path) -> Settings:
                 shutil.copyfile(home / f"{sibling}.yaml", folder / f"{sibling}.yaml")
         shutil.copyfile(policy, folder / "routing.yaml")
         try:
-            # The named file is only compared with, and its siblings have been asked about by now.
+            # The named file is only used for the comparison, and trust in its siblings has been settled by now.
             return settings_of(config=folder, trust=True)
         except ConfigError as error:
             raise ConfigError(str(error).replace(str(folder / "routing.yaml"), str(policy))) from None

@@ -39,7 +39,7 @@ def report(
     with opened(reads=True) as runtime:
         if run is not None and runtime.ledger.run(run) is None:
             raise NoRun(runtime.settings.state, run)
-        # A call that was under way in a process that was killed becomes a row.
+        # Recover as rows the calls that were under way in a process that was killed.
         runtime.dispatcher.budgets.reclaim()
         made = add_up(runtime.ledger, since=start, run=run, tag=tag)
     answer({**asdict(made), "last": [decision_record(row) for row in made.last]}, "\n".join(_told(made)), json=json)

@@ -1,4 +1,4 @@
-"""``pointsman route``: decide for recorded requests without calling any model, and explain decisions."""
+"""``pointsman route``: decide on a model for recorded requests without calling any, and explain decisions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _Usable = Annotated[bool, typer.Option("--usable", help="Leave out what cannot b
 
 
 class _DecideByDefault(TyperGroup):
-    """Takes ``pointsman route FILE`` for ``pointsman route decide FILE``."""
+    """A command group that treats ``pointsman route FILE`` as ``pointsman route decide FILE``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args or (args[0] not in self.commands and args[0] != "--help"):
@@ -46,7 +46,7 @@ def decide(
 ) -> None:
     """Decide which model may run each request.
 
-    Over the whole catalogue, so that the answer is the same on every machine, unless --usable.
+    The whole catalogue is considered, so that the answer is the same on every machine, unless --usable is given.
     """
     decider = _Decider(usable=usable or GIVEN.get().offline)
     rows: list[tuple[object, ...]] = []
@@ -104,7 +104,7 @@ def explain(
 
 
 class _Decider:
-    """Routing over the catalogue, without a ledger, so that nothing is written."""
+    """Routing over the catalogue without a ledger, so that nothing is written."""
 
     def __init__(self, *, usable: bool) -> None:
         from ...dispatch.catalog import catalogue, policy_of, unavailable
@@ -142,7 +142,7 @@ def _stored(decision: str) -> dict[str, Any]:
 
 
 def _told(record: dict[str, Any]) -> str:
-    """A decision in words."""
+    """Return a decision in words."""
     model = record["model"]
     lines = [
         f"decision {record['id']}",

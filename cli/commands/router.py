@@ -48,9 +48,9 @@ def train(
 ) -> None:
     """Train a router from labelled rows, in seconds.
 
-    A step is {"messages", "target_tier"}, with "instance_id" where steps share a trajectory, "benchmark" for its
-    workload, and what a request declares ("task", "kind", "effects"); a prompt is {"prompt", "strong", "weak"} with the
-    quality 0..1 of two models' answers.
+    A step is {"messages", "target_tier"}, with "instance_id" if steps share a trajectory, "benchmark" for its workload,
+    and what a request declares ("task", "kind", "effects"); a prompt is {"prompt", "strong", "weak"} with the quality,
+    0..1, of two models' answers.
     """
     from ...evaluation import train_router
     from ...routing.scorers.learned import save
@@ -62,7 +62,7 @@ def train(
     started = time.monotonic()
     router = train_router.train(read.rows, embed=_embedder(read.kind), seed=seed, trained_on=file.name)
     took = time.monotonic() - started
-    # Whoever reads the old file meanwhile must not meet half of the new one.
+    # A process that reads the file meanwhile must not see a half-written one.
     draft = output.with_name(f".{output.name}.{os.getpid()}")
     try:
         save(router, draft)
@@ -90,11 +90,11 @@ def evaluate(
     ] = False,
     json: options.AsJson = False,
 ) -> None:
-    """Measure a router, or the classifier, beside baselines that need none, and keep what that proves.
+    """Measure a router or the classifier against baselines that need neither, and keep the result as a proof.
 
-    Only rows of trajectories and prompts it was not trained on count; one that was trained on all of them is trained
-    anew on four fifths at a time and measured on the rest. It is used for a task where it beats both the commonest tier
-    of the workload and plain length, by intervals over at least 20 trajectories or prompts. The proof lies beside it.
+    Only trajectories and prompts that it was not trained on count; a router that was trained on all of them is trained
+    again on four fifths at a time and measured on the rest. It is used for a task if it beats both the workload's most
+    common tier and plain length, by intervals over at least 20 trajectories or prompts. The proof is kept beside it.
     """
     from ...dispatch.catalog import proof_file
     from ...routing.policy import proof
@@ -149,7 +149,7 @@ def _judged(read: _Read, settings: Settings) -> StepReport:
 
 
 def _asked(settings: Settings, requests: Sequence[RouteRequest], policy: Policy) -> list[Features]:
-    """The features of requests with what the classifier says of each, asked as before a live call."""
+    """Return the features of requests with the classifier's verdict on each, asked as before a live call."""
     from dataclasses import replace
 
     from langchain_core.messages import convert_to_messages
@@ -263,7 +263,7 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _row(text: bytes) -> tuple[str, Row] | str:
-    """The row of a line with its kind, or what is wrong with it."""
+    """Return the row of a line with its kind, or what is wrong with it."""
     if len(text) > MAX_LINE:
         return f"is longer than {MAX_LINE:,} bytes"
     try:
@@ -301,7 +301,7 @@ def _wrong_step(row: Row) -> str:
     except ConfigError as error:
         return short(error, 160)
     except (ValidationError, AttributeError, TypeError, ValueError, KeyError):
-        # The message can be of any shape, so it can go wrong anywhere.
+        # The messages can have any shape, so any exception is possible.
         return "a message is not one of OpenAI's chat format"
     return ""
 

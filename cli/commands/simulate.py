@@ -1,4 +1,4 @@
-"""``pointsman simulate``: stand in for the model providers on this machine."""
+"""``pointsman simulate``: simulate the model providers on this machine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def simulate(
     port: Annotated[int, typer.Option("--port", metavar="N", min=0, max=65535, help="Port; 0 for a free one.")] = 8790,
     json: options.AsJson = False,
 ) -> None:
-    """Serve the providers' wire formats until Ctrl-C, and print the lines that point Pointsman at them."""
+    """Serve the providers' wire formats until Ctrl-C, and print the settings that point Pointsman at them."""
     from ...simulator import Scenario, serve
     from ...simulator.paths import PATHS
 

@@ -1,4 +1,4 @@
-"""``pointsman tools``: the tools that agents can name, where each comes from and what it can do."""
+"""``pointsman tools``: list the tools that agents can name, where each comes from and what it can do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``pointsman trust``: show what a folder's files want beyond what the user allows, and its state; allow it."""
+"""``pointsman trust``: show what a folder's files want beyond what the user allows, and its state; trust them."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def trust(
 ) -> None:
     """Show what this folder's files ask for beyond your own configuration, with what has changed, and trust them.
 
-    The files are its configuration and desk.py, which runs where no target is named. After a change it asks again.
-    State that is not known to be yours, as it came with the folder or from an earlier version, is shown and taken over.
+    The files are its configuration and desk.py, which runs if no target is named. After a change it asks again.
+    State not known to be yours, since it came with the folder or from an earlier version, is shown and taken over.
     """
     from ...configs.loading.loader import environment, review
     from ...configs.loading.trust import TrustStore
@@ -83,7 +83,7 @@ def trust(
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """A state folder that waits to be taken over, and what it holds, as `held` counts it."""
+    """A state folder to be taken over, and its contents as `held` counts them."""
 
     folder: Path
     project: Path
@@ -97,7 +97,7 @@ class _State:
 
 
 def _state(environ: Mapping[str, str], config: Path | None) -> _State | None:
-    """The state folder where it is not obeyed, or where an earlier version encrypted nothing."""
+    """Return the state folder if it is not the user's own, or if an earlier version left it unencrypted; else None."""
     from ...configs.loading.loader import load
     from ...dispatch.state.adoption import held, unsealed
     from ...dispatch.state.ownership import foreign, root_of
@@ -111,7 +111,7 @@ def _state(environ: Mapping[str, str], config: Path | None) -> _State | None:
 
 
 def _told(found: Mapping[str, Any]) -> Iterator[str]:
-    """Say in lines what `held` counted; nothing of what it holds none of."""
+    """Yield a line for each kind of thing that `held` counted, without those of which there are none."""
     for kind, words in _SAID.items():
         if found[kind]:
             spent = f" with {money(found['spent'])} spent" if kind == "budgets" else ""

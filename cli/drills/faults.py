@@ -1,4 +1,4 @@
-"""What a drill breaks, and the user's own settings with every provider played on this machine."""
+"""The faults of the drills, and the user's settings with every provider simulated on this machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Drill:
     Attributes:
         name: Its name in the report.
         said: What happens, in one line.
-        scenario: Provider -> what the simulator plays.
+        scenario: Returns the simulator's scenario for a provider.
         streamed: The steps are streamed.
     """
 
@@ -43,10 +43,10 @@ class Drill:
 
 
 def _faulty(*kinds: Fault) -> Callable[[str], Scenario]:
-    """Every request to a provider meets one of the faults, each as often as the others."""
+    """Make every request to a provider meet one of the faults, all equally often."""
 
     def scenario(provider: str) -> Scenario:
-        # The first rule that matches decides, and each counts only what the rules before it let pass.
+        # The first matching rule decides, and each counts only the requests that the rules before it let pass.
         rules = [
             Rule(match=Match(vendor=provider, every=left), fault=fault)
             for left, fault in zip(range(len(kinds), 0, -1), kinds, strict=True)
@@ -85,7 +85,7 @@ DRILLS: Final = (
 
 
 def without_faults(scenario: Scenario) -> Scenario:
-    """The same providers undisturbed: the rules that break or slow something are left out."""
+    """Return the scenario without the rules that break or slow something."""
     kept = [rule for rule in scenario.rules if rule.fault is None and rule.latency is None]
     return replace(scenario, rules=tuple(kept), rate_limits={}, latency=scenario.latency or CALM.latency)
 
@@ -97,10 +97,10 @@ def played(settings: Settings, base: str, state: Path, unusable: Collection[str]
         settings: The user's own.
         base: The simulator's URL.
         state: Folder for ledger and memory.
-        unusable: Providers that cannot be used from here and shall not be played.
+        unusable: Providers that cannot be used from here and must not be simulated.
 
     Returns:
-        The settings, and the providers that are left out although they are configured.
+        The settings, and the configured providers that are left out.
     """
     providers, left_out, there = dict(settings.providers), [], []
     for name, entry in settings.providers.items():

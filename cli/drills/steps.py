@@ -1,4 +1,4 @@
-"""The steps a drill takes again and again: a built-in mix, or a workflow of the user's own."""
+"""The steps that a drill repeats: a built-in mix, or a workflow of the user's own."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Outcome:
     """How one step went.
 
     Attributes:
-        number: Which of the steps it was, from 0.
+        number: The step's number, from 0.
         seconds: How long it took.
-        answer: What came back, as plain values; None where it failed.
-        failure: Why it failed, None where it did not.
-        person: Why it would reach a person, empty where it would not.
-        calls: The model calls it took.
+        answer: The answer as plain values; None if the step failed.
+        failure: Why it failed; None if it did not.
+        person: Why it would reach a person; empty if it would not.
+        calls: The model calls it made.
     """
 
     number: int
@@ -54,18 +54,18 @@ class Outcome:
 
 
 class Steps(Protocol):
-    """Something that can be done again and again."""
+    """Steps that can be repeated."""
 
     async def step(self, runtime: Runtime, number: int, *, streamed: bool) -> tuple[Any, str]:
-        """Do the step of this number; the answer, and why a person would have to see to it."""
+        """Run the step of this number; return its answer, and why it would reach a person."""
 
 
 async def take(steps: Steps, runtime: Runtime, count: int, *, streamed: bool) -> list[Outcome]:
-    """Do the steps from 0 to ``count``, a few at the same time.
+    """Run the steps 0 to ``count`` - 1, a few at the same time.
 
     Args:
-        steps: What to do.
-        runtime: What to run on.
+        steps: The steps.
+        runtime: The runtime to run on.
         count: How many.
         streamed: Stream the answers.
     """
@@ -79,7 +79,7 @@ async def take(steps: Steps, runtime: Runtime, count: int, *, streamed: bool) ->
             try:
                 with entered(run=RunContext(id="drill", observe=calls.append), step=str(number)):
                     answer, person = await steps.step(runtime, number, streamed=streamed)
-            except Exception as error:  # noqa: BLE001 - whatever reaches the caller is a reported failure
+            except Exception as error:  # noqa: BLE001 - any error that reaches the caller is a reported failure
                 failure = person = _named(error)
             return Outcome(number, time.monotonic() - started, answer, failure, person, tuple(calls))
 
@@ -114,7 +114,7 @@ def cancel_order(order_id: str) -> str:
 
 
 class Mix:
-    """Five kinds of steps in turn, from one that can break nothing to a decision of high risk; no tool acts."""
+    """Five kinds of steps in turn, from a harmless one to a decision of high risk; no tool has an effect."""
 
     def __init__(self) -> None:
         self._kinds: Sequence[Callable[[Dispatcher, int, bool], Awaitable[Any]]] = (
@@ -126,7 +126,7 @@ class Mix:
         )
 
     async def step(self, runtime: Runtime, number: int, *, streamed: bool) -> tuple[Any, str]:
-        """Do one; see `Steps`."""
+        """Run one step; see `Steps`."""
         return await self._kinds[number % len(self._kinds)](runtime.dispatcher, number, streamed), ""
 
 
@@ -171,13 +171,13 @@ async def _ask(model: Runnable[Any, Any], asked: Any, streamed: bool) -> Any:
         return await model.ainvoke(asked)
     whole: Any = None
     async for part in model.astream(asked):
-        # Messages come in pieces, parsed answers as ever longer wholes.
+        # Messages arrive in chunks; each part of a parsed answer is the whole so far.
         whole = whole + part if isinstance(whole, AIMessage) and isinstance(part, AIMessage) else part
     return whole
 
 
 def _said(message: Any) -> Any:
-    """Text and tool calls of an answer; the ids of calls differ from vendor to vendor."""
+    """Return the text and tool calls of an answer, without the call ids, which differ between vendors."""
     return [str(message.text), [[call["name"], call["args"]] for call in message.tool_calls]]
 
 
@@ -187,7 +187,7 @@ class Target:
     Args:
         workflow: The workflow.
         text: Its input.
-        run_tools: Let its tools act; otherwise each is replaced by one that does nothing.
+        run_tools: Run its real tools; otherwise each is replaced by one that does nothing.
 
     Raises:
         ConfigError: The workflow builds a graph of its own, whose tools cannot be replaced.
@@ -212,14 +212,14 @@ class Target:
         agents = []
         for agent in self._workflow.agents:
             twin = agent.on(runtime)
-            # A middleware may act by itself.
+            # Middleware is removed, since it may have effects of its own.
             twin.tools, twin.middleware = tuple(_stand_in(real) for real in twin.bound_tools()), ()
             agents.append(twin)
         return Workflow(self._workflow.name, agents, plan=self._workflow.plan, output=self._workflow.output)
 
 
 def _stand_in(real: BaseTool) -> BaseTool:
-    """A tool that looks the same to a model and to the rules, and does nothing."""
+    """Return a tool that looks the same to a model and to the rules, but does nothing."""
 
     def do_nothing(**_: Any) -> str:
         return f"{real.name} did nothing: this is a drill"

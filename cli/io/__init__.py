@@ -1,1 +1,1 @@
-"""What commands read and print."""
+"""Input and output of the commands."""

@@ -1,4 +1,4 @@
-"""Show acts that wait for approval with all that counts, and ask the person at the terminal about them."""
+"""Show acts that wait for approval with everything relevant, and ask the person at the terminal about them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = ["Answers", "Person", "ask", "at_terminal", "described", "edit", "show
 Answers = dict[str, dict[str, Any]]
 
 _LONG: Final = 1_200
-"""Characters of one text that are shown whole; of a longer one its beginning and its end, and how much is between."""
+"""Most characters of a text shown whole; of a longer one, the beginning, the end and the length left out are shown."""
 _MANY: Final = 60
-"""Items of one list, or lines of a change, that are shown whole."""
+"""Most items of a list, or lines of a change, that are all shown."""
 _GAP: Final = "\n             "
 _DIFF_COLOURS: Final = {"+": "green", "-": "red", "@": "cyan"}
 
 
 class Person:
-    """Somebody at the terminal: what is said to them, and what they are asked."""
+    """The person at the terminal, who is told things and asked questions."""
 
     def say(self, text: str) -> None:
         """Tell them something, on stderr."""
@@ -43,9 +43,9 @@ class Person:
         """Ask for a line.
 
         Args:
-            question: What is asked.
-            default: What an empty line stands for.
-            shown: Say so in the question.
+            question: The question.
+            default: The answer that an empty line stands for.
+            shown: Show the default in the question.
 
         Raises:
             typer.Abort: They leave the question.
@@ -53,10 +53,10 @@ class Person:
         return str(typer.prompt(question, default=default, show_default=shown and bool(default), err=True))
 
     def corrected(self, question: str, text: str) -> str:
-        """Ask for a text to be changed; an empty line leaves it as it is.
+        """Ask for a corrected text; an empty line leaves it unchanged.
 
         Args:
-            question: What is asked.
+            question: The question.
             text: The text.
 
         Raises:
@@ -66,29 +66,29 @@ class Person:
 
 
 def show(pending: Pending, *, full: bool = False, here: bool = False, person: Person | None = None) -> None:
-    """Say an act, as `described` gives it.
+    """Show an act as `described` formats it.
 
     Args:
         pending: The act.
         full: Leave nothing out.
-        here: It is answered in this place.
-        person: To whom; it is printed on stderr when absent.
+        here: It is answered right here.
+        person: Whom to show it to; printed on stderr if None.
     """
     for said in ("", *described(pending, full=full, here=here, err=True)):
         (person or Person()).say(said)
 
 
 def described(pending: Pending, *, full: bool = False, here: bool = False, err: bool = False) -> Iterator[str]:
-    """An act in lines: tool, risk and reasons, where it comes from, the exact arguments, what it would change.
+    """Yield the lines that describe an act: tool, risk and reasons, origin, exact arguments, what it would change.
 
-    Every character can be seen, as `visible` writes it, and secrets are redacted. Of what is long the beginning and the
-    end are shown, with what is left out counted.
+    Every character is visible, as `visible` writes it, and secrets are redacted. Long parts are cut in the middle, with
+    a count of what is left out.
 
     Args:
         pending: The act.
         full: Leave nothing out.
-        here: It is answered in this place, so that its id, its run, and until when an approval holds need not be known.
-        err: It goes to stderr.
+        here: It is answered right here, so that its id, its run and the expiry of an approval are left out.
+        err: It is for stderr.
     """
     what = f"approval: {_line(pending.tool)}" if pending.tool else "an answer"
     yield f"waiting for {what}" + ("" if here else f"   id {pending.id}")
@@ -106,7 +106,7 @@ def described(pending: Pending, *, full: bool = False, here: bool = False, err: 
         yield f"  asked      {minute(pending.asked)} UTC{until}"
     given = redacted(pending.arguments)
     laid = json.dumps(given if full else _cut(given), ensure_ascii=False, indent=2, default=str)
-    # As JSON, and then with every character that is not seen written out, so that what is read is what would run.
+    # As JSON, and with every invisible character escaped, so that what is read is what would run.
     yield "  arguments  " + visible(laid).replace("\n", _GAP)
     for name, whose in pending.sources.items():
         yield f"  source     {_line(name)}: {_line(whose)}"
@@ -119,17 +119,17 @@ def described(pending: Pending, *, full: bool = False, here: bool = False, err: 
 
 
 def at_terminal() -> bool:
-    """Whether somebody can read a question and answer it."""
+    """Return whether somebody can read a question and answer it."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def ask(waiting: Sequence[Pending], person: Person | None = None) -> Answers | None:
-    """Ask about each act, or return None when nobody is at the terminal, they leave the question, or a graph asks
-    something of its own: everything waits on then.
+    """Ask about each act; return None, and everything keeps waiting, if nobody is at the terminal, they leave the
+    question, or a graph asks a question of its own.
 
     Args:
         waiting: The acts.
-        person: Whom; whoever is at the terminal when absent.
+        person: Whom to ask; whoever is at the terminal if None.
     """
     if (person is None and not at_terminal()) or not all(pending.tool for pending in waiting):
         return None
@@ -150,11 +150,11 @@ def ask(waiting: Sequence[Pending], person: Person | None = None) -> Answers | N
 
 
 def edit(pending: Pending, arguments: Any) -> dict[str, Any]:
-    """The answer that makes a call with other arguments.
+    """Return the answer that makes a call with other arguments.
 
     Args:
         pending: The act.
-        arguments: Those to use instead; a secret that was left as it was shown, redacted, is the one it was.
+        arguments: The arguments to use instead; a secret left redacted, as it was shown, gets its original value.
     """
     kept = restored(arguments, pending.arguments)
     return {"type": "edit", "edited_action": {"name": pending.tool, "args": kept}}
@@ -162,7 +162,7 @@ def edit(pending: Pending, arguments: Any) -> dict[str, Any]:
 
 @contextmanager
 def _leaving_at_once() -> Iterator[None]:
-    """Let Ctrl-C end the question: an event loop would note it for when the question is answered."""
+    """Let Ctrl-C end the question at once; an event loop would handle it only after the question is answered."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
@@ -171,9 +171,9 @@ def _leaving_at_once() -> Iterator[None]:
 
 
 _WORDS: Final[Mapping[str, str]] = {"approve": "yes", "a": "yes", "reject": "no", "r": "no", "details": "more"}
-"""Other words for these answers."""
+"""Other words for the answers."""
 _SAID: Final[Mapping[str, str]] = {"approve": "yes", "reject": "no"}
-"""Decisions that people have a shorter word for."""
+"""Decisions with a shorter word."""
 
 
 def _decision(pending: Pending, left: str, person: Person) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def _decision(pending: Pending, left: str, person: Person) -> dict[str, Any]:
 
 
 class _Editing:
-    """Arguments that a person is changing; what they typed is kept until it can be used.
+    """Arguments that a person is changing; their text is kept until it is valid.
 
     Args:
         pending: The act.
@@ -215,7 +215,7 @@ class _Editing:
         self._text = json.dumps(redacted(pending.arguments), default=str)
 
     def done(self) -> dict[str, Any] | None:
-        """The arguments to use instead, an object with the same names; None where a slip is left as it is."""
+        """Return the new arguments, an object with the same names; None if an invalid text is left uncorrected."""
         while True:
             text = self._person.corrected("  arguments as JSON", self._text)
             made, wrong = self._read(text)
@@ -227,7 +227,7 @@ class _Editing:
             self._text = text
 
     def _read(self, text: str) -> tuple[dict[str, Any] | None, str]:
-        """The arguments of a text, or why they are none."""
+        """Return the arguments in a text, or None and why it is invalid."""
         try:
             made = json.loads(text)
         except json.JSONDecodeError as error:
@@ -238,7 +238,7 @@ class _Editing:
 
 
 def _cut(value: Any) -> Any:
-    """A JSON value in which long texts and lists are cut in the middle."""
+    """Return a JSON value with long texts and lists cut in the middle."""
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, Mapping):

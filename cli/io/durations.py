@@ -1,4 +1,4 @@
-"""Moments as a person writes them: ``2h`` ago, or a date."""
+"""Points in time as a person writes them: ``2h`` ago, or a date."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def since(text: str | None) -> float | None:
-    """Seconds since the epoch of a span before now, such as ``2h``, or of a date (UTC where it names no zone).
+    """Return the seconds since the epoch of a span before now, such as ``2h``, or of a date (UTC if it names no zone).
 
     Args:
-        text: What ``--since`` was given; None where it was not.
+        text: The value of ``--since``; None if it was not given.
 
     Raises:
         ConfigError: It is neither.

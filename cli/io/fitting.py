@@ -1,4 +1,4 @@
-"""Text in as many columns as the terminal has."""
+"""Fit text into the columns of the terminal."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _PIECES = re.compile(r"\x1b\[[0-9;]*m|\s+|[^\s\x1b]+|\x1b")
 
 
 def fitted(text: str, stream: IO[Any]) -> str:
-    """Break lines that are too long for the terminal between words, the rest of each indented under its beginning.
+    """Break lines that are too long for the terminal between words, and indent the continuation of each.
 
     Args:
-        text: What is to be printed there.
-        stream: Where; what is no terminal has no width.
+        text: The text to print.
+        stream: The stream to print to; text is unchanged if it is not a terminal.
     """
     columns = columns_of(stream)
     if columns == 0:
@@ -29,10 +29,10 @@ def fitted(text: str, stream: IO[Any]) -> str:
 
 
 def columns_of(stream: IO[Any]) -> int:
-    """How many columns a terminal has; 0 for what is none, or too narrow for anything.
+    """Return the number of columns of a terminal; 0 if the stream is not a terminal or is too narrow for anything.
 
     Args:
-        stream: Where something is to be printed.
+        stream: The stream to print to.
     """
     try:
         columns = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
@@ -47,7 +47,7 @@ def broken(line: str, columns: int, indent: int = _INDENT) -> str:
     Args:
         line: The line.
         columns: How wide it may be.
-        indent: By how much more than its beginning the rest of it is indented.
+        indent: How much further than its beginning the continuation is indented.
     """
     if width(line) <= columns:
         return line
@@ -61,7 +61,7 @@ def broken(line: str, columns: int, indent: int = _INDENT) -> str:
         wide = width(piece)
         if current.strip() and used + len(gap) + wide > columns:
             lines.append(current)
-            # What a reader copies stays whole where a line has room for it.
+            # A word that a reader may copy stays whole if it fits on a line.
             used = min(indented, columns - wide)
             current, gap = " " * used, ""
         elif not current:
@@ -73,7 +73,7 @@ def broken(line: str, columns: int, indent: int = _INDENT) -> str:
 
 
 def _cut(line: str, most: int) -> Iterator[str]:
-    """The words, blanks and colours of a line, no word longer than this many columns."""
+    """Yield the words, blanks and colour codes of a line; words longer than this many columns are split."""
     for piece in _PIECES.findall(line):
         while not piece.isspace() and (end := room(piece, most)) < len(piece):
             yield piece[:end]
@@ -83,7 +83,7 @@ def _cut(line: str, most: int) -> Iterator[str]:
 
 
 def room(text: str, columns: int) -> int:
-    """How many characters of a text so many columns have room for, one at least; the rest of it is not measured.
+    """Return how many characters of a text fit into the columns, at least one; the rest of the text is not measured.
 
     Args:
         text: One line.
@@ -98,7 +98,7 @@ def room(text: str, columns: int) -> int:
 
 
 def width(text: str) -> int:
-    """Columns of a terminal that a text takes, its colours aside.
+    """Return the number of terminal columns that a text takes, without its colour codes.
 
     Args:
         text: One line.

@@ -1,4 +1,4 @@
-"""Read what a run is given: a text, a file, standard input, or a CSV of many messages."""
+"""Read the input of a run: a text, a file, standard input, or a CSV of many messages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PATIENCE_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One row of a batch: its line in the file, its text, and the label it should get, where the file has one."""
+    """One row of a batch: its line in the file, its text, and the expected label if the file has one."""
 
     line: int
     text: str
@@ -32,11 +32,11 @@ class Message:
 
 
 def read_piped(*, limit: int = MAX_INPUT, optional: bool = False) -> str | None:
-    """Read what is piped in, or return None where nothing is.
+    """Read piped input, or return None if there is none.
 
     Args:
-        limit: Most bytes it may have.
-        optional: The command can do without: empty input is none, and a pipe nobody writes to is not waited for.
+        limit: The most bytes it may have.
+        optional: The command works without it: empty input counts as none, and an idle pipe is not waited for.
 
     Raises:
         ConfigError: As `read_input`.
@@ -53,7 +53,7 @@ def _piped(optional: bool) -> bool:
     try:
         mode = os.fstat(sys.stdin.fileno()).st_mode
     except (OSError, ValueError, AttributeError):
-        # No descriptor: a caller inside Python gave its own stream.
+        # No file descriptor: a caller in Python replaced the stream.
         return sys.stdin is not None and not sys.stdin.isatty()
     if stat.S_ISREG(mode):
         return True
@@ -63,7 +63,7 @@ def _piped(optional: bool) -> bool:
 
 
 def standard_input() -> BinaryIO:
-    """Standard input as bytes, also where a caller inside Python gave a stream of text in its place."""
+    """Return standard input as a byte stream, even if a caller in Python replaced it with a text stream."""
     stream: Any = sys.stdin
     bare: BinaryIO | None = getattr(stream, "buffer", None)
     return bare or BytesIO(stream.read().encode("utf-8", "surrogateescape"))
@@ -74,10 +74,10 @@ def read_input(text: str, *, limit: int = MAX_INPUT) -> str:
 
     Args:
         text: The text itself, ``@file``, or ``-`` for standard input.
-        limit: Most bytes it may have.
+        limit: The most bytes it may have.
 
-    Raises:
-        ConfigError: When it cannot be read, is empty, too large, or no UTF-8 text.
+        Raises:
+            ConfigError: It cannot be read, is empty, too large, or not UTF-8 text.
     """
     if text == "-":
         return _decoded(_read(standard_input(), limit, "standard input"), "standard input")
@@ -122,12 +122,12 @@ def read_messages(path: Path, *, limit: int = MAX_INPUT) -> list[Message]:
     """Read a batch.
 
     Args:
-        path: CSV with a header and the column ``text``, and ``label`` where the right answers are known; see
+        path: CSV with a header and the column ``text``, and optionally ``label`` with the right answers; see
             `pointsman.configs.rows.read_rows`.
-        limit: Most bytes one message may have.
+        limit: The most bytes one message may have.
 
     Raises:
-        ConfigError: With the line, when the file is not such a CSV; nothing has run by then.
+        ConfigError: The file is not such a CSV; the error names the line, and nothing has run yet.
     """
     return [_message(row, path, limit) for row in read_rows(path, ["text"], longest=limit)]
 

@@ -1,4 +1,4 @@
-"""What is shown of a run while it lasts: calls, steps and to-dos on stderr, tokens on stdout where asked for."""
+"""Show the progress of a run: calls, steps and to-dos on stderr, and tokens on stdout if requested."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ __all__ = ["RISK_COLOURS", "Live", "Printer", "called"]
 _TODOS: Final = "write_todos"
 _MARKS: Final = {"completed": "[x]", "in_progress": "[>]"}
 _SHOWN: Final = 12
-"""Lines shown of what a tool told."""
+"""Lines shown of a tool's result."""
 RISK_COLOURS = {"low": "green", "medium": "yellow", "unknown": "red", "high": "red", "critical": "magenta"}
 
 
 class Printer:
-    """Where a person reads what is shown: lines on stderr, tokens on stdout."""
+    """Prints for a person: lines on stderr, tokens on stdout."""
 
     _begun = False
 
     def say(self, text: str) -> None:
-        """Show a line beside the answer."""
+        """Show a line that is not part of the answer."""
         if self._begun and _are_one():
             self.write("\n")
         progress(text)
 
     def write(self, text: str) -> None:
-        """Show a piece of the answer."""
+        """Show a chunk of the answer."""
         self._begun = not text.endswith("\n")
         typer.echo(visible(text) if sys.stdout.isatty() else text, nl=False)
 
 
 def _are_one() -> bool:
-    """Whether stdout and stderr are read in one place: a terminal, or one file or pipe as behind ``2>&1``."""
+    """Return whether stdout and stderr go to the same place: a terminal, or one file or pipe as with ``2>&1``."""
     if sys.stdout.isatty() and sys.stderr.isatty():
         return True
     try:
         return os.path.samestat(*(os.fstat(stream.fileno()) for stream in (sys.stdout, sys.stderr)))
-    except (AttributeError, OSError, ValueError):  # a caller inside Python gave other streams
+    except (AttributeError, OSError, ValueError):  # a caller in Python replaced the streams
         return False
 
 
@@ -60,10 +60,10 @@ class Live:
 
     Args:
         stream: Print tokens on stdout.
-        json: Print nothing but JSON on stdout: with ``stream`` an object a line for each event.
-        acts: Show each call of a tool, and the beginning of what it told.
-        printer: Where it is shown.
-        told: What is said of a model call.
+        json: Print only JSON on stdout: with ``stream``, one object per line for each event.
+        acts: Show each tool call, and the beginning of its result.
+        printer: The printer that shows events.
+        told: Returns the line for a model call.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Live:
             self._other(event)
 
     def _other(self, event: Event) -> None:
-        """What only a program that follows the stream is told; a person reads the lines of calls and steps."""
+        """Handle the other events: a program gets them all, a person only to-dos and, with ``acts``, tool calls."""
         from ...graphs.events import Began, Noted, Used, Using, Waiting
 
         match event:
@@ -128,7 +128,7 @@ class Live:
             case Using(agent=agent, tool=tool, arguments=arguments, path=path):
                 shown = records.plain(arguments)
                 self._event({"event": "using", "agent": agent, "tool": tool, "arguments": shown, "path": list(path)})
-                # What it wrote before it calls a tool is whole.
+                # The text before a tool call is complete.
                 self._let_go(agent)
                 self._catch_up()
                 self._using(tool, arguments)
@@ -163,7 +163,7 @@ class Live:
             self._printer.say(f"    … {len(told) - _SHOWN} more lines")
 
     def close(self) -> None:
-        """Print what is held back, and end a line of tokens."""
+        """Print buffered text, and end the current line of tokens."""
         for agent in list(self._tokens):
             self._let_go(agent)
         self._catch_up()
@@ -172,7 +172,7 @@ class Live:
         self._speaker = self._shown = ""
 
     def _catch_up(self) -> None:
-        """Show the calls that ended while text was streamed: they are told of before the last of their text."""
+        """Show the calls that ended while text was streamed: their events arrive before the last of their text."""
         for said in self._later:
             self._printer.say(said)
         self._later.clear()
@@ -218,11 +218,11 @@ class Live:
 
 
 def called(row: CallRow, *, err: bool = True) -> str:
-    """One model call on one line: agent, model that really ran, risk, tokens, cost, time.
+    """Return one model call on one line: agent, the model that actually ran, risk, tokens, cost, time.
 
     Args:
         row: The call.
-        err: It is for stderr, not stdout, one of which may take no colours.
+        err: It is for stderr rather than stdout; only one of them may support colours.
     """
     tokens = f"{row.usage.input}+{row.usage.output} tok" if row.usage else "- tok"
     risk = paint(f"{row.risk:<8}", RISK_COLOURS.get(row.risk, "white"), err=err)

@@ -1,4 +1,4 @@
-"""What `run` and `resume` share: what bounds a run, the answers of a person, how it ended, and which code that is."""
+"""Shared by `run` and `resume`: the bounds of a run, a person's answers, the outcome, and its exit code."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ ENDED = {
     "pending": ExitCode.PENDING,
     "handed_over": ExitCode.PENDING,
 }
-"""How the command ends after a run that ended so: where a person must act it is not done, and 4 tells that from 1."""
+"""Exit code of the command by the status of its run: if a person must act it is not done, and 4 differs from 1."""
 
 
 async def answered(
     workflow: Workflow, outcome: RunResult, runtime: Runtime, live: Live, approval: Approval
 ) -> RunResult:
-    """Go on with a run that waits for approval until it ends or nobody answers; it keeps its bounds."""
+    """Continue a run that waits for approval until it ends or nobody answers; it keeps its bounds."""
     from .approval import ask
 
     while outcome.error is None and outcome.pending:
@@ -64,13 +64,13 @@ async def answered(
 
 
 def unbroken(outcome: RunResult) -> RunResult:
-    """The result of a run that came to its end or waits.
+    """Return the result of a run that ended or waits.
 
     Args:
         outcome: How it ended.
 
     Raises:
-        Exception: What broke it off.
+        Exception: The error that broke the run off.
     """
     if outcome.error is not None:
         raise outcome.error
@@ -78,29 +78,29 @@ def unbroken(outcome: RunResult) -> RunResult:
 
 
 def refusals(waiting: Sequence[Pending]) -> Answers:
-    """The answers where nobody is asked.
+    """Return answers that reject every act, used if nobody is asked.
 
     Args:
-        waiting: What waits.
+        waiting: The acts that wait.
     """
     refusal = {"type": "reject", "message": "acts that need approval are refused here"}
     return {act.id: {"digest": act.digest, **refusal} for act in waiting}
 
 
 def target_of(row: RunRow) -> str | None:
-    """The target that a run of the command line was started with, None where it was started by a program.
+    """Return the target of a run that was started at the command line; None if a program started it.
 
     Args:
-        row: The run, as the ledger has it.
+        row: The run's row in the ledger.
     """
     return next((tag.removeprefix(TARGET_TAG) for tag in row.tags if tag.startswith(TARGET_TAG)), None)
 
 
 def told(run: str, again: Sequence[str]) -> None:
-    """Say how to take up a run that was cut off.
+    """Say how to resume a run that was broken off.
 
     Args:
-        run: Its id; empty where none was begun.
+        run: Its id; empty if none had begun.
         again: Options with which a later command finds the run as this one did.
     """
     from ...agents.approval.notify import resume_command
@@ -119,19 +119,19 @@ def report_run(
     resumed: bool = False,
     full: bool = False,
 ) -> ExitCode:
-    """Print a run's outcome and say with which code the command ends.
+    """Print a run's outcome and return the exit code of the command.
 
     Args:
         outcome: The outcome.
-        live: What showed the run.
+        live: The object that showed the run.
         json: Print it as JSON.
-        stream: Its tokens were printed already.
+        stream: Its tokens have been printed already.
         again: Options with which a later command finds the run as this one did.
-        resumed: The command was one part of the run only, which is told apart from the whole.
-        full: Show what waits without leaving anything out.
+        resumed: The command ran only a part of the run, which is reported separately from the whole.
+        full: Show everything about what waits.
 
-    Raises:
-        Exception: What broke the run off; its JSON has been printed then.
+        Raises:
+            Exception: The error that broke the run off; its JSON has been printed by then.
     """
     from ...agents.approval.notify import resume_command
     from .approval import show
@@ -177,7 +177,7 @@ def _print(outcome: RunResult, live: Live, *, stream: bool, resumed: bool) -> No
 
 
 def sum_up(outcome: RunResult) -> None:
-    """Say what was done, act by act, and what it changed.
+    """Print what was done, act by act, and the diff.
 
     Args:
         outcome: How the run ended.
@@ -194,7 +194,7 @@ def sum_up(outcome: RunResult) -> None:
 
 
 def added_up(steps: int, calls: Sequence[CallRow]) -> str:
-    """Steps, calls, tokens and cost in words.
+    """Return steps, calls, tokens and cost in words.
 
     Args:
         steps: How many steps.

@@ -32,15 +32,15 @@ __all__ = [
 
 _OBEYED = re.compile("[\x7f-\x9f\ud800-\udfff]")
 _KEPT = "\n\t\u200d"
-"""Characters of the control categories that only lay text out; the last one joins emoji."""
+"""Control characters that only affect layout; the last one joins emoji."""
 
 
 def result(text: str = "", *, painted: bool = False) -> None:
-    """Print to stdout, without secrets.
+    """Print to stdout, with secrets redacted.
 
     Args:
         text: What to print.
-        painted: Its parts are lines by `line` or tables, with colours by `paint`, which are kept.
+        painted: It consists of texts from `line` or tables, with colours from `paint`, which are kept.
     """
     said = redact(text)
     shown = said if painted or not sys.stdout.isatty() else visible(said)
@@ -48,22 +48,22 @@ def result(text: str = "", *, painted: bool = False) -> None:
 
 
 def as_json(value: Any, *, lines: bool = False, clean: bool = False) -> None:
-    """Print JSON to stdout without secrets, on one line or laid out.
+    """Print JSON to stdout with secrets redacted, on one line or indented.
 
     Args:
         value: What to print.
-        lines: On one line.
-        clean: Its texts have been redacted, which takes most of the time where there are many lines.
+        lines: Print it on one line.
+        clean: Its texts are redacted already; redaction takes most of the time if there are many lines.
     """
-    # Before it is text: taking a secret out of JSON could leave something else than JSON.
+    # Redact before serializing: removing a secret from JSON text could make it invalid.
     said = value if clean else redacted(value)
     text = json.dumps(said, ensure_ascii=False, default=lambda one: redact(str(one)), indent=None if lines else 2)
-    # JSON escapes the other control characters itself.
+    # The JSON encoder escapes the other control characters.
     typer.echo(_OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def answer(value: Any, text: str, *, json: bool, lines: bool = False, clean: bool = False) -> None:
-    """Print what a command has found: as JSON where that was asked for, as `as_json` does, else as text."""
+    """Print the result of a command, as JSON by `as_json` if ``json`` is true, else as text."""
     if json:
         as_json(value, lines=lines, clean=clean)
     else:
@@ -71,7 +71,7 @@ def answer(value: Any, text: str, *, json: bool, lines: bool = False, clean: boo
 
 
 def progress(text: str) -> None:
-    """Print to stderr, without secrets. What cannot be shown, as on a full disk, does not end the work."""
+    """Print to stderr, with secrets redacted. If writing fails, as on a full disk, the command continues."""
     try:
         typer.echo(fitted(redact(text), sys.stderr), err=True)
     except BrokenPipeError:
@@ -81,7 +81,7 @@ def progress(text: str) -> None:
 
 
 def paint(text: str, colour: str, *, err: bool = True) -> str:
-    """Colour a text unless no colour is named, the stream is no terminal, or ``NO_COLOR`` is set (no-color.org)."""
+    """Colour a text, unless no colour is named, the stream is not a terminal, or ``NO_COLOR`` is set (no-color.org)."""
     stream = sys.stderr if err else sys.stdout
     if not colour or os.environ.get("NO_COLOR") or not stream.isatty():
         return text
@@ -89,42 +89,42 @@ def paint(text: str, colour: str, *, err: bool = True) -> str:
 
 
 def visible(text: str) -> str:
-    """Write out control and direction-changing characters, which could make a terminal show what is not there."""
+    """Escape control and direction-changing characters, which could make a terminal show something false."""
     return "".join(
         f"\\u{ord(c):04x}" if c not in _KEPT and unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in text
     )
 
 
 def line(text: object) -> str:
-    """Fold a text into one visible line without secrets."""
+    """Fold a text into one line with control characters escaped and secrets redacted."""
     return visible(" ".join(redact(str(text)).split()))
 
 
 def short(text: object, limit: int) -> str:
-    """One visible line of at most ``limit`` characters."""
+    """Fold a text into one line, as `line`, of at most ``limit`` characters."""
     folded = line(text)
     return folded if len(folded) <= limit else folded[: limit - 1].rstrip() + "…"
 
 
 def money(picodollars: int | None) -> str:
-    """Picodollars as USD; an unknown price is said, never shown as zero."""
+    """Format picodollars as USD; an unknown price is shown as unknown, never as zero."""
     from ...ledger.prices import dollars
 
     return dollars(picodollars)
 
 
 def usd(amount: float) -> str:
-    """An amount in USD as `money` shows it."""
+    """Format an amount in USD as `money` does."""
     return money(round(amount * 10**12))
 
 
 def minute(at: float) -> str:
-    """A time, in seconds since the epoch, in UTC to the minute."""
+    """Format a time in seconds since the epoch as UTC, to the minute."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def seconds(duration: float | None) -> str:
-    """A duration in the unit that reads best."""
+    """Format a duration in ms or s, whichever reads better."""
     if duration is None:
         return "-"
     if duration < 1:

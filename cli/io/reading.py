@@ -1,4 +1,4 @@
-"""Look into a project whose state may not be written."""
+"""Read the state of a project that must not be written."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["readable"]
 
 _LEFT_OUT = ("checkpoints.db*", "responses.db*", "models", "*-shm")
-"""What no command that only reads looks at, or what belongs to the processes that have a file open."""
+"""Files that no read-only command uses, or that belong to the processes that have a database open."""
 
 
 @contextmanager
 def readable(settings: Settings) -> Iterator[Settings]:
-    """Give settings whose state can be opened: the state itself, or a copy where it may not be written.
+    """Yield settings whose state can be opened: the state itself, or a copy if it is not writable.
 
     SQLite and Chroma write even while they read. The copy is deleted at the end.
 
@@ -31,7 +31,7 @@ def readable(settings: Settings) -> Iterator[Settings]:
         settings: The configuration.
 
     Raises:
-        ConfigError: The state may not be read, either, or is not the user's own.
+        ConfigError: The state is not readable either, or is not the user's own.
     """
     from ...dispatch.state.ownership import refuse_foreign
 

@@ -1,4 +1,4 @@
-"""Runs, calls and decisions as the JSON that ``--json`` prints; money in USD, None where it is unknown."""
+"""Runs, calls and decisions as the JSON that ``--json`` prints; amounts in USD, None if unknown."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _PICO = 10**12
 
 
 def dollars(picodollars: int | None) -> float | None:
-    """Picodollars as USD."""
+    """Convert picodollars to USD."""
     return None if picodollars is None else picodollars / _PICO
 
 
 def plain(value: Any) -> Any:
-    """A typed output as JSON values."""
+    """Convert a typed output to JSON values."""
     from pydantic import BaseModel
 
     if isinstance(value, BaseModel):
@@ -45,19 +45,19 @@ def plain(value: Any) -> Any:
 
 
 def as_text(output: Any) -> str:
-    """An output as a person reads it: text as it is, anything else as JSON."""
+    """Return an output as text for a person: text unchanged, anything else as JSON."""
     made = plain(output)
     return made if isinstance(made, str) else json.dumps(made, ensure_ascii=False, indent=2, default=str)
 
 
 def step_record(step: StepRecord) -> dict[str, Any]:
-    """One step."""
+    """Return one step as JSON values."""
     record = {**step.plain(), "simulated": is_simulated(step.model), "output": plain(step.output)}
     return {name: value for name, value in record.items() if name not in ("tier", "trust")}
 
 
 def call_record(row: CallRow) -> dict[str, Any]:
-    """One model call."""
+    """Return one model call as JSON values."""
     return {
         **asdict(row),
         "cost": dollars(row.cost),
@@ -67,7 +67,7 @@ def call_record(row: CallRow) -> dict[str, Any]:
 
 
 def spent(calls: Sequence[CallRow]) -> dict[str, Any]:
-    """What calls add up to: their number, tokens, USD where the price is known, and how many have none."""
+    """Add calls up: their number, tokens, known cost in USD, and how many have no known price."""
     return {
         "calls": len(calls),
         "tokens": sum(call.usage.input + call.usage.output for call in calls if call.usage),
@@ -77,13 +77,13 @@ def spent(calls: Sequence[CallRow]) -> dict[str, Any]:
 
 
 def decision_record(row: DecisionRow) -> dict[str, Any]:
-    """One routing decision."""
+    """Return one routing decision as JSON values."""
     texts = ("candidates", "rejected", "rules", "features")
     return {**asdict(row), **{name: json.loads(getattr(row, name)) for name in texts}}
 
 
 def run_record(result: RunResult) -> dict[str, Any]:
-    """One run."""
+    """Return the result of one run as JSON values."""
     return {
         "run": result.run,
         "status": result.status,

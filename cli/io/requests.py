@@ -1,4 +1,4 @@
-"""Requests in a file, one JSON object a line, as several commands read them."""
+"""Requests in a file with one JSON object per line, as several commands read them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ MAX_LINE = 20_000_000
 
 
 def lines_of(file: str) -> Iterator[tuple[int, bytes]]:
-    """Give the lines that are not blank with their numbers.
+    """Yield the lines that are not blank, with their numbers.
 
     Args:
-        file: Its path; ``-`` for standard input.
+        file: The file's path; ``-`` for standard input.
 
     Raises:
         ConfigError: It cannot be read.
@@ -43,7 +43,7 @@ def lines_of(file: str) -> Iterator[tuple[int, bytes]]:
 
 
 def request_of(text: bytes, number: int) -> RouteRequest | None:
-    """Read one request, or say on stderr what is wrong with its line and give None.
+    """Parse one request, or report on stderr what is wrong with its line and return None.
 
     Args:
         text: The line.
@@ -67,7 +67,7 @@ def request_of(text: bytes, number: int) -> RouteRequest | None:
 
 
 def json_of(text: bytes, number: int) -> Any:
-    """Read the JSON of one line, or say on stderr what is wrong with it and give None.
+    """Parse the JSON of one line, or report on stderr what is wrong with it and return None.
 
     Args:
         text: The line.
@@ -79,7 +79,7 @@ def json_of(text: bytes, number: int) -> Any:
     try:
         made = json.loads(text, object_pairs_hook=_once)
     except _Twice as twice:
-        # Readers differ in which of the two they heed, so it could be taken for a harmless request.
+        # JSON parsers differ in which of the two they use, so it could be mistaken for a harmless request.
         broken_line(number, f"the key {twice.args[0]!r} stands twice; give each key once")
         return None
     except (ValueError, RecursionError) as error:
@@ -91,11 +91,11 @@ def json_of(text: bytes, number: int) -> Any:
 
 
 def first_wrong(error: ValidationError, model: type[BaseModel]) -> str:
-    """Say in a few words what is wrong with a line, and with which of its keys.
+    """Return in a few words the first thing that is wrong with a line, with its key.
 
     Args:
-        error: As pydantic found it.
-        model: What the line should have been; of its keys one is offered in the place of an unknown one.
+        error: The error from pydantic.
+        model: The class that the line should match; the key closest to an unknown one is suggested.
     """
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"]))
@@ -107,7 +107,7 @@ def first_wrong(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 class _Twice(Exception):
-    """A key that stands twice in a JSON object."""
+    """A key occurs twice in a JSON object."""
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -120,12 +120,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def broken_line(number: int, said: str) -> None:
-    """Say on stderr what is wrong with a line."""
+    """Report on stderr what is wrong with a line."""
     progress(f"error: line {number}: {said}")
 
 
 def numbered(source: Any) -> Iterator[tuple[int, bytes]]:
-    """Give the lines of an open file that are not blank with their numbers; one longer than `MAX_LINE` is parted."""
+    """Yield the non-blank lines of an open file with their numbers; a line longer than `MAX_LINE` is split."""
     number = 0
     while line := source.readline(MAX_LINE + 1):
         number += 1

@@ -1,4 +1,4 @@
-"""``pointsman run --batch``: a run for each row of a CSV, several at a time, a line for each, and a summary."""
+"""``pointsman run --batch``: a run for each row of a CSV, several at the same time, with a line each and a summary."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def run_batch(
     deny: bool,
     json: bool,
 ) -> ExitCode:
-    """Run every message and print the summary, also when it was cut off.
+    """Run every message and print the summary, even if the batch was interrupted; return the exit code.
 
     Args:
-        workflow: What to run.
+        workflow: The workflow to run.
         messages: The rows.
-        runtime: What to run on.
-        bounds: What bounds each run; ``max_cost`` and ``max_tokens`` bound them all together.
-        jobs: How many at the same time; one after another under either, so that each knows what is left.
+        runtime: The runtime to run on.
+        bounds: The bounds of each run; ``max_cost`` and ``max_tokens`` bound all runs together.
+        jobs: How many run at the same time; with either cap one after another, so that each knows what is left.
         deny: Refuse acts that need approval instead of leaving them waiting.
         json: Print JSON.
     """
@@ -57,7 +57,7 @@ def run_batch(
     broken: BaseException | None = None
     try:
         run_to_end(batch.all(jobs))
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - what is done is shown before it ends the command
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - show the results before it ends the command
         broken = error
     summary = summarise(batch.ended, runtime, time.monotonic() - started)
     if json:
@@ -79,7 +79,7 @@ def run_batch(
 
 
 def _code(results: Sequence[RunResult | None]) -> ExitCode:
-    """How a batch ends whose rows ended so. What a workflow hands over by its own design is the outcome of its row."""
+    """Return the exit code of a batch. A step handed over by the workflow's design is a normal result of its row."""
     codes = [
         ExitCode.FAILED if outcome is None else ENDED[outcome.status]
         for outcome in results
@@ -95,22 +95,22 @@ class _Batch:
     runtime: Runtime
     bounds: Bounds
     deny: bool
-    # One run around all, which what failed is charged to as well, and which holds for each that is taken up again.
+    # The run around all rows under a cap: failed rows are charged to it too, and it also bounds rows resumed later.
     around: Run | None = None
     ended: list[Ended] = field(default_factory=list)
 
     @property
     def cap(self) -> int | None:
-        """Picodollars all runs together may spend."""
+        """Return the picodollars that all runs together may spend; None without a cap."""
         return None if self.around is None else self.around.row.max_cost
 
     @property
     def spent(self) -> int:
-        """Picodollars spent so far under the cap."""
+        """Return the picodollars spent so far under the cap."""
         return 0 if self.around is None else self.runtime.dispatcher.budgets.totals(self.around.scope)[0]
 
     async def all(self, jobs: int) -> None:
-        """Work the messages off; an error that every further message would meet too ends it."""
+        """Run all messages; an error that every further message would meet too ends the batch."""
         from ...agents.runs import run_scope
 
         if self.bounds.max_cost is None and self.bounds.max_tokens is None:
@@ -136,7 +136,7 @@ class _Batch:
                 group.create_task(worker())
 
     def _status(self) -> Status:
-        """How the run around all has ended."""
+        """Return the status of the run around all rows."""
         from ...agents.result import Status
 
         if len(self.ended) < len(self.messages) or any(one.result is None for one in self.ended):
@@ -165,13 +165,13 @@ class _Batch:
 
 
 def _of_this_message(error: Exception) -> bool:
-    """Whether another message may fare better: one step may find no model where the next one does."""
+    """Return whether an error concerns only this message: another step may find a model where this one found none."""
     known: Any = getattr(sys.modules.get("pointsman.dispatch.errors"), "NoCandidate", None)
     return known is not None and isinstance(error, known)
 
 
 def _line(ended: Ended, number: int, count: int) -> str:
-    """One message on one line: agent, model that really ran, risk, tokens, cost, time, outcome."""
+    """Return one message on one line: agent, the model that actually ran, risk, tokens, cost, time, outcome."""
     place = f"{number:>{len(str(count))}}/{count}"
     outcome = ended.result
     if outcome is None:

@@ -1,4 +1,4 @@
-"""Models as commands name them: one that the simulator stands in for says so wherever it is named."""
+"""Model names as commands show them: a simulated model is marked wherever it is named."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _played: set[str] = set()
 
 
 def heed(settings: Settings) -> None:
-    """Take these for the settings of the command."""
+    """Note which providers are simulated under the settings of the command."""
     _played.clear()
     if settings.offline:
         from ...dispatch.offline import is_played
@@ -23,10 +23,10 @@ def heed(settings: Settings) -> None:
 
 
 def is_simulated(model: str | None) -> bool:
-    """Whether the simulator answers for a model, given as ``provider/name``."""
+    """Return whether a model, given as ``provider/name``, is simulated."""
     return model is not None and model.partition("/")[0] in _played
 
 
 def named(model: str) -> str:
-    """The model as it is shown; what is simulated says so."""
+    """Return the model's name as shown, with a mark if it is simulated."""
     return f"{model} (simulated)" if is_simulated(model) else model

@@ -1,4 +1,4 @@
-"""Add up a batch: how it was answered, by which models, at what cost, and what is left for a person."""
+"""Sum up a batch: how messages were answered, by which models, at what cost, and what is left for a person."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Ended", "Summary", "summarise"]
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """One message of a batch and what became of it: a result, or the error that kept it from one."""
+    """One message of a batch with its outcome: a result, or the error that prevented one."""
 
     message: Message
     seconds: float
@@ -32,12 +32,12 @@ class Ended:
 
     @property
     def status(self) -> str:
-        """How it ended."""
+        """Return the status of the result; ``failed`` without one."""
         return self.result.status if self.result else "failed"
 
     @property
     def said(self) -> str | None:
-        """What a label is compared with: ``intent`` of the output, or the output itself where it is text."""
+        """Return what a label is compared with: ``intent`` of the output, or the output itself if it is text."""
         output = plain(self.result.output) if self.result else None
         if isinstance(output, Mapping):
             intent = output.get("intent")
@@ -50,20 +50,20 @@ class Summary:
     """The figures of a batch. Costs are picodollars.
 
     Attributes:
-        statuses: How many messages ended how.
+        statuses: Status -> number of messages.
         labelled: Messages with a label.
-        correct: Those of them that were sorted under it.
+        correct: Labelled messages that were given their label.
         models: Model and tier -> calls that gave an answer.
-        decisions: Routing decisions, and how many found no model that may run the step.
+        decisions: Routing decisions; ``without_model`` counts those that found no model that may run the step.
         escalated: Steps that a later candidate answered.
         failures: Model and kind -> calls without a usable answer.
-        cost: Of the calls whose price is known.
+        cost: Cost of the calls whose price is known.
         unpriced: Calls whose price is unknown.
-        flagship: The model everything is compared with.
-        flagship_cost: What the same tokens would have cost there; None where that price is unknown.
+        flagship: The model that costs are compared with.
+        flagship_cost: What the same tokens would have cost there; None if that price is unknown.
         queue: What waits for a person.
         providers: Providers that answered.
-        missing: Environment variables whose keys would open more providers.
+        missing: Environment variables whose keys would make more providers usable.
     """
 
     messages: int
@@ -87,7 +87,7 @@ class Summary:
 
     @property
     def accuracy(self) -> float | None:
-        """Share of the labelled messages that were sorted right."""
+        """Return the share of the labelled messages that were given their label; None if there are none."""
         return self.correct / self.labelled if self.labelled else None
 
     def sentence(self) -> str:
@@ -103,7 +103,7 @@ class Summary:
         return f"Only models on this machine ran ({names})."
 
     def record(self) -> dict[str, Any]:
-        """The summary as JSON values, money in USD."""
+        """Return the summary as JSON values, with amounts in USD."""
         calls = sum(self.models.values())
         return {
             "messages": self.messages,
@@ -134,7 +134,7 @@ class Summary:
         }
 
     def text(self) -> str:
-        """The summary for a person."""
+        """Return the summary as text for a person."""
         count = self.statuses.get
         parts = [
             f"{self.messages} messages in {seconds(self.seconds)}: {count('done', 0)} answered, "
@@ -179,12 +179,12 @@ class Summary:
 
 
 def summarise(ended: Sequence[Ended], runtime: Runtime, took: float) -> Summary:
-    """Add up what a batch did.
+    """Sum up a batch.
 
     Args:
-        ended: The messages that were worked on.
-        runtime: What they ran on.
-        took: Wall time of the whole, in seconds.
+        ended: The messages that were processed.
+        runtime: The runtime they ran on.
+        took: Wall time of the batch, in seconds.
     """
     results = [one.result for one in ended if one.result is not None]
     calls = [call for outcome in results for call in outcome.calls]
@@ -224,12 +224,12 @@ def _total(costs: Sequence[int | None]) -> int | None:
 
 
 def _missing(runtime: Runtime) -> tuple[str, ...]:
-    """The key variables that would open more, or nothing where one is set already or offline forbids them all."""
+    """Return the key variables that would make more providers usable; none if one is set already, or if offline."""
     settings = runtime.settings
     hosted = {name: entry.key for name, entry in settings.providers.items() if entry.key and not entry.local}
     if settings.offline or any(settings.key_of(name) for name in hosted):
         return ()
-    # In the order of the file, each once.
+    # In the order of the file, without duplicates.
     return tuple(dict.fromkeys(key for key in hosted.values() if key))
 
 

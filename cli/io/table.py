@@ -1,4 +1,4 @@
-"""Tables that fit the terminal: what does not fit beside the first columns is written below each row, by name."""
+"""Tables that fit the terminal: columns that do not fit beside the first ones are written below each row, by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["table"]
 _GAP = "  "
 _INDENT = "    "
 _LEAST_LAST = 30
-"""Columns that the last cell of a row needs at least to be wrapped in its place."""
+"""Minimum width at which the last column is wrapped in its place."""
 
 
 def table(
@@ -21,11 +21,12 @@ def table(
 ) -> str:
     """Lay rows out in columns.
 
-    What is no terminal gets every row as one line. On a terminal that is too narrow the last column is wrapped in its
-    place, or as many columns as fit stand side by side and the others below them; words that fit in a line stay whole.
+    If stdout is not a terminal, every row is one line. On a terminal that is too narrow, either the last column is
+    wrapped in its place, or as many columns as fit are side by side and the others below; words that fit on a line stay
+    whole.
 
     Args:
-        rows: The cells; the first is what a reader looks for and copies.
+        rows: The cells; the first of a row is what a reader looks for and copies.
         head: The headings; none when empty.
         right: Columns to align to the right, counted from 0.
         indent: Columns to leave blank on the left.
@@ -56,7 +57,7 @@ def table(
 
 
 def _beside(widths: Sequence[int], room: int) -> tuple[int, int]:
-    """How many columns stand side by side, and how wide the last of them is where it is wrapped."""
+    """Return how many columns are side by side, and the width of the last one if it is wrapped, else 0."""
     used = [sum(widths[: at + 1]) + len(_GAP) * at for at in range(len(widths))]
     if used[-1] <= room:
         return len(widths), 0
@@ -67,7 +68,7 @@ def _beside(widths: Sequence[int], room: int) -> tuple[int, int]:
 
 
 def _below(named: Iterable[tuple[str, str]], room: int) -> Iterator[str]:
-    """The other cells of a row by name, as many in a line as fit."""
+    """Yield lines of the other cells of a row by name, as many on a line as fit."""
     current = ""
     for name, cell in named:
         if cell in ("", "-"):

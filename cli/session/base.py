@@ -1,4 +1,4 @@
-"""The port of a session: where its user is, at a terminal, behind a pipe, or a program."""
+"""The port of a session: the interface to its user, who is at a terminal, behind a pipe, or a program."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Something is asked of the workflow."""
+    """An input for the workflow."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command of the session, such as ``resume``; ``text`` is all that was typed."""
+    """A command of the session, such as ``resume``; ``text`` is the whole typed line."""
 
     name: str
     text: str
@@ -38,7 +38,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A program answers what the last run waits for, as `Workflow.resume` takes it."""
+    """A program's answers to what the last run waits for, as `Workflow.resume` takes them."""
 
     answers: Mapping[str, Any]
 
@@ -48,21 +48,21 @@ Request = Ask | Command | Answer
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """The last run of a conversation, where it was stopped, failed, or waits for somebody."""
+    """The last run of a conversation, if it was stopped, failed, or waits for somebody."""
 
     run: str
     status: str
 
 
 class Face(ABC):
-    """Where the user of a session is. Three things differ: how they ask, how they approve, how a run is shown.
+    """The interface to the user of a session. Three things differ: how they ask, how they approve, how a run is shown.
 
     Args:
         spent: What the session has cost so far.
     """
 
     attended = True
-    """Somebody is there to see what waits, so that the session ends well whatever its last run waits for."""
+    """A person sees what waits, so that the session ends with code 0 whatever the state of its last run."""
 
     def __init__(self, spent: Spent) -> None:
         self.spent = spent
@@ -70,16 +70,16 @@ class Face(ABC):
 
     @abstractmethod
     def request(self) -> Request | None:
-        """Wait for what is wanted next; None once nothing more can come.
+        """Wait for the next request; return None once no more can come.
 
         Raises:
             KeyboardInterrupt: Ctrl-C was pressed, and nothing had been typed.
-            ConfigError: What came is no request.
+            ConfigError: The input is not a request.
         """
 
     @abstractmethod
     def answers(self, waiting: Sequence[Pending]) -> Answers | None:
-        """Ask about acts that wait for approval; None where they wait on.
+        """Ask about acts that wait for approval; return None if they keep waiting.
 
         Args:
             waiting: The acts.
@@ -87,13 +87,13 @@ class Face(ABC):
 
     @abstractmethod
     def live(self) -> Live:
-        """What shows the events of one run."""
+        """Return the object that shows the events of one run."""
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run to its end, or to a Ctrl-C, which cancels it.
+        """Run a coroutine to its end, or until Ctrl-C cancels it.
 
         Args:
-            work: What to run.
+            work: The coroutine.
 
         Raises:
             KeyboardInterrupt: It was cancelled.
@@ -101,42 +101,42 @@ class Face(ABC):
         return self.runner.run(work)
 
     def say(self, text: str) -> None:
-        """Tell something beside the answers."""
+        """Show a text that is not part of an answer."""
         progress(text)
 
     def began(self, name: str, thread: str, left: Left | None) -> None:
-        """Say what is talked with.
+        """Announce the conversation.
 
         Args:
             name: The workflow.
             thread: The conversation.
-            left: What an earlier session left of it.
+            left: The unfinished run that an earlier session left.
         """
         self.say(f"{line(name)}, conversation {line(thread)}; /help says more")
         if left is not None:
             self.say(f"its last run is {left.status.replace('_', ' ')}: /resume goes on with it")
 
     def stopped(self, run: str) -> None:
-        """Say that Ctrl-C has stopped what ran.
+        """Say that Ctrl-C has stopped the run.
 
         Args:
-            run: The run that can be gone on with; empty where none was begun.
+            run: The run that can be continued; empty if none had begun.
         """
         self.say("stopped; what is done is kept" + (": /resume goes on" if run else ""))
 
     def failed(self, said: str) -> None:
-        """Say what ended a run, or why something was not done."""
+        """Say which error ended a run, or why something was not done."""
         self.say(f"error: {said}")
 
     @abstractmethod
     def ended(self, outcome: RunResult[Any], live: Live) -> None:
-        """Show what came out of a run that ended or waits, as far as it has not been streamed.
+        """Show the result of a run that ended or waits, unless it has been streamed.
 
         Args:
             outcome: How it ended.
-            live: What showed it.
+            live: The object that showed it.
         """
 
     def close(self) -> None:
-        """End what runs are run in."""
+        """Close the event loop that runs use."""
         self.runner.close()

@@ -1,4 +1,4 @@
-"""What was typed in the sessions of a project: kept in its state, for its owner alone, without secrets."""
+"""The lines typed in the sessions of a project: kept in its state, readable by the owner only, secrets redacted."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["FILE", "Kept"]
 
 FILE: Final = "history.jsonl"
 _MOST: Final = 1_000
-"""Lines that the arrow keys reach back."""
+"""How many lines the arrow keys can reach."""
 _READ_BYTES: Final = 4_000_000
-"""Of a larger file its end is read."""
+"""If the file is larger, only this much of its end is read."""
 
 
 class Kept(History):
-    """A line of JSON for each thing typed, the newest last. What cannot be kept does not disturb the session.
+    """A file with one line of JSON for each input, newest last. Errors while reading or writing it are ignored.
 
     Args:
-        state: Folder of the project's state, which is there.
+        state: Folder of the project's state, which exists.
     """
 
     def __init__(self, state: Path) -> None:
@@ -35,7 +35,7 @@ class Kept(History):
         self._file = state / FILE
 
     def load_history_strings(self) -> Iterable[str]:
-        """What was typed, the newest first."""
+        """Return the typed lines, newest first."""
         return list(islice(self._lines(), _MOST))
 
     def _lines(self) -> Iterator[str]:
@@ -52,7 +52,7 @@ class Kept(History):
                     yield said
 
     def store_string(self, string: str) -> None:
-        """Keep a line, its secrets redacted."""
+        """Store a line with its secrets redacted."""
         written = (json.dumps(redact(string)) + "\n").encode()
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         with suppress(OSError):

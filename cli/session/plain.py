@@ -1,4 +1,4 @@
-"""The session in plain lines: behind a pipe, at a dumb terminal, or with a program that reads a JSON event a line."""
+"""The session in plain lines: behind a pipe, at a dumb terminal, or with a program that reads JSON events."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FORMS = '{"say": "…"}, {"answers": {ID: decision}} or {"resume": true}'
 
 
 def request_of(typed: str) -> Request | None:
-    """What a typed line asks for; None where it is empty.
+    """Return the request in a typed line; None if it is empty.
 
     Args:
         typed: The line.
@@ -43,15 +43,15 @@ def request_of(typed: str) -> Request | None:
 
 
 def _next_line() -> str:
-    """The next line of standard input; empty once there is none.
+    """Return the next line of standard input; empty at its end.
 
     Raises:
-        ConfigError: It is no text.
+        ConfigError: The line cannot be decoded.
     """
     stream: Any = sys.stdin
-    if not hasattr(stream, "buffer"):  # a caller inside Python gave a stream of text
+    if not hasattr(stream, "buffer"):  # a caller in Python replaced it with a text stream
         return str(stream.readline()).removeprefix(_MARK)
-    # A text stream that cannot decode a line loses those behind it, too.
+    # A text stream that fails to decode a line loses the lines after it too.
     line = stream.buffer.readline()
     try:
         return str(line.decode(stream.encoding)).removeprefix(_MARK)
@@ -62,11 +62,11 @@ def _next_line() -> str:
 
 
 def unsaid(outcome: RunResult[Any], live: Live) -> str:
-    """What came out of a run and was not streamed; nothing of one that waits, or was rejected after it was answered.
+    """Return the output of a run if it was not streamed; empty if the run waits, or was rejected after streaming text.
 
     Args:
         outcome: How it ended.
-        live: What showed it.
+        live: The object that showed it.
     """
     said = live.streamed.strip()
     if outcome.output is None or outcome.pending or (outcome.status == "rejected" and said):
@@ -76,18 +76,18 @@ def unsaid(outcome: RunResult[Any], live: Live) -> str:
 
 
 class Plain(Face):
-    """Lines in, lines out: answers on stdout, all else on stderr."""
+    """Lines in, lines out: answers on stdout, everything else on stderr."""
 
     @property
-    def attended(self) -> bool:  # type: ignore[override]  # it depends on where it stands
-        """Whether a person types the lines."""
+    def attended(self) -> bool:  # type: ignore[override]  # it depends on standard input
+        """Return whether a person types the lines."""
         return sys.stdin.isatty()
 
     def request(self) -> Request | None:
-        """The next line that is not empty.
+        """Return the request in the next line that is not empty.
 
         Raises:
-            ConfigError: It is no text.
+            ConfigError: The line cannot be decoded.
         """
         while True:
             if self.attended:
@@ -98,11 +98,11 @@ class Plain(Face):
                 return request
 
     def answers(self, waiting: Sequence[Pending]) -> Answers | None:
-        """What is piped in is no approval: it may come from anybody."""
+        """Ask only at a terminal: piped input is never an approval, since it may come from anybody."""
         return ask(waiting)
 
     def live(self) -> Live:
-        """Tokens and acts as they come."""
+        """Return a `Live` that shows tokens and acts as they arrive."""
         return Live(stream=True, acts=True, told=told)
 
     def ended(self, outcome: RunResult[Any], live: Live) -> None:
@@ -112,15 +112,15 @@ class Plain(Face):
 
 
 class JsonLines(Face):
-    """A program: an object a line in, an event a line out."""
+    """A program: one object per line in, one event per line out."""
 
     attended = False
 
     def request(self) -> Request | None:
-        """The next object.
+        """Return the request in the next line.
 
         Raises:
-            ConfigError: A line is none of the forms.
+            ConfigError: The line has none of the accepted forms.
         """
         if not (typed := _next_line()):
             return None
@@ -130,7 +130,7 @@ class JsonLines(Face):
             raise ConfigError(f"a line is no JSON ({error}): write {_FORMS}") from error
         match said:
             case {"say": str(text), **rest} if not rest and text.strip():
-                # What a program hands on may be anybody's words, and so is never a command.
+                # Text that a program passes on may come from anybody, so it is never a command.
                 return Ask(text)
             case {"answers": dict(answers), **rest} if not rest and answers:
                 return Answer(answers)
@@ -139,25 +139,25 @@ class JsonLines(Face):
         raise ConfigError(f"a line is no request: write {_FORMS}")
 
     def answers(self, waiting: Sequence[Pending]) -> Answers | None:
-        """They come as a line of their own."""
+        """Return None: the answers arrive as a line of their own."""
         return None
 
     def began(self, name: str, thread: str, left: Left | None) -> None:
-        """The first event."""
+        """Print the first event."""
         as_json({"event": "session", "workflow": name, "thread": thread, "left": left and asdict(left)}, lines=True)
 
     def stopped(self, run: str) -> None:
-        """An event, too."""
+        """Print an event."""
         as_json({"event": "stopped", "run": run or None}, lines=True)
 
     def failed(self, said: str) -> None:
-        """An event, too."""
+        """Print an event."""
         as_json({"event": "error", "error": said}, lines=True)
 
     def live(self) -> Live:
-        """An event a line."""
+        """Return a `Live` that prints one event per line."""
         return Live(stream=True, json=True, acts=True, told=told)
 
     def ended(self, outcome: RunResult[Any], live: Live) -> None:
-        """The last event of a run."""
+        """Print the last event of a run."""
         as_json({"event": "result", **records.run_record(outcome)}, lines=True)

@@ -1,4 +1,4 @@
-"""`Session`: what is typed is asked, one run a line, until somebody leaves; what stops a run stops the turn alone."""
+"""`Session`: each typed line starts a run, until the user leaves; an error in a run ends only that turn."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Session:
     """A conversation with a workflow.
 
     Args:
-        face: Where its user is.
-        workflow: What is talked with.
-        runtime: What it runs on.
+        face: The interface to its user.
+        workflow: The workflow to talk with.
+        runtime: The runtime it runs on.
         thread: Name of the conversation.
-        bounds: What bounds each run.
+        bounds: The bounds of each run.
         approval: Whether a person is asked about critical acts.
-        left: The run that an earlier session left.
+        left: The unfinished run that an earlier session left.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Session:
         self._left = left
 
     def hold(self) -> ExitCode:
-        """Take requests and act on them; the code with which the command ends."""
+        """Handle requests until the user leaves; return the exit code of the command."""
         self._face.began(self._workflow.name, self._thread, self._left)
         while True:
             try:
@@ -88,7 +88,7 @@ class Session:
         return ExitCode.DONE if self._face.attended else self._code
 
     def _over(self) -> bool:
-        """Act on one request; whether it was the last."""
+        """Handle one request; return whether it was the last."""
         try:
             request = self._face.request()
         except PointsmanError as error:
@@ -119,7 +119,7 @@ class Session:
         return False
 
     def _left_by_key(self) -> bool:
-        """Whether Ctrl-C, after what it has done before, leaves."""
+        """Return whether this Ctrl-C leaves the session: the second in a row does."""
         if self._pressed:
             return True
         self._pressed = True
@@ -127,7 +127,7 @@ class Session:
         return False
 
     def _again(self, answers: Any) -> None:
-        """Go on with the run that was stopped or waits."""
+        """Continue the run that was stopped or waits."""
         if not self._open:
             self._face.failed("no run of this conversation was stopped, and none waits")
             return
@@ -143,7 +143,7 @@ class Session:
         )
 
     def _kept_bounds(self) -> dict[str, Any]:
-        """A run that is taken up keeps its own bounds, but for those that this command names."""
+        """Return the bounds for a resumed run: it keeps its own, except for a cost cap that this command names."""
         return {} if self._bounds.max_cost is None else {"max_cost": self._bounds.max_cost}
 
     def _emitting(self, live: Live) -> Callable[[Any], None]:
@@ -157,7 +157,7 @@ class Session:
         return emit
 
     def _turn(self, begin: Callable[[Live], Coroutine[Any, Any, RunResult[Any]]]) -> None:
-        """Run, ask about what waits, and go on, until it ends or waits on; whatever ends it ends the turn alone."""
+        """Run, ask about what waits, and continue, until the run ends or keeps waiting; an error ends only the turn."""
         live = self._face.live()
         try:
             outcome = self._face.run(begin(live))
@@ -174,7 +174,7 @@ class Session:
             if received() != signal.SIGINT:
                 raise
             self._stopped(live)
-        except Exception as error:  # noqa: BLE001 - what ends a run must not end the session
+        except Exception as error:  # noqa: BLE001 - an error that ends a run must not end the session
             self._break_off(live)
             self._fail(error)
         else:
@@ -182,13 +182,13 @@ class Session:
             self._report(outcome, live)
 
     def _stopped(self, live: Live) -> None:
-        """Ctrl-C has stopped a run; what it has paid is booked by now."""
+        """Handle a run that Ctrl-C has stopped; its cost is recorded by now."""
         self._break_off(live)
         self._code, self._pressed = ExitCode.INTERRUPTED, True
         self._face.stopped(self._run if self._open else "")
 
     def _break_off(self, live: Live) -> None:
-        """Remember the run that did not come to an end, if it had begun."""
+        """Remember the unfinished run, if it had begun."""
         live.close()
         self._run, self._open = live.run or self._run, bool(live.run or self._open)
 
@@ -233,5 +233,5 @@ class Session:
 
 
 def _changed(diff: str) -> list[str]:
-    """The files of a diff, those too whose mode alone changes."""
+    """Return the files in a diff, including those with only a mode change."""
     return list(dict.fromkeys(found[2] for found in _FILE.finditer(diff)))

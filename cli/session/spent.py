@@ -1,4 +1,4 @@
-"""What a session has cost: the model, risk and cost of each call, and the sum."""
+"""The cost of a session: model, risk and cost of each call, and the total."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Spent:
     """The calls of a session.
 
     Args:
-        name: What is talked with, which stands in the footer until a model has answered.
+        name: The workflow, shown in the footer until a model has answered.
     """
 
     def __init__(self, name: str) -> None:
@@ -31,14 +31,14 @@ class Spent:
         self._cost = 0
 
     def add(self, row: CallRow) -> None:
-        """Book a call."""
+        """Add a call."""
         self._last = row
         self._calls += 1
         self._unknown += row.cost is None
         self._cost += row.cost or 0
 
     def footer(self, columns: int) -> str:
-        """The last call and the sum, on one line where there is room for it, else on two.
+        """Return the last call and the total, on one line if they fit, else on two.
 
         Args:
             columns: How wide it may be.
@@ -50,13 +50,13 @@ class Spent:
 
     @property
     def total(self) -> str:
-        """The sum in words; a call of unknown cost is said, not counted as nothing."""
+        """Return the total in words; calls of unknown cost are mentioned, not counted as free."""
         more = f" and {self._unknown} of unknown cost" if self._unknown else ""
         return f"{money(self._cost)}{more}, {self._calls} call{'' if self._calls == 1 else 's'}"
 
 
 def told(row: CallRow) -> str:
-    """A call on one line, as it is shown when it has ended: model, risk, cost, and what went wrong.
+    """Return the line shown when a call has ended: model, risk, cost, and its failure, if any.
 
     Args:
         row: The call.

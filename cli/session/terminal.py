@@ -1,4 +1,4 @@
-"""The session at a terminal: a line to type in, the answer as it is written, and a footer with what it costs."""
+"""The session at a terminal: an input line, the answer as it is streamed, and a footer with the cost."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _STYLE = Style.from_dict({"bottom-toolbar": "noreverse", "footer": "fg:ansibrigh
 
 
 class _Screen(Printer):
-    """What is printed: while something runs, above its footer, where the beginning of a line that is not over stays.
+    """The printer of the terminal. During a run it prints above the footer and keeps an unfinished line there.
 
     Args:
         output: The terminal.
@@ -61,16 +61,16 @@ class _Screen(Printer):
 
     @property
     def columns(self) -> int:
-        """How wide it is."""
+        """Return the width of the terminal."""
         return int(self._output.get_size().columns)
 
     def say(self, text: str) -> None:
-        """Show a line beside the answer."""
+        """Show a line that is not part of the answer."""
         self.end()
         self._above(f"{fitted(redact(text), sys.stdout)}\n")
 
     def write(self, text: str) -> None:
-        """Show a piece of the answer, broken between words."""
+        """Show a chunk of the answer, broken between words."""
         lines = (self.begun + visible(text)).split("\n")
         over = ""
         for number, one in enumerate(lines):
@@ -85,13 +85,13 @@ class _Screen(Printer):
         self._above(over)
 
     def end(self) -> None:
-        """End a line that was begun."""
+        """End an unfinished line."""
         if self.begun:
             self.write("\n")
 
     def _above(self, text: str) -> None:
         app = self.app if self.app is not None and self.app.is_running else None
-        # What cannot be shown, as where the terminal has gone, does not end the work.
+        # A failed write, as to a closed terminal, does not end the run.
         with suppress(OSError):
             if text:
                 if app is not None:
@@ -103,21 +103,21 @@ class _Screen(Printer):
 
 
 def _broken(text: str, end: int) -> tuple[str, str]:
-    """A row of a text, up to a blank where there is one, and the rest.
+    """Split a text into a row, up to a blank if it has one, and the rest.
 
     Args:
-        text: It, longer than the row.
-        end: How many characters the row has room for.
+        text: The text, longer than the row.
+        end: How many characters fit in the row.
     """
     blank = text.rfind(" ", 1, end + 1)
-    # What a row is indented by is no place to break it.
+    # Do not break a row in its indentation.
     if blank > 0 and text[:blank].strip():
         return text[:blank], text[blank + 1 :]
     return text[:end], text[end:]
 
 
 class _Live(Live):
-    """What shows a run, and what it is doing at the moment."""
+    """Shows a run and its current activity."""
 
     activity = ""
 
@@ -136,11 +136,11 @@ class _Live(Live):
 
 
 class Terminal(Face):
-    """A person at a terminal.
+    """The interface to a person at a terminal.
 
     Args:
         spent: What the session has cost so far.
-        state: Folder of the project's state, where what is typed is kept.
+        state: Folder of the project's state, where the typed lines are kept.
     """
 
     def __init__(self, spent: Spent, state: Path) -> None:
@@ -171,7 +171,7 @@ class Terminal(Face):
         )
 
     def request(self) -> Request | None:
-        """What is typed next."""
+        """Return the next typed request."""
         while not self._gone:
             try:
                 typed = self._lines.prompt("> ")
@@ -182,27 +182,27 @@ class Terminal(Face):
         return None
 
     def asked(self, question: str, text: str = "") -> str:
-        """Ask for a line; what was typed before it was asked for is no answer to it.
+        """Ask for a line; anything typed before the question is discarded.
 
         Args:
-            question: What is asked.
-            text: What stands in the line already.
+            question: The question.
+            text: The initial text of the line.
         """
         clear_typeahead(self._input)
         termios.tcflush(sys.stdin, termios.TCIFLUSH)
         return str(self._questions.prompt(question, default=text))
 
     def answers(self, waiting: Sequence[Pending]) -> Answers | None:
-        """Ask about each act in its place, with what it would change."""
+        """Ask about each act right here, and show what it would change."""
         return ask(waiting, self._person)
 
     def live(self) -> Live:
-        """Tokens and acts as they come."""
+        """Return a `Live` that shows tokens and acts as they arrive."""
         self._live = _Live(stream=True, acts=True, printer=self._screen, told=told)
         return self._live
 
     def say(self, text: str) -> None:
-        """Tell something beside the answers."""
+        """Show a text that is not part of an answer."""
         self._screen.say(text)
 
     def ended(self, outcome: RunResult[Any], live: Live) -> None:
@@ -211,14 +211,14 @@ class Terminal(Face):
             self._screen.write(f"{redact(text)}\n")
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run above a footer that says what is done and what it costs; Ctrl-C cancels it, and twice leaves, too."""
+        """Run a coroutine above a footer with activity and cost; Ctrl-C cancels it, and a second leaves the session."""
         stopped, task = self.runner.run(self._shown(work))
         if stopped and (task.cancelled() or received() != signal.SIGINT):
             raise KeyboardInterrupt
         return task.result()
 
     async def _shown(self, work: Coroutine[Any, Any, T]) -> tuple[bool, asyncio.Task[T]]:
-        """Whether it was stopped, and how it ended."""
+        """Run with the footer shown; return whether the run was stopped, and its finished task."""
         task = asyncio.create_task(work)
         presses = 0
 
@@ -243,14 +243,14 @@ class Terminal(Face):
         task.add_done_callback(lambda _: app.exit() if app.is_running and not app.is_done else None)
         self._screen.app = app
         try:
-            # What anything else prints meanwhile, such as a tool of the user's, stands above the footer, too.
+            # Output from elsewhere, such as a tool of the user's, is printed above the footer too.
             with patch_stdout(raw=True):
                 await app.run_async(set_exception_handler=False)
         except EOFError:
-            # The terminal has gone.
+            # The terminal was closed.
             self._gone = True
         except asyncio.CancelledError:
-            # A Ctrl-C before the screen heard of keys, or after.
+            # A Ctrl-C before the application read keys, or after.
             presses += 1
         self._screen.app = None
         early = not task.done()
@@ -261,7 +261,7 @@ class Terminal(Face):
         return early or presses > 0, task
 
     def _below(self) -> StyleAndTextTuples:
-        """The line that is being written, what is done, and what it costs."""
+        """Return the unfinished line, the current activity and the cost."""
         begun = f"{self._screen.begun}\n" if self._screen.begun else ""
         activity = f"{visible(self._live.activity or 'working')} · Ctrl-C stops\n"
         return [("", begun), ("class:activity", activity), ("class:footer", self.spent.footer(self._screen.columns))]
@@ -271,7 +271,7 @@ class _Person(Person):
     """The person at this terminal.
 
     Args:
-        terminal: It.
+        terminal: The terminal.
     """
 
     def __init__(self, terminal: Terminal) -> None:
@@ -287,12 +287,12 @@ class _Person(Person):
         return self._terminal.asked(f"{question}{given}: ") or default
 
     def corrected(self, question: str, text: str) -> str:
-        """Have a text changed where it stands."""
+        """Let the person edit a text in the input line."""
         return self._terminal.asked(f"{question}: ", text)
 
 
 def _keys() -> KeyBindings:
-    """Ctrl-C takes back what is typed, and with nothing typed leaves the line; Alt-Enter begins another."""
+    """Return the key bindings: Ctrl-C clears the input, or leaves an empty line; Alt-Enter starts a new line."""
     keys = KeyBindings()
 
     @keys.add("c-c")

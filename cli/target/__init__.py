@@ -1,1 +1,1 @@
-"""What a command is to run."""
+"""Find what a command runs."""

@@ -1,4 +1,4 @@
-"""Modules that lie beside a target: who may import them, and that what runs is what stands in them."""
+"""Modules in the folder of a target: who may import them, and a guarantee that exactly their source is what runs."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from typing import Any, Final, TypeAlias
 __all__ = ["Agree", "Source", "importable", "wanted"]
 
 Agree: TypeAlias = Callable[[Path, bytes], None]
-"""Is told of each file, and what stands in it, before it runs; raises where nobody agreed to run that."""
+"""Called with each file and its content before it runs; raises if nobody agreed to run that content."""
 
 _PASSING_ON: Final = ("importlib", "pkgutil")
-"""Modules of Python that import in the name of whoever calls them."""
+"""Python modules that import on behalf of their caller."""
 
 
 class Source(SourceFileLoader):
-    """Runs what stands in a file, and no compiled form of it that lies about and may be of something else."""
+    """Runs the source in a file, never a cached compiled form of it, which may come from other source."""
 
     def __init__(self, name: str, path: str, agree: Agree) -> None:
         super().__init__(name, path)
         self._agree = agree
 
     def get_code(self, fullname: str) -> CodeType | None:
-        """Compile what was agreed to, byte for byte."""
+        """Compile exactly the bytes that were agreed to."""
         text = self.get_data(self.path)
         self._agree(Path(self.path), text)
         code: CodeType = self.source_to_code(text, self.path)
@@ -51,8 +51,8 @@ class _Folder:
     Attributes:
         place: The folder, resolved.
         agree: As `Agree`.
-        apart: Environments inside it, whose modules are installed.
-        wanted: The names of modules that its files have asked for there.
+        apart: Environments inside it, whose modules count as installed.
+        wanted: The names of the modules that were looked for in it.
     """
 
     place: Path
@@ -61,22 +61,22 @@ class _Folder:
     wanted: set[str] = field(default_factory=set)
 
     def find(self, name: str) -> ModuleSpec | None:
-        """Find a module at its top, whoever asks."""
+        """Find a top-level module in it, for any importer."""
         self.wanted.add(name)
         return PathFinder.find_spec(name, [str(self.place)])
 
 
 class _Beside(MetaPathFinder):
-    """The last of all finders. What is installed goes before; what is not, only files of the folder itself are given.
+    """The last of all finders: installed modules take precedence, and only files of a folder can import from it.
 
-    A library that tries whether another one is installed would otherwise run whatever goes by that name in the folder.
+    Otherwise a library that tests whether another one is installed would run any file of that name in the folder.
     """
 
     def __init__(self) -> None:
         self.folders: dict[Path, _Folder] = {}
 
     def add(self, place: Path, agree: Agree) -> _Folder:
-        """Find in a folder too."""
+        """Add a folder to search."""
         apart = [path for path in map(_resolved, sys.path) if path is not None and path.is_relative_to(place)]
         folder = self.folders[place] = _Folder(place, agree, tuple(apart))
         if self in sys.meta_path:
@@ -91,14 +91,14 @@ class _Beside(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find a module at the top of a folder in which whoever imports it lies."""
+        """Find a top-level module in a folder that contains the importing file."""
         if path is not None:
             return None
         found = (folder.find(fullname) for folder in self._around(_importer()))
         return next((spec for spec in found if spec is not None), None)
 
     def hook(self, path: str) -> FileFinder:
-        """Read the folder, and those in it, as `Source`; one of ``sys.path_hooks``."""
+        """Load modules of the folder and its subfolders as `Source`; an entry of ``sys.path_hooks``."""
         folder = next(self._around(path), None)
         if folder is None:
             raise ImportError("lies elsewhere")
@@ -106,12 +106,12 @@ class _Beside(MetaPathFinder):
         def source(name: str, path: str) -> Source:
             return Source(name, path, lambda file, text: folder.agree(file, text))
 
-        # It calls what it is given with a name and a path, a class or not.
+        # FileFinder calls the loader with a name and a path; it need not be a class.
         loader: Any = source
         return FileFinder(path, (loader, SOURCE_SUFFIXES), (ExtensionFileLoader, EXTENSION_SUFFIXES))
 
     def _around(self, path: str) -> Iterator[_Folder]:
-        """The folders in which a file lies, and not in an environment inside them; the nearest first."""
+        """Yield the folders that contain a file outside any environment inside them, nearest first."""
         place = _resolved(path)
         if place is None:
             return
@@ -125,14 +125,14 @@ _BESIDE: Final = _Beside()
 
 
 def importable(folder: Path, agree: Agree) -> Callable[[str], ModuleSpec | None]:
-    """Let the files of a folder import each other, as those of a script do; what is installed goes before them.
+    """Let the files of a folder import each other, as with a script; installed modules take precedence.
 
     Args:
         folder: The folder, resolved.
         agree: As `Agree`, from now on.
 
     Returns:
-        What finds a module in it by its name.
+        A function that finds a module in it by name.
     """
     known = _BESIDE.folders.get(folder) or _BESIDE.add(folder, agree)
     known.agree = agree
@@ -141,14 +141,14 @@ def importable(folder: Path, agree: Agree) -> Callable[[str], ModuleSpec | None]
 
 
 def wanted(folder: Path) -> list[Path]:
-    """Where the modules lie, or would lie, that the files of a folder have asked for there."""
+    """Return the paths, existing or not, of the modules that were looked for in a folder."""
     known = _BESIDE.folders.get(folder)
     names = [] if known is None else sorted(known.wanted)
     return [folder / place for name in names for place in (f"{name}.py", name)]
 
 
 def _importer() -> str:
-    """The file whose code asks for the module."""
+    """Return the file whose code imports the module."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] in _PASSING_ON:
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""Find what a command is to run: ``desk.py:flow`` or ``package.module:flow``."""
+"""Find what a command runs: ``desk.py:flow`` or ``package.module:flow``."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ _TARGET = re.compile(r"(?P<place>[^\s:]|[^\s:].*[^\s:]):(?P<name>[A-Za-z_]\w*)\Z
 
 
 def looks_like_target(text: str) -> bool:
-    """Whether a lone argument names a target rather than being the input."""
+    """Return whether a single argument names a target rather than being the input."""
     return text.endswith(".py") or (_TARGET.match(text) is not None and "\n" not in text)
 
 
 def target_file(spec: str) -> Path | None:
-    """The Python file of a target, or None where it names a module."""
+    """Return the Python file of a target, or None if it names a module."""
     place = spec.rpartition(":")[0] or spec
     return Path(place) if place.endswith(".py") else None
 
 
 def files_of(spec: str) -> tuple[Path, ...]:
-    """The files that a target would be read from, there or not: its own, or those of a module in this folder."""
+    """Return the files, existing or not, that a target is read from: its own, or those of a module in this folder."""
     file = target_file(spec)
     if file is not None:
         return (file.absolute(),)
@@ -66,7 +66,7 @@ def files_of(spec: str) -> tuple[Path, ...]:
 
 
 def read_with(spec: str) -> tuple[Path, ...]:
-    """Files and folders, there or not, that a target which was loaded is read from, its own and what it imports."""
+    """Return the files and folders, existing or not, that a loaded target is read from, imports included."""
     file = target_file(spec)
     folder = Path.cwd() if file is None else file.parent
     return (*files_of(spec), *wanted(folder.resolve()))
@@ -78,25 +78,25 @@ def load_target(spec: str, *, name_it: str | None = None) -> Workflow:
     Args:
         spec: ``file.py:name`` or ``module:name``, naming a Workflow, an Agent, or a function without arguments that
             returns one.
-        name_it: How to name it, where the command does not: it then runs only as it was when it was last named or
-            trusted. None where the command names it, which is consent to run it.
+        name_it: How to name it, if the command does not; it then runs only if unchanged since it was last named or
+            trusted. None if the command names it, which is consent to run it.
 
-    Raises:
-        ConfigError: When there is no such file, module or name, the file cannot be imported, the name is neither, or
-            nobody agreed to run it.
+        Raises:
+            ConfigError: There is no such file, module or name, the file cannot be imported, the name is no workflow or
+                agent, or nobody agreed to run it.
     """
     value, name, module, shown = _named(spec, name_it, _runnable, DEFAULT)
     return _workflow(value, name, shown, Path(module.__file__ or shown))
 
 
 def found_target(spec: str, runtime: Runtime, *, name_it: str | None = None) -> Workflow:
-    """Find what a command is to run: a workflow or agent that ``agents.yaml`` describes, else as `load_target`.
+    """Find what a command runs: a workflow or agent that ``agents.yaml`` describes, else as `load_target`.
 
-    No tool may write what was read for it.
+    No tool may write the files that were read for it.
 
     Args:
         spec: A name of ``agents.yaml``, ``file.py:name`` or ``module:name``.
-        runtime: Whose configuration it is.
+        runtime: The runtime whose configuration is used.
         name_it: As for `load_target`.
 
     Raises:
@@ -112,18 +112,18 @@ def found_target(spec: str, runtime: Runtime, *, name_it: str | None = None) -> 
 
 
 def is_named(spec: str, runtime: Runtime) -> bool:
-    """Whether ``agents.yaml`` describes a workflow or an agent of this name."""
+    """Return whether ``agents.yaml`` describes a workflow or an agent of this name."""
     return spec in runtime.settings.workflows or spec in runtime.settings.agents
 
 
 def load_class(spec: str) -> type[BaseModel]:
-    """Import the pydantic class that an answer is typed by; the command names it, which is consent to run its file.
+    """Import the pydantic class of a typed answer; naming it in the command is consent to run its file.
 
     Args:
         spec: ``file.py:name`` or ``module:name``.
 
     Raises:
-        ConfigError: As in `load_target`, or the name is no pydantic class.
+        ConfigError: As in `load_target`, or the name is not a pydantic class.
     """
     from ...dispatch.calls.structured_output import is_class, output_class
 
@@ -134,12 +134,12 @@ def load_class(spec: str) -> type[BaseModel]:
 def _named(
     spec: str, name_it: str | None, fits: Callable[[object], bool], such: str
 ) -> tuple[Any, str, ModuleType, str]:
-    """What a spec names, its name, the module it stands in, and how that is shown."""
+    """Return the object that a spec names, its name, its module, and how the module is shown."""
     agree = _consent(spec, name_it)
     for path in files_of(spec):
         if path.is_file():
             agree(path, path.read_bytes())
-            if name_it is None:  # A run keeps its target by the full path.
+            if name_it is None:  # A run stores its target with the full path.
                 agree(path.resolve(), path.read_bytes())
     place, colon, name = spec.rpartition(":")
     if not colon or not name.isidentifier():
@@ -153,7 +153,7 @@ def _named(
 
 
 def _consent(spec: str, name_it: str | None) -> Agree:
-    """Remember each file of a target that was named, as it is now; refuse one that was not and is not as it was."""
+    """Record each file of a named target as it is now; refuse any other file that is unknown or has changed."""
     from ...configs.loading.loader import environment
     from ...configs.loading.trust import TrustStore, trusts
     from ..settings import GIVEN
@@ -164,7 +164,7 @@ def _consent(spec: str, name_it: str | None) -> Agree:
 
     def agree(path: Path, text: bytes) -> None:
         if name_it is None:
-            # Where nothing can be kept, the next command asks.
+            # If nothing can be stored, the next command asks.
             with suppress(ConfigError):
                 store.keep(path, _as_text(text))
         elif not anything and not store.knows(path, _as_text(text)):
@@ -182,7 +182,7 @@ def _near(path: Path) -> Path:
 
 
 def code_of(file: Path) -> str:
-    """What stands in a file of Python, to be compared."""
+    """Return the text of a Python file for comparison."""
     return _as_text(file.read_bytes())
 
 
@@ -212,7 +212,7 @@ def _from_file(file: Path, agree: Agree) -> ModuleType:
 
 
 def _module_name(path: Path) -> str:
-    """The file's own name, unless that would hide another module."""
+    """Return the file's own name as module name, unless that would hide another module."""
     known = sys.modules.get(path.stem)
     if known is not None:
         return path.stem if getattr(known, "__file__", None) == str(path) else f"_target_{path.stem}"
@@ -242,7 +242,7 @@ def _from_module(place: str, agree: Agree) -> ModuleType:
 
 
 def _take(name: str, spec: ModuleSpec | None) -> None:
-    """Import a module of this folder, which was named, though one of its name may be installed."""
+    """Import a named module of this folder, even if one of the same name is installed."""
     if spec is None or spec.loader is None:
         return
     place = Path(spec.origin or name)
@@ -250,7 +250,7 @@ def _take(name: str, spec: ModuleSpec | None) -> None:
 
 
 def _execute(module: ModuleType, loader: Loader, shown: Path, path: Path) -> None:
-    """Run a module that, as for a script, is found by its name again; one that fails never was."""
+    """Run a module and register it in ``sys.modules``, as for a script; remove it again if it fails."""
     sys.modules[module.__name__] = module
     try:
         _guarded(lambda: loader.exec_module(module), shown, path)
@@ -260,7 +260,7 @@ def _execute(module: ModuleType, loader: Loader, shown: Path, path: Path) -> Non
 
 
 def _guarded(work: Callable[[], Any], shown: Path, path: Path) -> Any:
-    """Run the user's code; whatever it raises becomes one line with the place in their file."""
+    """Run the user's code; any error becomes a `ConfigError` of one line with the place in their file."""
     try:
         return work()
     except ConfigError:

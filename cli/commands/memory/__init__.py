@@ -1,1 +1,1 @@
-"""``pointsman memory``: what the shared memory holds, and what is done with it."""
+"""``pointsman memory``: show the shared memory and change it."""

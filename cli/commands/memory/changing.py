@@ -58,11 +58,11 @@ def forget(
     namespace: Namespace = "",
     json: options.AsJson = False,
 ) -> None:
-    """Delete by id, source, author, run or namespace; given together, they narrow.
+    """Delete items by id, source, author, run or namespace; several of these narrow the selection.
 
-    It goes out of all the memory's files, also where an item has said something else since, with what runs have written
-    of it; out of kept answers; and with the runs and conversations that hold the text of what is forgotten: these are
-    deleted whole, except runs under way or waiting. No run can write it down again; 'memory add' can.
+    The text is removed from all the memory's files, earlier versions of items included, with what runs derived from
+    it, and from cached answers. Runs and conversations that hold the forgotten text are deleted whole, except runs
+    under way or waiting. No run can write it to the memory again; 'memory add' can.
     """
     from ....graphs.forgetting import forget
 
@@ -96,9 +96,9 @@ def forget(
 
 
 def reindex(json: options.AsJson = False) -> None:
-    """Embed the whole memory anew: it was filled with another embedder than the one that is in use.
+    """Embed the whole memory again with the embedder in use, after it was filled with another one.
 
-    Texts, writers, trust, history and what was forgotten stay as they are. It is kept whole or not at all.
+    Texts, writers, trust, history and what was forgotten stay as they are. Either all items are embedded anew or none.
     """
     from ....dispatch.embedding import embedder_of
     from ....dispatch.state.ownership import claim
@@ -137,12 +137,12 @@ def _notes(path: Path) -> list[Note]:
         raise ConfigError("there is no such file or folder", file=path)
     if not chunks:
         raise ConfigError("has no text to keep but headings", file=path)
-    # Documents were written elsewhere: what stands in them is material, never an instruction.
+    # Documents were written elsewhere: their content is data, never an instruction.
     return [chunk.note(author="a person", run="", trust=Trust.UNTRUSTED) for chunk in chunks]
 
 
 def _pages(file: Path) -> tuple[str, ...]:
-    """The text of a PDF's pages."""
+    """Return the text of a PDF's pages."""
     from ....tools.base import ToolFailed
     from ....tools.documents.reading import MOST_BYTES, read_text
 

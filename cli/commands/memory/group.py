@@ -1,4 +1,4 @@
-"""``pointsman memory``: look into the shared memory, add to it, make it forget, embed it anew, move it and serve it."""
+"""``pointsman memory``: read, add to, delete from, re-embed, export, import and serve the shared memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``pointsman memory search``, ``list``, ``show``, ``why`` and ``stats``: look into the shared memory; and ``eval``."""
+"""``pointsman memory search``, ``list``, ``show``, ``why``, ``stats`` and ``eval``: read the memory, measure recall."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def search(
     namespace: Namespace = "",
     json: options.AsJson = False,
 ) -> None:
-    """Find what the memory holds on a question, best first."""
+    """Find the items that match a question, best first."""
     from ....memory.search.times import window_in
 
     if when is not None and window_in(when) is None:
@@ -74,7 +74,7 @@ def list_(
 
 
 def show(item: Item, json: options.AsJson = False) -> None:
-    """Show an item whole: its value, who wrote it and when, how far it is trusted, and what it said before."""
+    """Show an item in full: its value, who wrote it and when, its trust, and its earlier values."""
     from langgraph.store.base import GetOp
     from langgraph.store.base import Item as StoredItem
 
@@ -111,7 +111,7 @@ def show(item: Item, json: options.AsJson = False) -> None:
 
 
 def stats(json: options.AsJson = False) -> None:
-    """Show how much the memory holds, how far it is trusted, by which embedder it is found, and its size on disk."""
+    """Show how many items the memory holds, their trust, the embedder it is searched with, and its size on disk."""
     with opened(reads=True) as runtime:
         held = runtime.store.stats()
     if json:
@@ -131,7 +131,7 @@ def stats(json: options.AsJson = False) -> None:
 
 
 def why(item: Item, json: options.AsJson = False) -> None:
-    """Show what an item was made from, how far each of it is trusted, and who wrote it."""
+    """Show what an item was made from, with the trust and the writer of each source."""
     with opened(reads=True) as runtime:
         steps = runtime.store.why(item)
     if steps[0][2] is None:
@@ -153,10 +153,10 @@ def evaluate(
     ],
     json: options.AsJson = False,
 ) -> None:
-    """Measure how much of what answers your own questions is found, beside keywords and vectors alone.
+    """Measure how many of the answers to your own questions are found, against keywords alone and vectors alone.
 
-    JSONL has items ({"key", "text", "source"}) and questions ({"question", "answers": [keys], "category"}). The shared
-    memory is neither read nor changed.
+    The JSONL has items ({"key", "text", "source"}) and questions ({"question", "answers": [keys], "category"}). The
+    shared memory is neither read nor changed.
     """
     from ....dispatch.embedding import embedder_of
     from ....memory.evaluation import evaluate

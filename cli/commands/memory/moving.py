@@ -1,4 +1,4 @@
-"""``pointsman memory export`` and ``import``: the memory as JSON, one item a line."""
+"""``pointsman memory export`` and ``import``: the memory as JSON, one item per line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def export(
 ) -> None:
     """Write all items to a file, for 'memory import': values, writers, trust, lineage, expiry and vectors.
 
-    The last line is signed with your key, so that 'import' can tell whether the file is as it was written.
+    The last line is signed with your key, so that 'import' can tell whether the file was changed.
     """
     end_cleanly()
     with opened(reads=True) as runtime:
@@ -55,7 +55,7 @@ def export(
 
 
 def _lines(store: ChromaStore) -> Iterator[tuple[str, int]]:
-    """Yield the lines of a file, each with the number of items on it."""
+    """Yield the lines of a file, each with the number of items it holds."""
     from ....dispatch.sealing import user_seal
 
     held, digest = store.stats(), hashlib.sha256()
@@ -63,7 +63,7 @@ def _lines(store: ChromaStore) -> Iterator[tuple[str, int]]:
     count = after = 0
 
     def line(about: dict[str, Any]) -> str:
-        # In ASCII, so that a lone surrogate in a text comes through.
+        # In ASCII, so that a lone surrogate in a text is preserved.
         text = json_.dumps(about) + "\n"
         digest.update(text.encode())
         return text
@@ -80,7 +80,7 @@ def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that 'memory export' wrote.")],
     json: options.AsJson = False,
 ) -> None:
-    """Take in the items of a file; done again, it changes nothing.
+    """Import the items of a file; importing it again changes nothing.
 
     An item that is in the memory already is replaced by a newer one only, and never gains trust. What was forgotten
     stays forgotten. From a file that you did not export yourself, or that was changed since, all items are untrusted,
@@ -106,7 +106,7 @@ def import_(
 
 
 def _checked(file: Path) -> tuple[dict[str, Any], int, bool]:
-    """Return a file's first line, the number of its last one, and whether it is as this user exported it."""
+    """Return a file's first line, the number of its last line, and whether it is as this user exported it."""
     from ....dispatch.sealing import user_seal
 
     digest, before = hashlib.sha256(), ""
@@ -128,7 +128,7 @@ def _checked(file: Path) -> tuple[dict[str, Any], int, bool]:
 
 
 def _batches(file: Path, end: int) -> Iterator[tuple[int, Sequence[dict[str, Any]]]]:
-    """Yield the items of a file in pages, each with the number of its first line."""
+    """Yield the items of a file in batches, each with the number of its first line."""
     some: list[dict[str, Any]] = []
     with file.open("rb") as lines:
         for number, data in enumerate(lines, 1):

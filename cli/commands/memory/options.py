@@ -1,4 +1,4 @@
-"""What the memory commands share: options, and how a namespace is written."""
+"""Options that the memory commands share, and the notation of a namespace."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ Item = Annotated[str, typer.Argument(metavar="ID", help="The item, as 'memory se
 
 
 def labels(namespace: str) -> tuple[str, ...]:
-    """Return a namespace that was written with '/' between its labels."""
+    """Parse a namespace written with '/' between its labels."""
     return tuple(part for part in namespace.split("/") if part)

@@ -27,10 +27,10 @@ def serve(
     key: Annotated[Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's key.")] = None,
     json: options.AsJson = False,
 ) -> None:
-    """Serve the memory until Ctrl-C, and print the lines with which other projects use it.
+    """Serve the memory until Ctrl-C, and print the configuration that lets other projects use it.
 
-    Whoever asks shows the token in POINTSMAN_MEMORY_TOKEN. Without one a token is made for this time and printed, on
-    this machine only: to be reached from elsewhere, a token must be set.
+    Clients must send the token in POINTSMAN_MEMORY_TOKEN. If it is not set, a token for this time is made and printed,
+    and only this machine is served: to serve other machines, a token must be set.
     """
     import secrets
 
@@ -64,7 +64,7 @@ def serve(
             result(f"# the memory is served at {url}; end with Ctrl-C")
             result(f"export POINTSMAN_MEMORY={url}")
             if given is None:
-                # The one place where it can be read.
+                # The only place where the token can be read.
                 typer.echo(f"export {MEMORY_TOKEN}={token}")
 
         async def run() -> None:

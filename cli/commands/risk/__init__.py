@@ -1,1 +1,1 @@
-"""The commands that say what an act would do, before it happens."""
+"""The commands that say what an act would do before it happens."""

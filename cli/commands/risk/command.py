@@ -29,9 +29,9 @@ def command(
     ] = None,
     json: options.AsJson = False,
 ) -> None:
-    """Say what a shell command would do. It is read, never run, and no file is looked at.
+    """Say what a shell command would do. The command is only parsed, never run, and no file is read.
 
-    Lines are JSON strings, or objects with 'command' and, if you like, 'id'.
+    Lines are JSON strings, or objects with 'command' and optionally 'id'.
     """
     if text is not None:
         said = _judged(text)
@@ -57,7 +57,7 @@ def command(
 
 
 def _given(text: bytes, number: int) -> tuple[dict[str, Any], str] | None:
-    """The id and the command of a line, or None after saying what is wrong with it."""
+    """Return the id and the command of a line; report what is wrong and return None if it is invalid."""
     made = json_of(text, number)
     if made is None:
         return None
@@ -91,12 +91,12 @@ def _record(said: CommandRisk) -> dict[str, Any]:
 
 @lru_cache(maxsize=4096)
 def _clean(text: str) -> str:
-    """A text without secrets; the same few stand in most lines."""
+    """Redact a text; cached, since most lines hold the same few texts."""
     return redact(text)
 
 
 def _told(said: CommandRisk) -> str:
-    """A verdict in words."""
+    """Return a verdict in words."""
     lines = [
         f"risk     {said.risk.value}" + (", so a person is asked" if said.asks else ""),
         f"effects  {', '.join(effect.value for effect in sorted(said.effects)) or 'none'}",

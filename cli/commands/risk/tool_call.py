@@ -1,4 +1,4 @@
-"""``pointsman risk tool-call``: whether recorded calls of tools may be made without asking a person."""
+"""``pointsman risk tool-call``: whether recorded tool calls may be made without asking a person."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def tool_call(
     ] = "-",
     json: options.AsJson = False,
 ) -> None:
-    """Say of each recorded call of a tool whether it may be made without asking: allow, ask or deny.
+    """Say for each recorded tool call whether it may be made without asking a person: allow, ask or deny.
 
     A line has user (the user's words), transcript (the messages so far), tools (name, effect, target_args) and call
     (name, arguments). Nothing is called.

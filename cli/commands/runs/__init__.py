@@ -1,1 +1,1 @@
-"""The commands that run workflows, take up runs, and show them and what waits for a person."""
+"""The commands that run workflows, resume runs, and show runs and what waits for a person."""

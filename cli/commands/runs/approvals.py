@@ -1,4 +1,4 @@
-"""``pointsman approvals``: the calls that are always allowed, and asking about one again."""
+"""``pointsman approvals``: list the calls that are always allowed, and revoke one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ...signals import end_cleanly
 __all__ = ["commands"]
 
 _SHOWN: Final = 12
-"""Characters of an id that are shown; ``revoke`` takes any beginning that names one call."""
+"""Characters of an id that are shown; ``revoke`` takes any unique prefix."""
 
 
 def approvals(context: typer.Context, json: options.AsJson = False) -> None:
@@ -43,7 +43,7 @@ def revoke(
 
     end_cleanly()
     with opened() as runtime:
-        # Whose the state is, is asked by the ledger.
+        # The ledger checks whose state this is.
         runtime.ledger.handoffs(open_only=True)
         gone = Kept(runtime.settings.state).revoke(call)
     answer(

@@ -1,4 +1,4 @@
-"""``pointsman do``: have a task done at a shell, in the sandbox, in this folder."""
+"""``pointsman do``: let an agent do a task with shell commands, in the sandbox, in this folder."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def do(
     tag: options.Tag = None,
     json: options.AsJson = False,
 ) -> None:
-    """Have a task done at a shell, in this folder: plan, run commands in the sandbox, ask, and sum up.
+    """Do a task with shell commands in this folder: plan, run commands in the sandbox, ask, and sum up.
 
-    Each command is shown with what it printed. One that deletes, reaches further than the sandbox, or cannot be judged
-    waits for you. At the end stand what was done and the diff; pointsman runs undo takes that back.
+    Each command is shown with its output. One that deletes, reaches outside the sandbox, or cannot be judged waits for
+    your approval. At the end the acts and the diff are shown; pointsman runs undo reverts them.
     """
     from ....agents.bounds import Bounds
     from ....graphs.workflow import Workflow

@@ -1,4 +1,4 @@
-"""``pointsman run --dry-run``: what the command would do, with nothing called."""
+"""``pointsman run --dry-run``: show what the command would do, without calling anything."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _SHOWN = 2
 def foresee(
     spec: str, task: str, files: Sequence[Path], runtime: Runtime, *, name_it: str | None, json: bool
 ) -> ExitCode:
-    """Print what a run would be and say with which code the command ends.
+    """Print what a run would do, and return the exit code of the command.
 
     Args:
         spec: The target.
         task: The input; empty for none.
-        files: What goes with it.
+        files: The files that go with it.
         runtime: What it would run on.
         name_it: As for `load_target`.
         json: Print it as JSON.

@@ -1,4 +1,4 @@
-"""``pointsman runs fork``, ``prune`` and ``cancel``: what is done with runs that are kept, and with one under way."""
+"""``pointsman runs fork``, ``prune`` and ``cancel``: copy a kept run, delete kept runs, and stop a run under way."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def fork(
     ] = None,
     json: options.AsJson = False,
 ) -> None:
-    """Make another run that has come as far as this one, or only to before a step, and goes on by itself.
+    """Copy a run as far as it has come, or up to before a step; the copy continues on its own.
 
-    What was done is not done again: where the new run asks for the same act at the same place, it is given the result.
+    Acts are not repeated: if the new run asks for the same act at the same place, it is given the earlier result.
     """
     from ....graphs.keeping import forked
 
@@ -50,7 +50,7 @@ def prune(
     ] = 30.0,
     json: options.AsJson = False,
 ) -> None:
-    """Delete what is kept of runs that have ended, so that they cannot be resumed; what they did and cost stays.
+    """Delete the kept state of runs that have ended, so that they cannot be resumed; their acts and cost stay recorded.
 
     Runs that wait for a person and runs under way are kept.
     """
@@ -66,7 +66,7 @@ def cancel(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
     json: options.AsJson = False,
 ) -> None:
-    """Ask whatever process works on a run to stop; what is done is kept, and the run can be resumed."""
+    """Ask the process that works on a run to stop; what it has done is kept, and the run can be resumed."""
     from ....agents.lease.heartbeat import BEAT_SECONDS
     from ....agents.lease.lease import holder_of
     from ....agents.runs import status_of

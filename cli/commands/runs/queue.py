@@ -1,4 +1,4 @@
-"""``pointsman queue``: what waits for a person, and ticking it off."""
+"""``pointsman queue``: list what waits for a person, and mark items as done."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["commands"]
 
 _SHOWN = 8
-"""Characters of an id that are shown; ``done`` takes any beginning that names one item."""
+"""Characters of an id that are shown; ``done`` takes any unique prefix."""
 _APPROVAL = "approval"
 _INTERRUPTED = "interrupted"
 _RUNNING = "running"
@@ -38,7 +38,7 @@ def queue(
     full: Annotated[bool, typer.Option("--full", help="Show everything a person is told.")] = False,
     json: options.AsJson = False,
 ) -> None:
-    """List what waits for a person: acts to approve, what was handed over, and runs that were interrupted."""
+    """List what waits for a person: acts to approve, steps handed over, and runs that were interrupted."""
     from ....agents.approval.notify import has_hook
 
     if context.invoked_subcommand is not None:
@@ -84,7 +84,7 @@ def queue(
 
 
 def _acts(runtime: Runtime) -> Mapping[str, Pending]:
-    """The acts that wait, by their ids in the queue."""
+    """Return the acts that wait, by their ids in the queue."""
     from ....agents.handoffs import act_id
     from ....graphs.waiting import waiting
 
@@ -105,7 +105,7 @@ class _Item(NamedTuple):
 
 
 def _interrupted(runtime: Runtime) -> Iterator[_Item]:
-    """The runs that were cancelled, or whose process is gone, and can go on."""
+    """Return the runs that were cancelled or whose process is gone, and that can continue."""
     from ....agents.runs import status_of
     from ....dispatch.journal import INPUT
     from ....graphs.checkpoints import resumable
@@ -124,7 +124,7 @@ def done(
     item: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")],
     json: options.AsJson = False,
 ) -> None:
-    """Tick an item off."""
+    """Mark an item as done."""
     from ....agents.handoffs import waits_for_approval
 
     end_cleanly()

@@ -1,4 +1,4 @@
-"""``pointsman resume``: take up what waits for a person, or was cut off."""
+"""``pointsman resume``: continue a run that waits for a person or was interrupted."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NEAR = 1000
 """How many of the latest runs a mistyped id is compared with."""
 
 _AN_ID: Final = re.compile("[0-9a-f]{4,}")
-"""What the id of an act looks like, and its beginning."""
+"""Pattern of an act's id or a prefix of it."""
 
 _Approve = Annotated[
     list[str] | None, typer.Option("--approve", metavar="ID|all", help="Approve an act that waits; repeatable.")
@@ -99,7 +99,7 @@ def resume(
     """Resume a run that waits for approval or was interrupted.
 
     Without an answer it shows what waits and ends with code 4. Options left out keep the
-    values the run was started with.
+    values that the run was started with.
     """
     from ....agents.bounds import Bounds
     from ...io.live import Live
@@ -123,7 +123,7 @@ def resume(
 
 
 def _found(run: str, spec: str, runtime: Runtime, *, named: bool) -> Workflow:
-    """What the run runs, where that still is.
+    """Load the workflow that the run runs.
 
     Raises:
         ConfigError: It cannot be found, or has changed since it was last named.
@@ -139,7 +139,7 @@ def _found(run: str, spec: str, runtime: Runtime, *, named: bool) -> Workflow:
 
 
 class _Said(NamedTuple):
-    """The answers as the options give them."""
+    """The answers given by the options."""
 
     approve: Sequence[str]
     reject: Sequence[str]
@@ -158,7 +158,7 @@ class _Said(NamedTuple):
 async def _resumed(
     workflow: Workflow, run: str, said: _Said, bounds: Bounds, runtime: Runtime, live: Live
 ) -> RunResult:
-    """Take the run up with the answers given; without any, ask the person at the terminal."""
+    """Resume the run with the answers given; without any, ask the person at the terminal."""
     answers = said.given
     if said.named and answers is not None:
         raise ConfigError(
@@ -174,7 +174,7 @@ async def _resumed(
 
 
 def _read(file: str | None) -> Any:
-    """The answers in a file; None where there is none."""
+    """Read the answers from a file; return None if no file is given."""
     if file is None:
         return None
     text = read_input(file if file == "-" else f"@{file}", limit=MAX_INPUT)
@@ -199,10 +199,10 @@ def _nothing_waits(runtime: Runtime, run: str) -> str:
 
 
 def run_row(runtime: Runtime, run: str) -> RunRow:
-    """The row of a run.
+    """Return the ledger's row of a run.
 
     Args:
-        runtime: Whose ledger has it.
+        runtime: The runtime whose ledger has it.
         run: Its id.
 
     Raises:
@@ -231,7 +231,7 @@ def _target_of(row: RunRow) -> str:
 
 
 def _answers(waiting: Sequence[Pending], said: _Said) -> Answers:
-    """The answers that the options give, each bound to the act that was read."""
+    """Return the answers given by the options, each bound to the act that was read."""
     from ...io.approval import edit as edited
 
     acts = {act.id: act for act in waiting}
@@ -264,7 +264,7 @@ def _answers(waiting: Sequence[Pending], said: _Said) -> Answers:
 
 
 def _named(waiting: Sequence[Pending], words: Sequence[str]) -> set[str]:
-    """The ids that words name, each in full or by a beginning that no other shares."""
+    """Return the ids that words name, each in full or by a unique prefix."""
     found = set()
     for word in words:
         fitting = [act.id for act in waiting if word and act.id.startswith(word)]
@@ -277,7 +277,7 @@ def _named(waiting: Sequence[Pending], words: Sequence[str]) -> set[str]:
 
 
 def _respond(waiting: Sequence[Pending], text: str) -> tuple[str, str]:
-    """The id and the result of ``ID=TEXT``, or of ``TEXT`` where one act waits."""
+    """Parse the id and the result from ``ID=TEXT``, or from ``TEXT`` if only one act waits."""
     name, equals, given = text.partition("=")
     if equals and _AN_ID.fullmatch(name):
         (id_,) = _named(waiting, [name])
@@ -295,7 +295,7 @@ def _respond(waiting: Sequence[Pending], text: str) -> tuple[str, str]:
 
 
 def _edit(waiting: Sequence[Pending], text: str) -> tuple[str, dict[str, Any]]:
-    """The id and the arguments of ``ID=JSON``, or of ``JSON`` where one act waits."""
+    """Parse the id and the arguments from ``ID=JSON``, or from ``JSON`` if only one act waits."""
     name, equals, given = text.partition("=")
     bare = text.lstrip().startswith("{")
     if not bare and not equals:

@@ -100,7 +100,7 @@ def run(
 def _foreseen(
     target: str | None, text: str | None, files: list[Path], limit: int, runtime: Runtime, *, json: bool
 ) -> ExitCode:
-    """Say what the command would do; the input may be left out."""
+    """Print what the command would do; the input may be left out."""
     from .foresee import foresee
 
     if target is not None and not (_names(target, text) or is_named(target, runtime)):
@@ -117,7 +117,7 @@ def _spec(target: str | None) -> str:
 
 
 def _what(target: str | None, text: str | None, batch: Path | None, limit: int) -> tuple[str, str | None, Path | None]:
-    """Which target, and which input or batch; a lone argument that names no target is the input."""
+    """Return the target, and the input or batch; a single argument that names no target is the input."""
     if target is not None and not _names(target, text):
         target, text = None, target
     spec = _spec(target)
@@ -129,7 +129,7 @@ def _what(target: str | None, text: str | None, batch: Path | None, limit: int) 
         return spec, read_input(text, limit=limit), None
     file = target_file(spec)
     if file is not None and not file.is_file():
-        load_target(spec)  # which says what is wrong, before anything is waited for
+        load_target(spec)  # raises the error before the command waits for any input
     samples = file.parent / SAMPLES if file is not None and target is None else None
     has_samples = samples is not None and samples.is_file()
     task = read_piped(limit=limit, optional=has_samples)
@@ -142,12 +142,12 @@ def _what(target: str | None, text: str | None, batch: Path | None, limit: int) 
 
 
 def _names(target: str, text: str | None) -> bool:
-    """Whether the first argument names a target; alone it may be the input."""
+    """Return whether the first argument names a target; on its own it may be the input."""
     return text is not None or looks_like_target(target)
 
 
 def _kept(spec: str) -> str:
-    """The target as the ledger keeps it: a file by its full path, so that `resume` finds it from anywhere."""
+    """Return the target as the ledger stores it: a file by its full path, so that `resume` finds it from any folder."""
     file = target_file(spec)
     return spec if file is None else f"{file.resolve()}:{spec.rpartition(':')[2]}"
 
@@ -165,19 +165,19 @@ def run_once(
     again: list[str],
     acts: bool = False,
 ) -> ExitCode:
-    """Run once, ask the person at the terminal whatever needs approval, show it live, and print the outcome.
+    """Run once, ask the person at the terminal about acts that need approval, show events live, and print the outcome.
 
     Args:
         workflow: What to run.
-        task: What is asked.
+        task: The input.
         given: Files and thread, as `Workflow.arun` takes them.
-        runtime: What to run on.
-        bounds: What bounds it.
+        runtime: The runtime to run on.
+        bounds: The bounds of the run.
         approval: Whether a person is asked.
         stream: Print tokens as they come.
         json: Print JSON.
         again: Options with which a later command finds the run as this one did.
-        acts: Show each call of a tool, and sum up what was done.
+        acts: Show each tool call, and sum up what was done.
     """
     from ...io.live import Live
 

@@ -1,4 +1,4 @@
-"""``pointsman runs``: list what ran, tell the story of one run, and how two differ."""
+"""``pointsman runs``: list the runs, show what happened in one, and compare two."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def runs(
     ] = 20,
     json: options.AsJson = False,
 ) -> None:
-    """List what ran; 'runs show RUN' tells the story of one."""
+    """List the runs; 'runs show RUN' shows what happened in one."""
     from ....agents.runs import status_of
 
     if context.invoked_subcommand is not None:
@@ -45,12 +45,12 @@ def show(
     run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")],
     json: options.AsJson = False,
 ) -> None:
-    """Tell the story of a run: its steps, and for each its decisions, calls and acts; what a person decided; the cost.
+    """Show what happened in a run: each step with its decisions, calls and acts; what a person decided; the cost.
 
-    'route explain ID' says why a decision fell as it did.
+    'route explain ID' explains a decision.
     """
     with opened(reads=True) as runtime:
-        # A call that was under way in a process that was killed becomes a row.
+        # Recover as rows the calls that were under way in a process that was killed.
         runtime.dispatcher.budgets.reclaim()
         story = asyncio.run(Story.of(runtime, run))
     if json:
@@ -64,7 +64,7 @@ def diff(
     second: Annotated[str, typer.Argument(metavar="RUN", help="Id of another.")],
     json: options.AsJson = False,
 ) -> None:
-    """Tell how two runs differ: how they ended, what they cost, and step by step their models, acts and outputs."""
+    """Show how two runs differ: their endings, costs, and for each step their models, acts and outputs."""
     with opened(reads=True) as runtime:
         records = [asyncio.run(Story.of(runtime, run)).record() for run in (first, second)]
     found = differences(*records)

@@ -1,4 +1,4 @@
-"""``pointsman chat`` and ``code``: a conversation at the terminal, one run a turn."""
+"""``pointsman chat`` and ``code``: a conversation at the terminal, one run per turn."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["chat", "code"]
 
 _CODER: Final = "coding"
 _LOOKED_AT: Final = 1_000
-"""How many of the latest runs are searched for the conversation to go on with."""
+"""How many of the latest runs are searched for the conversation to continue."""
 _Continue = Annotated[
     bool, typer.Option("--continue", help="Go on with the last conversation that was held here with it.")
 ]
@@ -48,7 +48,7 @@ def chat(
     approval: ApprovalOption = "ask",
     json: _Json = False,
 ) -> None:
-    """Talk with a workflow or an agent: a run for each line, all of one conversation. --max-cost bounds each run."""
+    """Talk with a workflow or an agent: each line is a run of one conversation. --max-cost bounds each run."""
     from ....agents.bounds import Bounds
     from ...session.session import Session
 
@@ -77,12 +77,12 @@ def code(
     approval: ApprovalOption = "ask",
     json: _Json = False,
 ) -> None:
-    """Have the coding agent work in this folder, in a conversation. --max-cost bounds each run."""
+    """Let the coding agent work in this folder, in a conversation. --max-cost bounds each run."""
     chat(_CODER, thread, last, max_cost, approval, json)
 
 
 def _face(runtime: Runtime, name: str, *, json: bool) -> Face:
-    """Where the user is: a program, a terminal, or what takes plain lines."""
+    """Return the face for the user: a program, a terminal, or plain lines."""
     from ...session.plain import JsonLines, Plain
     from ...session.spent import Spent
 
@@ -101,7 +101,7 @@ def _new_thread() -> str:
 
 
 def _held(runtime: Runtime, target: str) -> list[RunRow]:
-    """The latest runs of conversations with a target, the newest first."""
+    """Return the latest runs of conversations with a target, newest first."""
     rows = runtime.ledger.runs(limit=_LOOKED_AT)
     return [row for row in rows if TARGET_TAG + target in row.tags and _thread_of(row)]
 
@@ -113,7 +113,7 @@ def _thread_of(row: RunRow) -> str:
 
 
 def _left(runtime: Runtime, row: RunRow | None) -> Left | None:
-    """The last run of a conversation, where it can be gone on with."""
+    """Return the last run of a conversation if it can be continued."""
     from ....agents.runs import status_of
     from ...session.base import Left
 

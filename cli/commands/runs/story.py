@@ -1,4 +1,4 @@
-"""The story of one run: its steps, and for each its decisions, calls and acts; what a person decided; the cost."""
+"""The story of one run: each step with its decisions, calls and acts; what a person decided; the cost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Story", "differences", "labels", "run_record", "took", "when"]
 
 
 class Story:
-    """What is known of one run, by its ledger and its checkpoint."""
+    """What the ledger and the checkpoint say about one run."""
 
     def __init__(self, runtime: Runtime, run: str, ended: dict[str, dict[str, Any]]) -> None:
         from ....agents.handoffs import waits_for_approval
@@ -43,18 +43,18 @@ class Story:
 
     @classmethod
     async def of(cls, runtime: Runtime, run: str) -> Story:
-        """Read what is known of a run."""
+        """Read the story of a run."""
         from ....graphs.checkpoints import last_value
 
         run_row(runtime, run)
         done = await last_value(runtime.settings.state, run, "done")
-        # A graph of the user's own may keep anything under that name.
+        # A user's own graph may store anything under that name.
         kept = [one for one in done if isinstance(one, dict)] if isinstance(done, list) else []
         ended = {one["id"]: one for one in kept if {"id", "agent", "status", "note"} <= set(one)}
         return await asyncio.to_thread(cls, runtime, run, ended)
 
     def record(self) -> dict[str, Any]:
-        """The story as JSON values, money in USD."""
+        """Return the story as JSON values, with amounts in USD."""
         return {
             **run_record(self.row, self.status),
             "steps": list(self.ended.values()),
@@ -67,7 +67,7 @@ class Story:
         }
 
     def text(self) -> str:
-        """The story for a person."""
+        """Return the story as text for a person."""
         row = self.row
         lines = [
             f"run        {row.id}: {self.status.replace('_', ' ')}",
@@ -85,7 +85,7 @@ class Story:
         return "\n".join(lines)
 
     def _steps(self) -> list[str]:
-        """The steps in the order in which they began."""
+        """Return the steps in the order in which they began."""
         rows: list[DecisionRow | CallRow | EffectRow] = [*self.decisions, *self.calls, *self.acts]
         return list(dict.fromkeys((*(row.step for row in sorted(rows, key=lambda row: row.at)), *self.ended)))
 
@@ -118,23 +118,23 @@ def _asked(row: HandoffRow) -> Iterator[str]:
 
 
 def run_record(row: RunRow, status: str) -> dict[str, object]:
-    """A run as JSON values."""
+    """Return a run as JSON values."""
     told = {name: getattr(row, name) for name in ("target", "started", "ended", "user", "tags")}
     return {"run": row.id, **told, "status": status}
 
 
 def when(at: float) -> str:
-    """A time in UTC, to the second."""
+    """Format a time in UTC, to the second."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def took(row: RunRow) -> str:
-    """How long a run took."""
+    """Return how long a run took."""
     return seconds(None if row.ended is None else row.ended - row.started)
 
 
 def labels(row: RunRow) -> str:
-    """The tags of a run, its target as seen from here."""
+    """Return the tags of a run, with its target relative to the current folder."""
     here = Path.cwd()
     return " ".join(
         TARGET_TAG + os.path.relpath(tag.removeprefix(TARGET_TAG), here) if tag.startswith(f"{TARGET_TAG}/") else tag
@@ -147,14 +147,14 @@ _OF_STEP = ("agent", "status", "model", "risk", "note", "output")
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What differs between the stories of two runs.
+    """Return the differences between the stories of two runs.
 
     Args:
         first: The story of a run, as `Story.record` gives it.
-        second: That of another.
+        second: The story of another run.
 
     Returns:
-        For each difference the step, empty for the run itself; the field; and both values, None where there is none.
+        For each difference: the step, empty for the run itself; the field; and both values, None for a missing one.
     """
     found = [_difference("", name, first.get(name), second.get(name)) for name in _OF_RUN]
     told = [{one["id"]: one for one in story["steps"]} for story in (first, second)]
@@ -171,7 +171,7 @@ def _difference(step: str, name: str, *values: Any) -> dict[str, Any]:
 
 
 def _acts(story: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Step -> what it did."""
+    """Return the acts of each step."""
     found: dict[str, list[str]] = {}
     for act in story["acts"]:
         found.setdefault(act["step"], []).append(f"{act['tool']}: {act['outcome'] or 'may have happened'}")

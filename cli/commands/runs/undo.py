@@ -1,4 +1,4 @@
-"""``pointsman runs undo``: take back what the file tools changed in a run."""
+"""``pointsman runs undo``: revert the changes that a run made to files."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def undo(
     ] = False,
     json: options.AsJson = False,
 ) -> None:
-    """Put the files that a run edited back as they were: all of them or, where one cannot be, none.
+    """Restore the files that a run edited: all of them, or none if one cannot be restored.
 
-    What commands changed is put back too; what MCP servers and tools of your own changed is not known, and stays.
+    Changes made by commands are reverted too; those made by MCP servers and your own tools are not recorded, and stay.
     """
     from ....agents.journal.undo import undone
 

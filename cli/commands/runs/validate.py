@@ -1,4 +1,4 @@
-"""``pointsman validate``: what would go wrong with a workflow, before it runs."""
+"""``pointsman validate``: find what would go wrong with a workflow before it runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def validate(
     ] = None,
     json: options.AsJson = False,
 ) -> None:
-    """Look for what would go wrong with a workflow; 0 where it can run, 2 where it cannot."""
+    """Look for what would go wrong with a workflow; ends with code 0 if it can run, 2 if it cannot."""
     with opened(reads=True) as runtime:
         name_it = None if target else f"'pointsman validate {DEFAULT}'"
         workflow = found_target(target or DEFAULT, runtime, name_it=name_it)

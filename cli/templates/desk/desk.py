@@ -13,9 +13,9 @@ from pointsman import Agent, support_desk, tool
 
 HERE = Path(__file__).parent
 
-# Every message is sorted by example, answered out of knowledge/ with the sentence that carries the answer, or handed to
-# a person. Without a key all of that runs on this machine. What is high-risk is settled by the strongest model there
-# is a key for, and by a person where there is none.
+# Every message is classified by example, then answered from knowledge/ with the sentence that holds the answer, or
+# handed to a person. Without a key all of that runs on this machine. High-risk steps go to the strongest model that
+# there is a key for, or to a person if there is none.
 flow = support_desk(
     name="plant-shop",
     intents=HERE / "examples" / "intents.csv",
@@ -43,7 +43,7 @@ def order_status(order_id: str) -> str:
     return ORDERS.get(order_id.strip().upper(), "there is no such order")
 
 
-# What cannot be taken back is destructive: each call waits for a person, who sees its exact arguments.
+# An act that cannot be undone is destructive: each call waits for a person, who sees its exact arguments.
 @tool(effect="destructive")
 def cancel_order(order_id: str) -> str:
     """Cancel an order for good.
