@@ -31,14 +31,14 @@ _EFFORTS = "reasoning_effort_levels"
 
 
 class BackendError(PointsmanError):
-    """A provider did not give what was asked.
+    """A call to a provider failed.
 
     Args:
-        kind: What went wrong, in the words dispatch acts on.
+        kind: The kind of failure, which tells dispatch how to react.
         message: One line, free of secrets.
-        status: HTTP status, where there was one.
-        retry_after: Seconds the provider asked to wait, where it did.
-        sent: The request may have reached the provider, which may then bill it; False where no connection was made.
+        status: HTTP status, if there was one.
+        retry_after: Seconds the provider asked to wait, if it did.
+        sent: Whether the request may have reached the provider, and so may be billed; False if no connection was made.
     """
 
     def __init__(
@@ -59,17 +59,17 @@ class BackendError(PointsmanError):
 
 @dataclass(slots=True)
 class Reach:
-    """How far the request of the running code has come.
+    """How far the request of the current context has got.
 
     Attributes:
-        connected: Whether it has a connection to the provider to be sent over; None where its client does not tell.
+        connected: Whether the request has a connection to the provider; None if the client does not report it.
     """
 
     connected: bool | None = None
 
 
 REACH: Final[ContextVar[Reach | None]] = ContextVar("pointsman_reach", default=None)
-"""Where an HTTP client says how far its request has come."""
+"""Where an HTTP client records how far its request has got."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +78,10 @@ class Endpoint:
 
     Attributes:
         timeout: Seconds one request may take.
-        cache: Folder in which a backend may keep what it worked out; None for nowhere.
-        on_headers: Called with the headers of every response, a refusal's too, before its body is read; it must neither
-            wait nor raise. A backend whose vendor tells no limits in them, or whose client lets nobody listen, never
-            calls it.
+        cache: Folder in which a backend may store computed results; None disables storage.
+        on_headers: Called with the headers of every response, error responses included, before the body is read; it
+            must neither block nor raise. A backend never calls it if its vendor reports no limits in headers or its
+            client has no hook for them.
     """
 
     model: str
@@ -98,17 +98,17 @@ class Backend(ABC):
     """One family of providers; stateless, built without any I/O.
 
     Attributes:
-        finishes: Vendor's finish reason -> the failure it means, or None for a normal end. A reason that is not in
-            the table, or is absent, counts as ``malformed``.
-        prompt_cache: Keyword arguments of a call that have the vendor keep the prompt for the next call; empty where it
+        finishes: Vendor's finish reason -> the failure it means, or None for a normal end. A missing or unlisted reason
+            counts as ``malformed``.
+        prompt_cache: Keyword arguments of a call that make the vendor cache the prompt for the next call; empty if it
             does so by itself.
-        aliases: Name -> patterns of the names it leads to, as the vendor says; in lower case, without what stands
+        aliases: Name -> patterns of the names it resolves to, according to the vendor; in lower case, without the part
             before a slash.
-        output_limit: Keyword argument of a call that limits its output tokens; None where there is none.
-        gives_probabilities: Its replies have ``fields`` in their metadata, with the probability of each label.
-        vocabulary: The call options its client takes; None where all are passed on as they are.
-        meter: Where its call options say what a call may cost.
-        profiles: The partner package that ships the profiles of its models; empty where none does.
+        output_limit: Keyword argument of a call that limits its output tokens; None if there is none.
+        gives_probabilities: Whether replies have ``fields`` in their metadata, with the probability of each label.
+        vocabulary: The call options its client accepts; None if all options are passed on unchanged.
+        meter: Which call options affect the cost of a call.
+        profiles: The partner package that ships the profiles of its models; empty if none does.
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]]
@@ -126,14 +126,14 @@ class Backend(ABC):
 
     @abstractmethod
     def failure(self, error: BaseException) -> BackendError | None:
-        """Translate what the client raised; None when it is not the provider's trouble but ours."""
+        """Translate an exception of the client; return None if the fault is ours rather than the provider's."""
 
     def profile(self, model: str) -> Mapping[str, Any]:
-        """The LangChain model profile of ``model`` (keys as `langchain_core` has them); empty when unknown."""
+        """Return the LangChain profile of ``model`` (keys as in `langchain_core`); empty if the model is unknown."""
         return profile(self.profiles, model) if self.profiles else {}
 
     def said(self, model: str, wanted: Wanted) -> Said:
-        """Say what a call asks for in the words of a model's client, and what had to be left out.
+        """Translate the options of a call into those of a model's client, noting which had to be left out.
 
         Args:
             model: The vendor's name for the model.
@@ -144,16 +144,16 @@ class Backend(ABC):
         return self.vocabulary.translate(wanted, self.missing(model, wanted), self.profile(model).get(_EFFORTS))
 
     def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
-        """Option -> why this very model does not take it, where its vendor's others do."""
+        """Return option -> reason, for options this model rejects although the vendor's other models accept them."""
         return {}
 
     def bind(self, client: BaseChatModel, tools: Sequence[Mapping[str, Any]], said: Said) -> dict[str, Any]:
-        """Give the keyword arguments of a call that show its tools to the model.
+        """Return the keyword arguments that pass a call's tools to the model.
 
         Args:
-            client: The model's.
-            tools: In OpenAI's format, their names such as every vendor takes.
-            said: How they are to be called.
+            client: The model's client.
+            tools: In OpenAI's format, with names that every vendor accepts.
+            said: How the model is to call them.
         """
         how: dict[str, Any] = {}
         if said.choice is not None:
@@ -167,15 +167,15 @@ class Backend(ABC):
         return dict(binding.kwargs)
 
     def choice(self, choice: Choice) -> Any:
-        """Spell a choice of tools as the client takes it."""
+        """Return a tool choice in the form the client accepts."""
         return choice.name or choice.mode
 
     def read(self, message: AIMessage) -> Reply:
-        """Read model, finish reason, failure and usage off a complete reply."""
+        """Read the model, finish reason, failure and usage from a complete reply."""
         return read_reply(message, self.finishes)
 
     def same_model(self, asked: str, answered: str) -> bool:
-        """Whether ``answered`` is ``asked``, be it by another name of the same model; a variant is another model."""
+        """Return whether both names mean the same model, aliases included; a variant counts as another model."""
         return same_name(asked, answered) or stands_for(asked, answered, self.aliases)
 
 

@@ -20,20 +20,20 @@ __all__ = ["OwnChatModel", "last_chunk"]
 
 
 class OwnChatModel(BaseChatModel):
-    """A chat model whose replies are made here, each as a whole and streamed in pieces."""
+    """A chat model that produces each reply as a whole and streams it in chunks."""
 
     @abstractmethod
     def _reply(self, messages: list[BaseMessage], stop: list[str] | None, options: Mapping[str, Any]) -> AIMessage:
-        """Answer; ``options`` are the keyword arguments of the call."""
+        """Return the reply; ``options`` are the keyword arguments of the call."""
 
     async def _areply(
         self, messages: list[BaseMessage], stop: list[str] | None, options: Mapping[str, Any]
     ) -> AIMessage:
-        """Do the same without holding up the event loop."""
+        """Return the reply without blocking the event loop."""
         return await run_in_executor(None, self._reply, messages, stop, options)
 
     def _pieces(self, reply: AIMessage) -> Iterator[AIMessageChunk]:
-        """Cut a reply into what a stream of it gives."""
+        """Split a reply into the chunks of its stream."""
         yield last_chunk(reply, reply.content)
 
     def _generate(
@@ -82,11 +82,11 @@ class OwnChatModel(BaseChatModel):
 
 
 def last_chunk(reply: AIMessage, content: Any = "") -> AIMessageChunk:
-    """Give the last piece of a stream: the calls of a reply and all that is told beside its words.
+    """Return the last chunk of a stream: the reply's tool calls, usage and metadata.
 
     Args:
-        reply: The whole of it.
-        content: The words that no piece before has given.
+        reply: The complete reply.
+        content: The text that earlier chunks have not contained.
     """
     return AIMessageChunk(
         content=content,

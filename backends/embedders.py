@@ -1,7 +1,7 @@
-"""Embedders by name: on this machine, or a provider's, each with the name and length of its vectors.
+"""Embedders by name, local or a provider's, each with a model id and the length of its vectors.
 
 ``wordllama``, ``sentence-transformers/NAME`` and ``onnx/FOLDER`` compute on this machine; ``openai/MODEL``,
-``google/MODEL`` and ``openai_compatible/MODEL`` ask a provider. Their requests are no rows of the ledger.
+``google/MODEL`` and ``openai_compatible/MODEL`` ask a provider. Their requests are not recorded in the ledger.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ _T = TypeVar("_T")
 _OPENAI: Final = "https://api.openai.com/v1"
 _GOOGLE: Final = "https://generativelanguage.googleapis.com"
 _VERSION: Final = "v1beta"
-_BATCH: Final = 100  # texts a request: Google's limit (ai.google.dev/api/embeddings), below that of the others
-_AT_ONCE: Final = 16  # texts a batch on this machine: of 100 long ones the attention alone takes 1.2 GB
-_KEPT: Final = 4096  # vectors in this process's memory, of texts and of questions
+_BATCH: Final = 100  # texts per request: Google's limit (ai.google.dev/api/embeddings), the lowest of the providers
+_AT_ONCE: Final = 16  # texts per local batch: for 100 long texts the attention alone takes 1.2 GB
+_KEPT: Final = 4096  # cached vectors in this process, for texts and for questions each
 _LONGEST: Final = 512  # tokens of a text that a small encoder reads
-_BYTES: Final = 8000  # of a text that are embedded: no fewer than its tokens, of which OpenAI takes 8,192
+_BYTES: Final = 8000  # bytes of a text that are embedded: at least its number of tokens, of which OpenAI takes 8,192
 
 
 class NamedEmbeddings(Embeddings):
-    """LangChain's embeddings with what a memory must know about vectors; the last few thousand are asked for once.
+    """LangChain's embeddings with the model id and vector length a memory needs; the last few thousand are cached.
 
     Args:
-        make: Makes what makes the vectors: now, and again in a forked child, since connections cannot be shared.
-        model_id: Names the model, and its version where there is one.
-        dimensions: Length of a vector; asked of the model by one word at first use if not given.
-        failure: Translates what making vectors raises; gives None for what is not the provider's trouble.
+        make: Builds the underlying embeddings: now, and again in a forked child, since connections cannot be shared.
+        model_id: Names the model, and its version if it has one.
+        dimensions: Length of a vector; if not given, found at first use by embedding one word.
+        failure: Translates exceptions of the embeddings; returns None for those that are not the provider's fault.
 
     Raises:
-        BackendError: From each method: the provider gave no vectors.
+        BackendError: From each method: the provider returned no vectors.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class NamedEmbeddings(Embeddings):
         return self._dimensions
 
     def suppose(self, dimensions: int) -> None:
-        """Take the length of the vectors that are there, where it would have to be asked for."""
+        """Use the length of the stored vectors if the length is not known yet, which saves a request."""
         self._dimensions = self._dimensions or dimensions
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Embed many texts, one vector a text."""
+        """Embed many texts, one vector per text."""
         kept = self._kept
         known = {text: vector for text in texts if (vector := kept.get(text)) is not None}
         known.update({text: [0.0] * self.dimensions for text in texts if not text.strip()})
@@ -106,7 +106,7 @@ class NamedEmbeddings(Embeddings):
         return [known[text] for text in texts]
 
     def embed_query(self, text: str) -> list[float]:
-        """Embed one text, as a question: some models embed questions otherwise than passages."""
+        """Embed one text as a question: some models embed questions differently from passages."""
         vector = self._asked.get(text)
         if vector is None:
             blank = not text.strip()
@@ -115,7 +115,7 @@ class NamedEmbeddings(Embeddings):
         return vector
 
     def clear(self) -> None:
-        """Drop what was embedded before, such as what is to be forgotten."""
+        """Drop the cached vectors, for example of texts that must be forgotten."""
         with self._lock:
             self._kept.clear()
             self._asked.clear()
@@ -132,7 +132,7 @@ class NamedEmbeddings(Embeddings):
             raise failure from error
 
     def _keep(self, kept: OrderedDict[str, list[float]], vectors: Mapping[str, list[float]]) -> None:
-        """Keep vectors as the last ones used, from whichever thread."""
+        """Cache vectors as the most recently used; thread-safe."""
         with self._lock:
             for text, vector in vectors.items():
                 kept.pop(text, None)
@@ -150,7 +150,7 @@ def _question(model: Embeddings, text: str) -> list[float]:
 
 
 def _sent(text: str) -> str:
-    """What is sent of a text: the beginning of a long one, and nothing that is no Unicode."""
+    """Return the part of a text that is sent: the beginning of a long one, in valid Unicode."""
     return text.encode("utf-8", "replace")[:_BYTES].decode("utf-8", "ignore")
 
 
@@ -181,9 +181,9 @@ class OnnxEmbeddings(Embeddings):
         self.dimensions = len(self.embed_query("length"))
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """Embed many texts, one unit vector a text."""
+        """Embed many texts, one unit vector per text."""
         rows: list[list[float]] = [[]] * len(texts)
-        # Texts of a length together, since each is filled up to the longest of its batch.
+        # Batch texts of similar length, since each is padded to the longest of its batch.
         by_length = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         for start in range(0, len(texts), _AT_ONCE):
             places = by_length[start : start + _AT_ONCE]
@@ -222,19 +222,18 @@ class CrossEncoderReranker:
         self._model = _sentence_transformers("CrossEncoder")(model)
 
     def score(self, query: str, texts: list[str]) -> list[float]:
-        """Return how well each text answers."""
+        """Return how well each text answers the query."""
         scores: list[float] = [float(score) for score in self._model.predict([(query, text) for text in texts])]
         return scores
 
 
 def embedder(name: str, endpoint: Endpoint | None = None, *, dimensions: int | None = None) -> Embedder:
-    """Give the embedder of a name.
+    """Return the embedder with a name.
 
     Args:
-        name: ``wordllama``, or what stands in `EMBEDDERS`, a slash and the model.
-        endpoint: A provider's key, address and time limit, or options for sentence-transformers; its ``model`` is
-            overlooked.
-        dimensions: Length of the vectors, of models that can cut theirs.
+        name: ``wordllama``, or a key of `EMBEDDERS`, a slash and the model.
+        endpoint: A provider's key, address and timeout, or options for sentence-transformers; its ``model`` is ignored.
+        dimensions: Length of the vectors, for models that can truncate theirs.
 
     Raises:
         ConfigError: There is no such embedder, an extra is not installed, or a provider has no key.
@@ -314,10 +313,10 @@ def _speaking_openai(kind: str, model: str, endpoint: Endpoint, dimensions: int 
             ),
             request_timeout=endpoint.timeout,
             max_retries=2,
-            # Counting tokens would load a vocabulary from the network, and send numbers that other servers do not know.
+            # Counting tokens would download a vocabulary, and send token ids that other servers do not understand.
             check_embedding_ctx_length=False,
         )
-        # Both would come from the environment, and go to whoever the URL belongs to.
+        # The SDK would take both from the environment and send them to whichever host the URL names.
         made.client._client.organization = made.client._client.project = None
         embeddings: Embeddings = made
         return embeddings
@@ -332,7 +331,7 @@ def _google(model: str, endpoint: Endpoint, dimensions: int | None) -> NamedEmbe
     key, url = required_key(endpoint, "google").get_secret_value(), endpoint.base_url or _GOOGLE
 
     class Gemini(Embeddings):
-        """The SDK itself: LangChain's own class lets the environment lead its client to Vertex."""
+        """Uses the SDK directly: LangChain's own class lets environment variables switch its client to Vertex."""
 
         def __init__(self) -> None:
             self._client = Client(
@@ -364,7 +363,7 @@ def _google(model: str, endpoint: Endpoint, dimensions: int | None) -> NamedEmbe
 
 
 def _failures(kind: str) -> Callable[[BaseException], BackendError]:
-    """Translate by a backend's table; what that does not know was raised by reading an answer, since we send texts."""
+    """Translate by a backend's table; since only texts are sent, other exceptions come from reading the answer."""
     known = registry.get(kind).failure
 
     def failure(error: BaseException) -> BackendError:
@@ -375,7 +374,7 @@ def _failures(kind: str) -> Callable[[BaseException], BackendError]:
 
 
 def _name(kind: str, model: str, dimensions: int | None) -> str:
-    """Return the name under which vectors are kept: cut ones are others than whole ones."""
+    """Return the name under which vectors are stored: truncated vectors differ from full ones."""
     return f"{kind}/{model}" + (f"@{dimensions}" if dimensions else "")
 
 
@@ -389,4 +388,4 @@ EMBEDDERS: Final = MappingProxyType[str, Callable[[str, Endpoint, int | None], A
         "openai_compatible": _compatible,
     }
 )
-"""Kind -> what makes an embedder of a model, an endpoint and a length."""
+"""Kind -> function that builds an embedder from a model, an endpoint and a length."""

@@ -11,13 +11,13 @@ from typing import Final, NamedTuple
 __all__ = ["is_deployment", "same_name", "stands_for"]
 
 _FILE: Final = re.compile(r"\.(?:gguf|bin|safetensors|onnx)$")
-# What a router or a local server appends to say how a model is served, not which one it is.
+# Suffixes of routers and local servers that say how a model is served, not which one it is.
 _SERVED: Final = re.compile(r":(?:free|online|nitro|floor|extended|exacto|beta|thinking|cloud|default|latest)$")
 _BUILT: Final = re.compile(
     r"[-_.](?:i?q\d(?:_[a-z0-9]+)*|fp8|fp16|bf16|int[48]|awq|gptq|gguf|mxfp4|nvfp4|w\d+a\d+|[48]bit|instruct|it|hf)"
     r"(?=$|[-_.:])"
 )
-# Open weights tell their size, and one repository of them is served under names with and without these words.
+# Names of open weights include a size, and the same weights are served under names with and without these words.
 _SIZED: Final = re.compile(r"(?<![a-z0-9])\d+(?:\.\d+)?b(?![a-z0-9])")
 _POINT: Final = re.compile(r"(?<=\d)p(?=\d)")
 # One or two digits make a version: claude-opus-4 is not claude-opus-4-1.
@@ -46,15 +46,15 @@ class _Name(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def same_name(asked: str, answered: str, *, previews: bool = False) -> bool:
-    """Whether the model that answered is, by its name, the one that was asked for.
+    """Return whether the model that answered is, judging by its name, the one that was requested.
 
-    A date may be added, and the order of words, points for dashes, and how it is served may differ. Another version,
-    another size or another word make another model.
+    The reply's name may add a date, and may differ in word order, points for dashes, and how the model is served. A
+    different version, size or word means a different model.
 
     Args:
         asked: The name in the request.
         answered: The name in the reply.
-        previews: A preview of a model is that model.
+        previews: Whether a preview of a model counts as that model.
     """
     if not answered:
         return False
@@ -62,7 +62,7 @@ def same_name(asked: str, answered: str, *, previews: bool = False) -> bool:
     if one.date and one.date != other.date:
         return False
     if one.latest and not one.numbers:
-        # It names a line of models, of which any version may answer.
+        # It names a model line, so any version of it may answer.
         return set(one.words) == {word for word in other.words if len(word) > 1}
     if one.words != other.words or one.numbers != other.numbers:
         return False
@@ -71,18 +71,18 @@ def same_name(asked: str, answered: str, *, previews: bool = False) -> bool:
 
 @lru_cache(maxsize=1024)
 def is_deployment(name: str) -> bool:
-    """Whether a name tells of no model: no version and no family, as what somebody calls a deployment or an alias."""
+    """Return whether a name has no version and no model family, as user-chosen deployment or alias names do."""
     parsed = _parsed(name)
     return not parsed.numbers and not _FAMILIES.intersection(parsed.words)
 
 
 def stands_for(asked: str, answered: str, aliases: Mapping[str, tuple[str, ...]]) -> bool:
-    """Whether a vendor has said that one name leads to another.
+    """Return whether the vendor resolves one name to another.
 
     Args:
         asked: The name in the request.
         answered: The name in the reply.
-        aliases: Name -> patterns of the names it leads to.
+        aliases: Name -> patterns of the names it resolves to.
     """
     patterns = aliases.get(_last(asked), ())
     return any(fnmatchcase(_last(answered), pattern) for pattern in patterns)

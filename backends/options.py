@@ -1,4 +1,4 @@
-"""What a call may ask for beside its messages, and how one vendor's client is told: tables, read by `Backend.said`."""
+"""The options of a call besides its messages, and tables by which `Backend.said` translates them for a client."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 __all__ = ["EFFORTS", "NOTHING", "SAMPLING", "Choice", "Said", "Vocabulary", "Wanted", "unforced", "unrenamed"]
 
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-"""How much a model is to think before it answers, least first."""
+"""Levels of how much a model thinks before it answers, lowest first."""
 SAMPLING: Final = ("temperature", "top_p", "top_k", "presence_penalty", "frequency_penalty")
 _NO_OPTIONS: Final[Mapping[str, Any]] = MappingProxyType({})
 _NO_TEXT: Final[Mapping[str, str]] = MappingProxyType({})
@@ -21,8 +21,8 @@ class Choice:
     """Which tools the model may or must call.
 
     Attributes:
-        mode: ``auto`` leaves it to the model, ``none`` forbids, ``any`` and ``tool`` force.
-        name: The tool that is forced, with ``tool``.
+        mode: ``auto`` leaves it to the model, ``none`` forbids calls, ``any`` and ``tool`` force one.
+        name: The forced tool, with ``tool``.
     """
 
     mode: Literal["auto", "none", "any", "tool"]
@@ -36,17 +36,17 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a call asks for beside its messages.
+    """What a call asks for besides its messages.
 
     Attributes:
-        options: By their standard names, and what is some vendor's own.
-        choice: Of tools; None where nobody said.
-        parallel: Whether several tools may be called at once; None where nobody said.
-        strict: Tools are called by their schemas to the letter.
-        answer: What is forced is the answer's own form, which is checked when it comes.
-        tools: Tools are bound.
-        max_output: Tokens the answer may have; None for no limit.
-        settings: What the client of the model was built with.
+        options: Options by their standard names, and vendor-specific ones.
+        choice: The tool choice; None if not specified.
+        parallel: Whether several tools may be called at once; None if not specified.
+        strict: Whether tool arguments must match their schemas exactly.
+        answer: Whether the forced tool is the answer's own schema, by which the reply is checked anyway.
+        tools: Whether tools are bound.
+        max_output: Maximum tokens of the answer; None for no limit.
+        settings: The arguments the model's client was built with.
     """
 
     options: Mapping[str, Any] = field(default_factory=lambda: _NO_OPTIONS)
@@ -61,15 +61,15 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """The same as one model's client is told.
+    """What a call asks for, translated for one model's client.
 
     Attributes:
         options: Keyword arguments of the call.
-        choice: Of tools.
+        choice: The tool choice.
         parallel: Whether several tools may be called at once.
-        strict: As asked.
-        notes: Option -> what became of it, where it could not be passed on as it is.
-        unfit: Why this model cannot be asked, where something it lacks cannot be left out; empty where it can.
+        strict: As in `Wanted`.
+        notes: Option -> how it was changed or why it was left out, if it could not be passed on unchanged.
+        unfit: Why this model cannot take the call, if it lacks something essential; empty if it can.
     """
 
     options: Mapping[str, Any] = field(default_factory=lambda: _NO_OPTIONS)
@@ -81,28 +81,28 @@ class Said:
 
     @property
     def told(self) -> list[str]:
-        """The notes, a line each."""
+        """The notes, one line each."""
         return [f"{option} {note}" for option, note in self.notes.items()]
 
 
 NOTHING: Final = Said()
-"""What is said where nothing was asked for."""
+"""The translation of a call that asks for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What the API and client of one backend take.
+    """The options that the API and client of one backend accept.
 
     Attributes:
         names: Standard name of an option -> the client's keyword for it.
-        own: Options of the vendor's own, passed on as they are.
-        stops: How many stop sequences it takes; 0 for none.
-        blank_stops: Whether a stop sequence may be nothing but white space.
+        own: The vendor's own options, passed on unchanged.
+        stops: Maximum number of stop sequences; 0 for none.
+        blank_stops: Whether a stop sequence may consist of white space only.
         hottest: The highest temperature.
         json_object: Whether ``response_format`` may ask for any JSON object.
-        strict: Whether it holds the arguments of tools to their schemas.
+        strict: Whether it can enforce the schemas of tool arguments.
         parallel: Whether it can be told to call one tool at a time.
-        forbids: Whether it can be told to call none of the tools it is shown.
+        forbids: Whether it can be told to call none of the bound tools.
     """
 
     names: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -116,12 +116,12 @@ class Vocabulary:
     forbids: bool = True
 
     def translate(self, wanted: Wanted, missing: Mapping[str, str], efforts: Sequence[str] | None = None) -> Said:
-        """Say what is wanted in the client's words.
+        """Translate what a call asks for into the client's options.
 
         Args:
             wanted: What the call asks for.
-            missing: Option -> why this very model does not take it.
-            efforts: The levels of `EFFORTS` this model knows; None where nobody knows.
+            missing: Option -> why this particular model does not accept it.
+            efforts: The levels of `EFFORTS` this model supports; None if unknown.
         """
         notes = {name: why for name, why in missing.items() if name in wanted.options}
         said: dict[str, Any] = {}
@@ -178,15 +178,15 @@ class Vocabulary:
 
 
 def unrenamed(*names: str, **others: str) -> Mapping[str, str]:
-    """Options that the client calls by their standard names, and ``others`` by the client's keywords for them."""
+    """Return standard name -> keyword: ``names`` unchanged, ``others`` with the client's keywords for them."""
     return MappingProxyType({**{name: name for name in names}, **others})
 
 
 def unforced(said: Said, wanted: Wanted) -> Said:
-    """Say the same to a model that cannot be made to call a tool, since it thinks first.
+    """Replace a forced tool choice for a model that cannot be forced to call a tool because it thinks first.
 
     Args:
-        said: With a choice that forces a tool.
+        said: A translation whose choice forces a tool.
         wanted: What the call asks for.
     """
     if wanted.answer:
@@ -196,7 +196,7 @@ def unforced(said: Said, wanted: Wanted) -> Said:
 
 
 def _nearest(wanted: str, levels: Sequence[str]) -> str | None:
-    """The level of effort that is nearest to the one wanted, the lower of two; None where there is none."""
+    """Return the effort level nearest to the wanted one, the lower one on a tie; None if there is none."""
     known = sorted(EFFORTS.index(level) for level in levels if level in EFFORTS)
     if not known or (wanted == "none" and "none" not in levels):
         return None

@@ -1,4 +1,4 @@
-"""LangChain's model profiles, read off the partner packages' data files without importing the packages."""
+"""LangChain's model profiles, read from the partner packages' data files without importing the packages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 __all__ = ["profile"]
 
-# A date, a version number of three digits or "latest" after the name means the same model at another time.
+# A date, a three-digit version number or "latest" after the name means another release of the same model.
 _DATED = re.compile(r"[-@](?:\d{4}-\d{2}-\d{2}|\d{8}|\d{3}|latest|default)$")
 
 
@@ -24,7 +24,7 @@ def profile(package: str, model: str) -> Mapping[str, Any]:
         model: The vendor's name for the model; a dated name falls back to the undated one.
 
     Returns:
-        The profile, empty when the package or the model is unknown.
+        The profile, empty if the package or the model is unknown.
     """
     known = _profiles(package)
     name = model.removeprefix("models/")
@@ -34,7 +34,7 @@ def profile(package: str, model: str) -> Mapping[str, Any]:
 
 @cache
 def _profiles(package: str) -> Mapping[str, Mapping[str, Any]]:
-    # The package itself takes over a second to import; its data file stands alone.
+    # The package itself takes over a second to import; its data file can be loaded alone.
     home = find_spec(package)
     folders = () if home is None else home.submodule_search_locations or ()
     for folder in folders:

@@ -1,4 +1,4 @@
-"""Reasoning that a server wants to see again: kept with the answer it belongs to, and sent back with it.
+"""Keep a reply's reasoning with the reply, and send it back with it to servers that require this.
 
 Chat Completions has no field for it, so servers add one (api-docs.deepseek.com/guides/thinking_mode,
 openrouter.ai/docs/use-cases/reasoning-tokens), which langchain-openai drops.
@@ -23,8 +23,9 @@ _UNKNOWN: Final = "(The reasoning is not known.)"
 
 @cache
 def with_reasoning(made: type[Any]) -> Any:
-    """Give a class of langchain-openai's that keeps reasoning; its field ``wants_reasoning`` says that the server
-    refuses an answer that comes back without.
+    """Return a subclass of a langchain-openai class that keeps reasoning.
+
+    Its field ``wants_reasoning`` says that the server rejects an assistant message without its reasoning.
     """
     space = {"__module__": made.__module__, "__annotations__": {"wants_reasoning": bool}, "wants_reasoning": False}
     meta: Any = type(made)
@@ -32,7 +33,7 @@ def with_reasoning(made: type[Any]) -> Any:
 
 
 class Reasoning:
-    """Stands before a chat model of langchain-openai in a subclass of both."""
+    """Mixin that precedes a langchain-openai chat model among a subclass's bases."""
 
     wants_reasoning: bool
 
@@ -60,7 +61,7 @@ class Reasoning:
                 if value := message.additional_kwargs.get(name):
                     sent[name] = _merged(value) if name == _DETAILS else value
             if self.wants_reasoning and not sent.get(_TEXT):
-                # Another model's answer, whose reasoning is nobody else's.
+                # Another model's answer, whose reasoning this model cannot use.
                 sent[_TEXT] = _UNKNOWN
         return payload
 
@@ -72,7 +73,7 @@ def _keep(message: Any, told: Any) -> None:
 
 
 def _apart(details: Any) -> Any:
-    # LangChain joins every text of two pieces that have one number, their format and kind too.
+    # LangChain joins all strings of two chunks with the same integer index, even their format and type.
     if not isinstance(details, list):
         return details
     return [
@@ -82,7 +83,7 @@ def _apart(details: Any) -> Any:
 
 
 def _merged(details: Any) -> Any:
-    # A streamed detail comes in pieces of the same index.
+    # A streamed detail arrives in chunks with the same index.
     if not isinstance(details, list):
         return details
     whole: dict[Any, dict[str, Any]] = {}

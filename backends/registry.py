@@ -1,4 +1,4 @@
-"""The backends by name; none is imported before it is asked for."""
+"""The backends by name; each is imported on first use."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ BATCHES = MappingProxyType(
 
 @cache
 def get(name: str) -> Backend:
-    """Give the backend of that name, always the same one.
+    """Return the backend with a name, always the same instance.
 
     Raises:
         ConfigError: There is no such backend.
@@ -59,7 +59,7 @@ def get(name: str) -> Backend:
 
 @cache
 def batches(name: str) -> BatchApi | None:
-    """Give the batch API of the backend of that name, always the same one; None where its provider has none."""
+    """Return the batch API of a backend, always the same instance; None if its provider has none."""
     return _made(BATCHES[name]) if name in BATCHES else None
 
 

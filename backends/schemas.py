@@ -1,4 +1,4 @@
-"""Schemas of tools in the form that a vendor's API takes; what comes back is judged by the whole schema anyway."""
+"""Reduce tool schemas to the form a vendor's API accepts; replies are validated by the full schema anyway."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _INNER: Final = ("items", "additionalProperties", "not")
 _LISTS: Final = (*_COMBINING, "prefixItems")
 _NAMED: Final = ("properties", "$defs", "definitions")
 
-# ai.google.dev/api/caching#Schema and ai.google.dev/gemini-api/docs/structured-output: what parametersJsonSchema reads.
+# ai.google.dev/api/caching#Schema, ai.google.dev/gemini-api/docs/structured-output: keys read in parametersJsonSchema.
 _GEMINI: Final = frozenset(
     {"$defs", "$id", "$ref", "additionalProperties", "anyOf", "description", "enum", "format", "items", "maxItems",
      "maximum", "minItems", "minimum", "prefixItems", "properties", "required", "title", "type"}
 )  # fmt: skip
 _GEMINI_FORMATS: Final = frozenset({"date", "date-time", "duration", "time"})
 # platform.openai.com/docs/guides/structured-outputs, platform.claude.com/docs/en/build-with-claude/structured-outputs:
-# what one of the two does not take in a schema it is held to.
+# keys that one of the two does not accept in a strict schema.
 _NOT_STRICT: Final = frozenset(
     {"default", "discriminator", "exclusiveMaximum", "exclusiveMinimum", "format", "maxItems", "maxLength", "maximum",
      "minItems", "minLength", "minimum", "multipleOf", "pattern", "title", "uniqueItems"}
@@ -29,7 +29,7 @@ _NOT_STRICT: Final = frozenset(
 
 
 def _mapped(schema: Any, change: Callable[[Schema], Schema]) -> Any:
-    """A schema with ``change`` done to it and to every schema inside it, innermost first."""
+    """Return a schema with ``change`` applied to it and to every schema inside it, innermost first."""
     if not isinstance(schema, Mapping):
         return schema
     made: Schema = dict(schema)
@@ -44,10 +44,10 @@ def _mapped(schema: Any, change: Callable[[Schema], Schema]) -> Any:
 
 
 def object_at_top(schema: Mapping[str, Any]) -> Schema:
-    """Write a schema as one object, which is all that any vendor takes for arguments.
+    """Convert a schema to a single object, the only form that vendors accept for arguments.
 
-    Alternatives at the top become one object with the properties of them all, of which none is required that not all
-    require.
+    Alternatives at the top become one object with the properties of all of them; a property is required only if all
+    alternatives require it.
     """
     made: Schema = {"properties": {}, **schema, "type": "object"}
     parts = [part for key in _COMBINING for part in made.pop(key, None) or () if isinstance(part, Mapping)]
@@ -65,7 +65,7 @@ def object_at_top(schema: Mapping[str, Any]) -> Schema:
 
 
 def for_gemini(schema: Mapping[str, Any]) -> Schema:
-    """Write a schema with the words that Gemini's ``parametersJsonSchema`` knows."""
+    """Reduce a schema to the keywords that Gemini's ``parametersJsonSchema`` supports."""
     made: Schema = _mapped(schema, _gemini)
     return made
 
@@ -86,10 +86,10 @@ def _gemini(schema: Schema) -> Schema:
 
 
 def strict(schema: Mapping[str, Any]) -> Schema:
-    """Write a schema that a vendor can be held to: closed objects, every property required.
+    """Convert a schema to one that vendors can enforce: closed objects, every property required.
 
     Raises:
-        ValueError: An object in it is open, which no vendor can be held to.
+        ValueError: It contains an open object, which no vendor can enforce.
     """
     made: Schema = _mapped(schema, _strict)
     return made

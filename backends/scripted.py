@@ -1,4 +1,4 @@
-"""The offline double: a chat model that says what a script tells it to, for tests without a provider."""
+"""An offline test double: a chat model that replies from a script, for tests without a provider."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .http.meter import Meter
 __all__ = ["Said", "ScriptedBackend", "ScriptedChatModel"]
 
 Said: TypeAlias = str | AIMessage | Exception | Callable[[list[BaseMessage]], "str | AIMessage | Exception"]
-"""One line of a script: a text, a message, an error to raise, or a function of the messages that gives one of them."""
+"""One entry of a script: a text, a message, an error to raise, or a function of the messages that returns one."""
 
 _CHARACTERS_PER_TOKEN = 4
 
@@ -33,14 +33,14 @@ class ScriptedChatModel(OwnChatModel):
     """Answers from a script.
 
     Args:
-        replies: What to say, in order; or one function of the messages that always decides.
-        model_name: The name the replies carry.
+        replies: The replies in order, or one function of the messages that makes every reply.
+        model_name: The model name that the replies carry.
 
     Attributes:
         asked: The messages of every call, in order.
 
     Raises:
-        ConfigError: The script has come to its end.
+        ConfigError: The script has no reply left.
     """
 
     replies: Sequence[Any] | Callable[..., Any]
@@ -66,13 +66,13 @@ class ScriptedChatModel(OwnChatModel):
         return {"model_name": self.model_name}
 
     def get_num_tokens(self, text: str) -> int:
-        """Count four bytes as a token."""
+        """Return the number of tokens, counting four bytes as one."""
         return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
 
     def bind_tools(
         self, tools: Sequence[Any], *, tool_choice: str | None = None, **kwargs: Any
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Bind tools; they do not change what the script says."""
+        """Bind tools; they do not change the replies."""
         choice = {} if tool_choice is None else {"tool_choice": tool_choice}
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **choice, **kwargs)
 
@@ -129,7 +129,7 @@ class ScriptedChatModel(OwnChatModel):
 
 
 class ScriptedBackend(Backend):
-    """Builds `ScriptedChatModel`; of the endpoint's options it knows ``replies``."""
+    """Builds `ScriptedChatModel`; it accepts the endpoint option ``replies``."""
 
     finishes: ClassVar[Mapping[str, FailureKind | None]] = MappingProxyType(
         {
@@ -157,7 +157,7 @@ class ScriptedBackend(Backend):
         return ScriptedChatModel(replies=replies, model=endpoint.model)
 
     def failure(self, error: BaseException) -> BackendError | None:
-        """Give a scripted `BackendError` back, and translate what any HTTP client may raise."""
+        """Return a scripted `BackendError` unchanged, and translate the exceptions of HTTP clients."""
         return error if isinstance(error, BackendError) else translate(error, _ERRORS)
 
 

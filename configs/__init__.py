@@ -1,4 +1,4 @@
-"""Configuration: schemas, the loader, the data files, the words all rooms share, the errors of a user's mistake."""
+"""Configuration: schemas, the loader, the data files, the shared vocabulary, and the errors for user mistakes."""
 
 from __future__ import annotations
 

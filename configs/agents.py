@@ -1,4 +1,4 @@
-"""The schemas of ``agents.yaml``: agents, workflows of them, and the MCP servers whose tools they may use."""
+"""The schemas of ``agents.yaml``: agents, their workflows, and the MCP servers whose tools they may use."""
 
 from __future__ import annotations
 
@@ -35,38 +35,38 @@ __all__ = [
 
 
 def as_tuple(value: Any) -> Any:
-    """Let a user write one name where a list is meant."""
+    """Return a single value as a tuple, so that a user may write one name instead of a list."""
     return (value,) if isinstance(value, str | int | float | bool) else value
 
 
 def no_bool(value: Any) -> Any:
-    """Refuse a truth value where a number is meant: in Python it is one."""
+    """Reject a boolean where a number is expected, since a Python boolean counts as a number."""
     if isinstance(value, bool):
         raise ValueError("must be a number, not true or false")
     return value
 
 
 class Frozen(BaseModel):
-    """A section of the configuration: nothing in it changes, and a key that it does not know is an error."""
+    """A section of the configuration: it is immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class AgentEntry(Frozen):
-    """How a built-in or user's agent is bound to its backend.
+    """How a built-in or user-defined agent is bound to its backend.
 
     Attributes:
         task: What it does, for the routing rules.
-        kind: What its steps are for.
-        tier: The tier it asks for; the risk floor may raise it.
+        kind: The purpose of its steps.
+        tier: The tier it requests; the risk floor may raise it.
         max_tier: The highest tier it may use.
         model: The model it prefers while it qualifies.
         instructions: Its system prompt.
         tools: Names in the tool registry.
-        turns: Turns of its model that one of its steps may take.
-        context: Tokens of input that a turn may have; what the model takes when absent.
+        turns: Maximum model turns in one of its steps.
+        context: Maximum input tokens of a turn; the model's own limit if absent.
         guidance: Files of the workspace that say how to work in it.
-        todos: Whether it keeps a list of to-dos.
+        todos: Whether it keeps a to-do list.
     """
 
     task: str = "chat"
@@ -83,15 +83,15 @@ class AgentEntry(Frozen):
 
 
 class StepEntry(Frozen):
-    """One step of a workflow, as somebody has written it down.
+    """One step of a workflow, as written in the configuration.
 
     Attributes:
         id: Unique within the workflow.
-        agent: Who does it.
-        instruction: What it is to do, beside the task.
+        agent: The agent that performs it.
+        instruction: What it has to do, in addition to the task.
         needs: The steps whose results it needs.
-        kind: What it is for; it can only raise the risk that its agent declares.
-        effects: What it will do beyond thinking; likewise.
+        kind: Its purpose; it can only raise the risk that its agent declares.
+        effects: Its effects beyond model calls; likewise.
     """
 
     id: str
@@ -103,14 +103,14 @@ class StepEntry(Frozen):
 
 
 class WorkflowEntry(Frozen):
-    """A workflow of agents that ``agents.yaml`` describes too.
+    """A workflow of agents, also described in ``agents.yaml``.
 
     Attributes:
         agents: The agents it may use, by name.
-        plan: How the supervisor plans where there are no ``steps``.
+        plan: How the supervisor plans if there are no ``steps``.
         steps: The steps themselves.
-        retries: How often a step that a verifier doubts is done again by a stronger model.
-        memory: Whether its steps write their results into the shared memory and recall what others wrote.
+        retries: How often a step that a verifier doubts is retried with a stronger model.
+        memory: Whether its steps write their results to the shared memory and recall those of others.
     """
 
     agents: Annotated[tuple[str, ...], BeforeValidator(as_tuple), Field(min_length=1)]
@@ -121,7 +121,7 @@ class WorkflowEntry(Frozen):
 
 
 def _server_name(name: str) -> str:
-    # Two underscores in a row part a server's name from its tool's.
+    # Two underscores in a row separate a server's name from its tool's.
     if len(name) > 32 or not re.fullmatch(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*", name):
         raise ValueError("must be called by at most 32 letters, digits, and single '-' or '_' between them")
     return name
@@ -141,23 +141,23 @@ _Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False), BeforeV
 
 
 class McpServer(Frozen):
-    """A server that speaks the Model Context Protocol: a program on this machine, or an address.
+    """A server of the Model Context Protocol: a program on this machine, or a URL.
 
     Attributes:
-        command: The program, found as a shell finds it, which speaks over its standard input and output.
+        command: The program, found as a shell finds it, which communicates over its standard input and output.
         args: Its arguments.
-        env: Variables it gets beside the few that every program needs; it inherits no others. Their values are shown
-            nowhere.
-        url: The address, where the server speaks streamable HTTP.
-        headers: Sent with every request to that address; their values are shown nowhere.
-        plain_http: The address may be ``http://`` beyond this machine, so that anybody on the way can read and change
-            what is said.
+        env: Variables it gets in addition to the few that every program needs; it inherits no others. Their values are
+            never shown.
+        url: The URL of a server that uses streamable HTTP.
+        headers: Sent with every request to that URL; their values are never shown.
+        plain_http: Whether the URL may be ``http://`` on another machine, so that anyone on the network path can read
+            and change the traffic.
         secrets: Variable of the program, or header of the requests -> NAME of the environment variable that holds its
-            value. An ``Authorization`` that is one word is sent as a ``Bearer`` token.
-        effects: The effect of each tool, by the name that the server gives it. A tool that is not named here counts as
-            ``destructive``; what the server says of its tools may raise what stands here, never lower it.
+            value. An ``Authorization`` of a single word is sent as a ``Bearer`` token.
+        effects: The effect of each tool, by the server's name for it. A tool that is not listed counts as
+            ``destructive``; the server's own statements may raise an effect given here, never lower it.
         timeout: Seconds one call may take.
-        start_timeout: Seconds until it must have listed its tools.
+        start_timeout: Seconds within which it must have listed its tools.
     """
 
     command: str | None = None
@@ -195,7 +195,7 @@ def _check(url: str, *, plain_http: bool) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host, as it stands in a URL, is this machine."""
+    """Return whether the host of a URL is this machine."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

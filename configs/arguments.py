@@ -1,4 +1,4 @@
-"""`checked`: a keyword argument that a function does not have is told with the one that was meant."""
+"""`checked`: the error for an unknown keyword argument suggests the one that was meant."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class UnknownArgument(ConfigError, TypeError):
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """Check the names of keyword arguments before a call, and name the nearest where one is unknown.
+    """Wrap a function to check the names of keyword arguments, suggesting the nearest name for an unknown one.
 
     Args:
         function: A function or method whose arguments all have names.
 
     Raises:
-        UnknownArgument: By what is returned; it is a `ConfigError` and a TypeError.
+        UnknownArgument: Raised by the returned function; it is a `ConfigError` and a TypeError.
     """
     parameters = signature(function).parameters.values()
     known = [p.name for p in parameters if p.kind in (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
@@ -39,7 +39,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         if not given.issuperset(kwargs):
-            # A constructor goes by the name of the class that is made.
+            # Name a constructor by its class.
             shown = type(args[0]).__name__ if function.__name__ == "__init__" else function.__qualname__
             raise UnknownArgument(shown, next(name for name in kwargs if name not in given), known[1:])
         return function(*args, **kwargs)

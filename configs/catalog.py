@@ -1,4 +1,4 @@
-"""`ModelCard`: all that routing may know of one model, with profile, price and configuration already merged."""
+"""`ModelCard`: all that routing knows about one model, with profile, price and configuration already merged."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ __all__ = ["MOST_CHARGED", "MOST_TOKENS", "ModelCard", "TokenPrices", "Usage"]
 
 
 MOST_TOKENS: Final = 10**9
-"""More tokens than this in one call is a fault in what the provider reported, not a usage."""
+"""More tokens than this in one call are an error in the provider's report."""
 MOST_CHARGED: Final = 10_000 * 10**12
-"""Picodollars; a provider that says it charged more than this for one call is not believed."""
+"""Picodollars; a report of a higher charge for one call is rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one call used, in tokens where nothing else is said.
+    """What one call used, in tokens unless stated otherwise.
 
     Attributes:
-        input: All of the input, whatever was read from or written to a cache included.
-        output: All of the output, reasoning included.
-        cache_read: Of the input, read from a cache.
-        cache_write: Of the input, written to a cache, for whatever time.
-        cache_write_1h: Of those written, kept for an hour.
-        audio: Of the input, sound.
-        cache_audio: Of those read from a cache, sound.
-        output_audio: Of the output, sound.
-        output_image: Of the output, pictures.
+        input: All input, including tokens read from or written to a cache.
+        output: All output, including reasoning.
+        cache_read: Input tokens read from a cache.
+        cache_write: Input tokens written to a cache, for any lifetime.
+        cache_write_1h: Those of ``cache_write`` that are kept for an hour.
+        audio: Audio tokens in the input.
+        cache_audio: Audio tokens read from a cache.
+        output_audio: Audio tokens in the output.
+        output_image: Image tokens in the output.
         searches: Web searches that the provider made by itself.
-        charged: Picodollars the provider says it charged; 0 where it does not say.
-        service_tier: The tier of service it was given, such as ``priority``; empty for the usual one.
+        charged: Picodollars the provider reports as charged; 0 if it does not report a charge.
+        service_tier: The service tier of the call, such as ``priority``; empty for the standard one.
     """
 
     input: int = 0
@@ -54,13 +54,13 @@ class Usage:
 
     @property
     def told(self) -> dict[str, int | str]:
-        """Every count under its name."""
+        """Every count by name, and the service tier."""
         return {**dict(zip(_COUNTS, _counts(self), strict=True)), "service_tier": self.service_tier}
 
     def doubt(self) -> str:
-        """Say why no provider can have counted so; empty where one can.
+        """Return why these counts are impossible; empty if they are possible.
 
-        The counts are read off a provider's JSON, so their annotation proves nothing.
+        The counts come from a provider's JSON, so their annotated types are not guaranteed.
         """
         counts = _counts(self)
         if set(map(type, counts)) != _WHOLE or min(counts) < 0 or max(counts) > MOST_TOKENS:
@@ -69,7 +69,7 @@ class Usage:
                     return f"{name} is not a whole number"
                 if not 0 <= count <= (MOST_CHARGED if name == "charged" else MOST_TOKENS):
                     return f"{name} {count}" if abs(count) < 10**15 else f"{name} is far too large"
-        # Each reply is looked at several times, and nearly all are well.
+        # A fast path: each reply is checked several times, and nearly all are valid.
         into, out, read, write, hour, audio, cached_audio, *of_output = counts[:9]
         fits = hour <= write and cached_audio <= min(read, audio) and max(audio, read + write) <= into
         if fits and sum(of_output) <= out:
@@ -95,7 +95,7 @@ _WITHIN: Final = (
 
 @dataclass(frozen=True, slots=True)
 class TokenPrices:
-    """USD per single token at the moment the catalogue was made; ``version`` names the table they came from."""
+    """USD per single token when the catalogue was built; ``version`` names the table they came from."""
 
     input: Decimal
     output: Decimal
@@ -116,14 +116,14 @@ class ModelCard:
         roles: What it is good for.
         tasks: The only tasks it serves, or None for any.
         scores: Capability scores in 0..1.
-        context: Input window in tokens, or None when unknown.
-        max_output: Output limit in tokens, or None when unknown.
+        context: Input window in tokens, or None if unknown.
+        max_output: Output limit in tokens, or None if unknown.
         inputs: Input modalities.
-        tools: Can call tools.
-        structured: Can be held to a JSON schema.
-        prices: Prices, or None when unknown (unknown is never zero).
-        local: Requests stay on this machine.
-        answers_as: Other names under which its provider says that it answered; ``*`` stands for any letters.
+        tools: Whether it can call tools.
+        structured: Whether it can enforce a JSON schema.
+        prices: Prices, or None if unknown (unknown is never zero).
+        local: Whether requests stay on this machine.
+        answers_as: Other names under which its provider reports that it answered; ``*`` matches any characters.
     """
 
     id: str

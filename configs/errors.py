@@ -1,4 +1,4 @@
-"""Errors named by who must act; the root of the family and the user's own branch."""
+"""The root of all errors, and the errors that the user must fix."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["ConfigError", "PointsmanError", "disk_errors"]
 
 
 class PointsmanError(Exception):
-    """The root of every error Pointsman raises on purpose; no secret stands in what it says.
+    """The base class of every error Pointsman raises on purpose; its message is redacted of secrets.
 
     Attributes:
-        run: Id of the run that it ended; empty outside any. It stands in the message, too.
+        run: Id of the run that it ended; empty outside a run. The message includes it, too.
     """
 
     run: str = ""
@@ -29,11 +29,11 @@ class PointsmanError(Exception):
 
 
 class ConfigError(PointsmanError):
-    """A mistake the user can mend: a file, a flag, a name, a missing key.
+    """A mistake the user can fix: a file, a flag, a name, a missing key.
 
     Args:
         message: One line that says what is wrong and what to do.
-        file: The file the mistake stands in, where there is one.
+        file: The file that contains the mistake, if any.
         line: Its line, counted from 1.
     """
 
@@ -46,10 +46,10 @@ class ConfigError(PointsmanError):
 
 @contextmanager
 def disk_errors(problem: str, *, file: Path | str) -> Iterator[None]:
-    """Raise what the disk refuses inside the block as a `ConfigError`.
+    """Convert an OSError raised inside the block to a `ConfigError`.
 
     Args:
-        problem: What is wrong then, such as ``cannot be read``; why follows it.
+        problem: The problem, such as ``cannot be read``; the message adds the reason.
         file: The file.
     """
     try:

@@ -1,4 +1,4 @@
-"""Evidence: text that a step may quote but must not obey, and its one written form inside a prompt."""
+"""Evidence: text that a step may quote but must not obey, and its format inside a prompt."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["Evidence", "literal", "parse_evidence", "render_evidence"]
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One passage recalled or read.
+    """One passage that was recalled or read.
 
     Attributes:
-        id: A short id that is unique in its prompt.
+        id: A short id, unique in its prompt.
         source: Where the text came from, such as ``knowledge/cards.md#lost-card``.
         text: The passage itself.
-        trust: How far it may be believed.
+        trust: How far it can be trusted.
     """
 
     id: str
@@ -39,9 +39,9 @@ _LITERAL_TAG = re.compile(r"&lt;(?=\s*/?\s*evidence)", re.IGNORECASE)
 
 
 def literal(text: str) -> str:
-    """Text from outside as it may stand beside evidence: what looks like a block in it is written so that it is none.
+    """Return outside text in a form that is safe next to evidence: anything in it that looks like a block is escaped.
 
-    `parse_evidence` gives it back as it was.
+    `parse_evidence` restores the original text.
     """
     return _TAG.sub("&lt;", text)
 
@@ -49,7 +49,7 @@ def literal(text: str) -> str:
 def render_evidence(passages: Iterable[Evidence]) -> str:
     """Write passages as ``<evidence>`` blocks.
 
-    Text is escaped, so that a passage cannot close its own block and speak outside it.
+    Text is escaped, so that a passage cannot close its own block and continue outside it.
     """
     return "\n".join(
         f'<evidence id="{escape(p.id)}" source="{escape(p.source)}" trust="{p.trust.value}">\n'
@@ -59,10 +59,10 @@ def render_evidence(passages: Iterable[Evidence]) -> str:
 
 
 def parse_evidence(text: str) -> tuple[list[Evidence], str]:
-    """Split a prompt into its evidence blocks and the text that is left.
+    """Split a prompt into its evidence blocks and the remaining text.
 
     Args:
-        text: A prompt as written with `render_evidence`, and `literal` for what else comes from outside.
+        text: A prompt written with `render_evidence`, and with `literal` for other outside text.
 
     Returns:
         The passages in order, and the remaining text, stripped.

@@ -1,4 +1,4 @@
-"""What a rule's ``when`` may ask about: the features of a step, each with one meaning."""
+"""The features of a step that a rule's ``when`` may test, each with one meaning."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ RISK_FEATURES: Mapping[str, str] = MappingProxyType(
         "user_class": "the class of users it runs for",
     }
 )
-"""Declared facts; a rule about risk may use nothing else, so that no wording of a message can change a risk.
+"""Declared facts; a risk rule may use nothing else, so that no wording of a message can change a risk.
 
-``done`` is told by the names of the tools that were called, which can only raise a risk.
+``done`` is derived from the names of the tools that were called, and can only raise a risk.
 """
 
 ROUTING_FEATURES: Mapping[str, str] = MappingProxyType(
@@ -45,7 +45,7 @@ ROUTING_FEATURES: Mapping[str, str] = MappingProxyType(
         "budget_left": "share of the budget that is left, 0 to 1",
     }
 )
-"""All that a routing rule may use."""
+"""All features that a routing rule may use."""
 
 CHOICES: Mapping[str, tuple[str | bool, ...]] = MappingProxyType(
     {
@@ -66,4 +66,4 @@ CHOICES: Mapping[str, tuple[str | bool, ...]] = MappingProxyType(
 NUMBERS: frozenset[str] = frozenset(
     {"dependents", "tools", "tokens", "complexity", "deadline", "messages", "budget_left"}
 )
-"""The features that are numbers, and so the only ones that take ``min`` and ``max``."""
+"""The numeric features, the only ones that accept ``min`` and ``max``."""

@@ -1,4 +1,4 @@
-"""Text without what a terminal would obey and without the characters that no text holds."""
+"""Remove terminal escape sequences and control characters from text."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Final
 __all__ = ["message_of", "plain", "plain_content"]
 
 _ANY: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-# ECMA-48, section 5.4 (control sequences) and 5.6 (control strings). A control string without its end would hide all
-# that follows, so of such a one only the opening goes.
+# ECMA-48, section 5.4 (control sequences) and 5.6 (control strings). An unterminated control string would hide all that
+# follows, so only its opening is removed.
 _OBEYED: Final = re.compile(
     "(?:\x1b[\\]PX^_]|[\x90\x98\x9d\x9e\x9f])[^\x07\x1b\x9c]{0,4096}(?:\x07|\x1b\\\\|\x9c)"
     "|(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]?"
@@ -20,22 +20,22 @@ _RETURN: Final = re.compile("\r(?!\n)")
 
 
 def plain(text: str) -> str:
-    """Take out escape sequences and control characters; tabs and ends of lines stay, a lone return becomes one.
+    """Remove escape sequences and control characters; tabs and line ends stay, a lone carriage return becomes one.
 
     Args:
-        text: What a tool, a model or a server said.
+        text: Output of a tool, a model or a server.
 
     Returns:
-        The same object where there was nothing to take out.
+        The cleaned text; the same object if there was nothing to remove.
     """
     return _RETURN.sub("\n", _OBEYED.sub("", text)) if _ANY.search(text) else text
 
 
 def plain_content(content: Any) -> Any:
-    """The same for the content of a message: a text, or blocks of which some hold texts.
+    """Apply `plain` to the content of a message: a text, or blocks, some of which contain texts.
 
     Args:
-        content: As LangChain's messages hold it.
+        content: The content of a LangChain message.
     """
     if isinstance(content, str):
         return plain(content)
@@ -55,7 +55,7 @@ def _block(block: Any) -> Any:
 
 
 def message_of(error: BaseException) -> str:
-    """What an exception says; nothing where its own code cannot say it."""
+    """Return the message of an exception; empty if its ``__str__`` raises."""
     try:
         return str(error)
     except Exception:  # noqa: BLE001 - whoever wrote the exception may raise anything

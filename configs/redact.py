@@ -1,7 +1,7 @@
-"""The one redactor: takes secrets out of whatever is shown, logged, raised or stored.
+"""The only redactor: it removes secrets from everything that is shown, logged, raised or stored.
 
-A shape, or the name beside it, is all that is known of a secret here, so a password of plain words in prose stays
-unseen. Identifiers, hashes, base64 of files, order numbers and prices are written in other shapes and stay.
+It recognizes a secret by its shape or by the name next to it, so it misses a password of plain words in prose.
+Identifiers, hashes, base64 of files, order numbers and prices have other shapes and are kept.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ __all__ = ["MARK", "Redactor", "know", "redact", "redacted", "restored"]
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _HEAD: Final = 24
-"""Characters of base64 that tell text from anything else: of 18 random bytes hardly any are a text."""
+"""Base64 characters decoded to detect text: 18 random bytes are hardly ever valid text."""
 
 
 def _if_encoded(found: Found) -> str:
-    """Base64 of a text with a secret; what is not text, such as a picture, is told by its first bytes."""
+    """Redact base64 of a text with a secret; the first bytes show whether it is text or, for example, a picture."""
     run = re.sub(r"\s|\\n|=|%3[Dd]", "", found[0]).replace("-", "+").replace("_", "/")
     try:
-        # The cut can fall within a character.
+        # The cut can split a character.
         head = getincrementaldecoder("utf-8")().decode(b64decode(run[:_HEAD] + "=" * (-len(run[:_HEAD]) % 4)))
         if _CONTROL.search(head):
             return found[0]
@@ -53,7 +53,7 @@ def _if_encoded(found: Found) -> str:
 
 
 def _if_quoted(found: Found) -> str:
-    """A part of an address, or the like, in which a secret is written with ``%``."""
+    """Redact a percent-encoded secret in a URL or similar text."""
     text = unquote(found[0])
     said = redact(text)
     if said == text:
@@ -68,18 +68,18 @@ _RULES: Final[tuple[Rule, ...]] = (
     (("%",), QUOTED, _if_quoted),
 )
 _SHORTEST_RUN: Final = 20
-"""Characters in a row without a space that `LONG`, `ENCODED` and `RUN` find at least."""
+"""Minimum number of characters without a space that `LONG`, `ENCODED` and `RUN` match."""
 
 
 def _by_sign(words: Iterable[str]) -> list[tuple[str, list[str]]]:
-    """Group words by a character of each that is neither letter nor digit, since most texts have few of those."""
+    """Group words by a non-alphanumeric character in each, since most texts contain few of those characters."""
     grouped: dict[str, list[str]] = {}
     for word in words:
         grouped.setdefault(next((letter for letter in word if not letter.isalnum()), ""), []).append(word)
     return list(grouped.items())
 
 
-# Looking for a plain word first is what makes this fast: most texts hold no secret.
+# Searching for a plain word first makes this fast, since most texts contain no secret.
 _BY_WORDS: Final = {
     words: [place for place, (others, *_) in enumerate(_RULES) if others == words] for words, *_ in _RULES if words
 }
@@ -95,11 +95,11 @@ _SHORTEST_KNOWN: Final = 8
 
 
 def know(secrets: Iterable[str]) -> None:
-    """Redact these from now on whatever their shape, such as the keys that this process was given.
+    """Redact these secrets from now on, whatever their shape, such as the keys of this process.
 
     Args:
-        secrets: The newest 256 are known. One of less than 8 characters, without a digit, or that is the path of a file
-            is not told from text.
+        secrets: The newest 256 are remembered. Those that look like ordinary text are ignored: shorter than 8
+            characters, without a digit or a letter, with a space, or a file path or URL.
     """
     for secret in secrets:
         told = len(secret) >= _SHORTEST_KNOWN and _MIXED.fullmatch(secret)
@@ -109,16 +109,19 @@ def know(secrets: Iterable[str]) -> None:
 
 
 def redact(text: str) -> str:
-    """Replace what looks like a key, token, password or card number by `MARK`; the same object where nothing does.
+    """Replace anything that looks like a key, token, password or card number by `MARK`.
 
     Args:
-        text: What is about to be shown or stored.
+        text: Text that will be shown or stored.
+
+    Returns:
+        The redacted text; the same object if there is nothing to redact.
     """
     return _applied(text, _due(text)) if len(text) >= SHORTEST else text
 
 
 def _due(text: str) -> list[int]:
-    """Return the places of the rules that may find something in a text."""
+    """Return the indices of the rules that may match a text."""
     folded = text.lower()
     due = list(_ALWAYS)
     if max(map(len, text.split()), default=0) >= _SHORTEST_RUN:
@@ -133,7 +136,7 @@ def _due(text: str) -> list[int]:
 
 
 def _met(groups: Iterable[tuple[str, list[str]]], folded: str) -> bool:
-    # Loops, since `any` with a generator takes several times as long, and this runs for each text there is.
+    # Plain loops, since `any` with a generator takes several times as long, and this runs for every text.
     for sign, words in groups:
         if sign in folded:
             for word in words:
@@ -143,7 +146,7 @@ def _met(groups: Iterable[tuple[str, list[str]]], folded: str) -> bool:
 
 
 def _applied(text: str, due: Iterable[int]) -> str:
-    """Return a text after some rules, in their order."""
+    """Return a text after replacing known secrets and applying some rules, in their order."""
     for secret in _known:
         if secret in text:
             text = text.replace(secret, MARK)
@@ -154,11 +157,11 @@ def _applied(text: str, due: Iterable[int]) -> str:
 
 
 def redacted(value: Any, name: str = "") -> Any:
-    """Redact every text in a JSON-like value, each also by the name it stands under.
+    """Redact every text in a JSON-like value, also considering the name it is stored under.
 
     Args:
-        value: Mappings, lists and tuples of them, texts, and anything else, which is kept as it is.
-        name: What the value is called.
+        value: Mappings, lists and tuples of them, texts, and anything else, which is kept unchanged.
+        name: The name of the value.
     """
     if isinstance(value, str):
         if not name:
@@ -166,7 +169,7 @@ def redacted(value: Any, name: str = "") -> Any:
         due = _due(value)
         said = _applied(value, due) if len(value) >= SHORTEST else value
         if said == value:
-            # No word that a rule looks for stands partly in the name and partly in the value.
+            # No word that a rule searches for is partly in the name and partly in the value.
             label, pair = f'"{name}": "', f'"{name}": "{value}"'
             if _applied(pair, {*due, *_due(label)}) != pair:
                 return MARK
@@ -179,11 +182,11 @@ def redacted(value: Any, name: str = "") -> Any:
 
 
 def restored(edited: Any, original: Any) -> Any:
-    """Put back what a person has seen redacted, wherever they left it as it was shown.
+    """Restore the redacted parts of a value that a person has edited, wherever they left them unchanged.
 
     Args:
-        edited: What they made of ``redacted(original)``.
-        original: What it was.
+        edited: The edited version of ``redacted(original)``.
+        original: The original value.
     """
     if edited == redacted(original):
         return original
@@ -199,24 +202,24 @@ def _put_back(item: Any, name: str, original: Any) -> Any:
 
 
 _HELD_WORDS: Final = 6
-"""A card's number may have four; a name, its separator and its value are three."""
+"""Words that are held back: a card number may have four, and a name, its separator and its value are three."""
 
 
 class Redactor:
-    """Redacts a text that comes in pieces; what may be half a secret is held back until its end is there."""
+    """Redacts a text that arrives in chunks, holding back what may be part of a secret until it is complete."""
 
     def __init__(self) -> None:
         self._held = ""
         self._pieces: list[str] = []
 
     def push(self, piece: str) -> str:
-        """Take the next piece and give what can be shown so far."""
+        """Add the next chunk, and return the text that can be shown so far."""
         self._pieces.append(piece)
-        # Without a space nothing ends, and a long word is not looked through again with each of its pieces.
+        # Without a space no word ends; this also avoids scanning a long word again for each of its chunks.
         return self._given(whole=False) if any(map(str.isspace, piece)) else ""
 
     def close(self) -> str:
-        """Give what is left."""
+        """Return the remaining text."""
         return self._given(whole=True)
 
     def _given(self, *, whole: bool) -> str:
@@ -225,14 +228,14 @@ class Redactor:
         end = len(text) if whole else _safe(text)
         given = redact(text[:end])
         if end and not whole and given + redact(text[end:]) != redact(text):
-            # A secret, or its name and it, stand across the cut.
+            # A secret, or a name and its secret, span the cut.
             end, given = 0, ""
         self._held = text[end:]
         return given
 
 
 def _safe(text: str) -> int:
-    """How much of a text can be redacted by itself: all but its last words, and no half of a line naming a secret."""
+    """Return how much of a text can be redacted alone: not its last words, nor part of a line that names a secret."""
     words = [word.start() for word in re.finditer(r"\S+", text)]
     end = words[-_HELD_WORDS] if len(words) > _HELD_WORDS else 0
     start = text.rfind("\n", 0, end) + 1

@@ -1,4 +1,4 @@
-"""Read a CSV with a header as spreadsheets save it: any of their separators, byte order marks and encodings."""
+"""Read a CSV file with a header as saved by spreadsheets, with any of their separators, BOMs and encodings."""
 
 from __future__ import annotations
 
@@ -17,36 +17,37 @@ _log = logging.getLogger(__name__)
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _DECLARED = "sep="
-"""How Excel names the separator in a line before the header."""
+"""How Excel declares the separator in a line before the header."""
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _FALLBACK = "cp1252"
-"""What spreadsheets on Windows save in most of Europe and America."""
+"""The encoding used by spreadsheets on Windows in most of Europe and America."""
 
 
 @dataclass(frozen=True, slots=True)
 class CsvRow:
-    """One row: the line of the file on which it begins, and its fields by the header's names."""
+    """One row: the line of the file where it begins, and its fields by the header's names."""
 
     line: int
     fields: Mapping[str, str]
 
 
 def read_rows(path: Path, columns: Sequence[str], *, longest: int = 1_000_000) -> list[CsvRow]:
-    """Read all rows, those aside whose cells are all empty.
+    """Read all rows, except those whose cells are all empty.
 
-    The separator is the one of comma, semicolon, tab and bar that gives the header its columns. The text is UTF-8 or
-    UTF-16 with a byte order mark, UTF-8 without one, or else Windows-1252, which is logged as a warning.
+    The separator is the one of comma, semicolon, tab and bar that best splits the header into the required columns,
+    unless a ``sep=`` line declares it. The text is UTF-8 or UTF-16 with a byte order mark, UTF-8 without one, or else
+    Windows-1252, which is logged as a warning.
 
     Args:
         path: The file.
         columns: Columns the header must have, in any case and order.
-        longest: Most characters of one cell, at least.
+        longest: Maximum characters of a cell; a higher limit that is already set for the process is kept.
 
     Raises:
-        ConfigError: With the line, when the file is not such a CSV.
+        ConfigError: The file is not such a CSV; the message names the line, if known.
     """
     text = _decoded(path)
-    # One limit holds for the whole process, so it is only ever raised: another thread may be reading.
+    # The limit applies to the whole process, so it is only ever raised: another thread may be reading.
     csv.field_size_limit(max(longest, csv.field_size_limit()))
     rows = list(_rows(text, path, columns))
     if not rows:
@@ -106,7 +107,7 @@ def _rows(text: str, path: Path, columns: Sequence[str]) -> Iterator[CsvRow]:
 
 
 def _separator(text: str, columns: Sequence[str]) -> tuple[str, int]:
-    """The separator, and how many lines before the header declare it."""
+    """Return the separator, and how many lines before the header declare it (0 or 1)."""
     first = text.split("\n", 1)[0].rstrip("\r")
     if first.lower().startswith(_DECLARED) and len(first) == len(_DECLARED) + 1:
         return first[-1], 1

@@ -1,4 +1,4 @@
-"""`Sandbox`: what a shell command may see, change and use up."""
+"""`Sandbox`: what a shell command may read, change and consume."""
 
 from __future__ import annotations
 
@@ -29,20 +29,21 @@ class Sandbox(Frozen):
     """``sandbox`` in ``risk.yaml``: how shell commands are confined.
 
     Attributes:
-        mode: Where this machine cannot confine them, ``required`` refuses to run any, ``ask`` has a person decide about
+        mode: If this machine cannot confine commands, ``required`` refuses to run any, and ``ask`` asks a person about
             each.
-        domains: What a command may reach over HTTP and HTTPS, nothing when empty: ``example.org`` (that name alone),
-            ``*.example.org`` (what lies below it), each with ``:PORT`` where it is neither 80 nor 443.
-        environment: Names of variables that are handed on, beside PATH, LANG and TERM.
-        readable: Folders outside the workspace that commands may read, beside the system's.
-        writable: Folders outside the workspace that they may change.
+        domains: Hosts a command may reach over HTTP and HTTPS, none if empty: ``example.org`` (that name only),
+            ``*.example.org`` (its subdomains), each with ``:PORT`` unless it is 80 or 443.
+        environment: Names of variables that are passed on, in addition to PATH, LANG and TERM.
+        readable: Folders outside the workspace that commands may read, in addition to the system's.
+        writable: Folders outside the workspace that commands may change.
         timeout: Seconds a command may take.
-        memory: Bytes that all processes of a command may use together; where no cgroup can be made, each of them.
+        memory: Bytes that all processes of a command may use together; if no cgroup can be created, a limit for each
+            process.
         processes: Processes and threads it may have at a time.
-        cpu: Seconds of processor time that each process may use.
+        cpu: Seconds of CPU time that each process may use.
         file_size: Bytes a file may grow to.
-        disk: Bytes by which the free space of the workspace's disk may shrink meanwhile.
-        output: Bytes it may write to its standard output and error before it is ended.
+        disk: Bytes by which the free space of the workspace's disk may shrink while it runs.
+        output: Bytes it may write to its standard output and error before it is terminated.
     """
 
     mode: Literal["required", "ask"] = "required"

@@ -55,25 +55,25 @@ Score = Annotated[float, Field(ge=0, le=1), BeforeValidator(no_bool)]
 _Count = Annotated[int, Field(gt=0), BeforeValidator(no_bool)]
 _Money = Annotated[float, Field(ge=0, allow_inf_nan=False), BeforeValidator(no_bool)]
 _Price = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False), BeforeValidator(no_bool)]
-"""USD per million tokens: a thousand times what any model has ever cost, so that every cost fits into the ledger."""
+"""USD per million tokens: at most a thousand times the price of any model so far, so that costs fit into the ledger."""
 _Times = Annotated[float, Field(ge=0, le=1_000, allow_inf_nan=False), BeforeValidator(no_bool)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), BeforeValidator(no_bool)]
 MEMORY_TOKEN: Final = "POINTSMAN_MEMORY_TOKEN"  # noqa: S105 - a name
 """The environment variable with the token of a served memory."""
 LOCAL_EMBEDDERS: Final = ("wordllama", "sentence-transformers", "onnx")
-"""What an embedder's name begins with that computes on this machine; any other name begins with a provider's."""
+"""The first part of the names of local embedders; any other embedder's name begins with a provider's name."""
 OnFailure = Literal["retry", "next", "larger", "stronger", "elsewhere", "stop"]
-"""What dispatch does about a failure: the same model again, the next candidate, one with a larger context,
-one of a higher tier, once one of another provider, or nothing."""
+"""How dispatch reacts to a failure: retry the same model, or use the next candidate, one with a larger context,
+one of a higher tier, one of another provider (once), or stop."""
 
 
 def _off(value: Any) -> Any:
-    """YAML reads a bare ``off`` as a truth value."""
+    """Return ``"off"`` for False, since YAML reads a bare ``off`` as a boolean."""
     return "off" if value is False else value
 
 
 def safe_url(url: str) -> str:
-    """An address to which what others must not read may be sent.
+    """Return a URL to which confidential data may be sent.
 
     Raises:
         ValueError: It is neither https nor on this machine.
@@ -88,16 +88,16 @@ def _url_or_variable(text: str) -> str:
 
 
 class ProviderEntry(Frozen):
-    """Where models are served and how to sign in.
+    """Where models are served and how to authenticate.
 
     Attributes:
         backend: A name in the backend registry.
-        base_url: Endpoint; the vendor's own when absent.
-        key: Name of the environment variable that holds the key; absent when none is needed. Never the key itself.
-        local: Requests stay on this machine, so ``--offline`` uses the provider itself instead of simulating it.
-        region: Region, where the provider has them.
-        enabled: False takes every model of the provider out of the routing.
-        batch_discount: Share of the price that it takes off for work sent through its batch API.
+        base_url: Endpoint; the vendor's own if absent.
+        key: Name of the environment variable that holds the key; absent if none is needed. Never the key itself.
+        local: Whether requests stay on this machine, so that ``--offline`` uses the provider instead of simulating it.
+        region: Region, if the provider has regions.
+        enabled: False excludes every model of the provider from routing.
+        batch_discount: Discount for requests sent through its batch API, as a share of the price.
         options: Further keyword arguments for the backend's client.
     """
 
@@ -115,14 +115,14 @@ class Prices(Frozen):
     """USD per million tokens, overriding the price table; ``as_of`` says when they were read.
 
     Attributes:
-        cache_read: Of what is read from a cache; as the input when absent.
-        cache_write: Of what is written to a cache; as the input when absent.
-        cache_write_1h: Of what is written for an hour. A call that does so has no price where ``cache_write`` has one
-            and this has none.
-        input_audio: Of sound in the input; as the input when absent.
-        output_audio: Of sound in the output; as the output when absent.
+        cache_read: Price of tokens read from a cache; that of input if absent.
+        cache_write: Price of tokens written to a cache; that of input if absent.
+        cache_write_1h: Price of tokens cached for an hour. If ``cache_write`` is given and this is not, a call that
+            caches for an hour has no price.
+        input_audio: Price of audio in the input; that of input if absent.
+        output_audio: Price of audio in the output; that of output if absent.
         search: USD per thousand web searches that the provider makes by itself.
-        service_tiers: Tier of service, as the provider names it in its answers -> times the price.
+        service_tiers: Service tier, as named in the provider's answers -> factor of the price.
     """
 
     input: _Price
@@ -142,22 +142,22 @@ class ModelEntry(Frozen):
 
     Attributes:
         tier: Its capability class.
-        name: The provider's name for it; the part of the key after the first ``/`` when absent.
-        answers_as: Other names under which its provider says that it answered: what an alias or a deployment leads to;
-            ``*`` stands for any letters.
+        name: The provider's name for it; the part of the key after the first ``/`` if absent.
+        answers_as: Other names under which its provider reports that it answered, such as the target of an alias or
+            deployment; ``*`` matches any characters.
         roles: What it is good for, such as ``chat``, ``code``, ``vision``.
         tasks: The only tasks it serves; absent means any.
         scores: Capability scores in 0..1 by name (``reasoning``, ``coding``, ``vision``, ``speed``).
-        profile: The name under which the price table and the model profiles know it, when it differs.
+        profile: Its name in the price table and the model profiles, if different.
         context: Input window in tokens; overrides the model profile.
         max_output: Output limit in tokens; overrides the model profile.
         inputs: Input modalities; overrides the model profile.
-        tools: Can call tools; overrides the model profile.
-        structured: Can be held to a JSON schema; overrides the model profile.
+        tools: Whether it can call tools; overrides the model profile.
+        structured: Whether it can enforce a JSON schema; overrides the model profile.
         prices: Overrides the price table.
-        rpm: Requests a minute that the provider takes, where its answers do not tell.
-        tpm: Tokens a minute it takes, input and output together.
-        sla: Seconds within which it answers; as in `HealthLimits`, which it overrides.
+        rpm: Requests per minute that the provider accepts, if its responses do not report it.
+        tpm: Tokens per minute it accepts, input and output together.
+        sla: Seconds within which it must answer; as in `HealthLimits`, which it overrides.
         as_of: When the overrides and scores were last checked.
         options: Further keyword arguments for the chat model.
     """
@@ -183,12 +183,12 @@ class ModelEntry(Frozen):
 
 
 class EmbedderEntry(Frozen):
-    """``embedder`` in ``models.yaml``: what makes the vectors by which the memory is searched.
+    """``embedder`` in ``models.yaml``: the model that computes the vectors for searching the memory.
 
     Attributes:
         model: ``wordllama``, ``sentence-transformers/MODEL`` or ``onnx/FOLDER``, which compute on this machine; or a
-            provider, a slash and its name for a model that embeds, which is sent every text of the memory.
-        dimensions: Length of the vectors, of models that can cut theirs; their own when absent.
+            provider, a slash and its name for an embedding model, which is sent every text of the memory.
+        dimensions: Length of the vectors, for models that can truncate theirs; the model's own if absent.
     """
 
     model: Annotated[str, StringConstraints(strip_whitespace=True)] = "wordllama"
@@ -201,7 +201,7 @@ Condition = Annotated[tuple[Scalar, ...], BeforeValidator(as_tuple)] | Mapping[L
 
 
 class RiskRule(Frozen):
-    """Every feature in ``when`` holds -> the step has at least this risk."""
+    """If every condition in ``when`` holds, the step has at least this risk."""
 
     id: str
     reason: str
@@ -210,7 +210,7 @@ class RiskRule(Frozen):
 
 
 class StepRiskPolicy(Frozen):
-    """``risk.yaml``: rules over declared facts of a step, and the tier below which each risk may not run."""
+    """``risk.yaml``: rules over declared facts of a step, and the minimum tier for each risk."""
 
     rules: tuple[RiskRule, ...]
     floors: Mapping[Risk, Tier]
@@ -218,13 +218,14 @@ class StepRiskPolicy(Frozen):
 
 
 class NotifyPolicy(Frozen):
-    """What tells somebody that an act waits for a person: a program, an address, or both.
+    """How to notify someone that an act waits for approval: a program, a URL, or both.
 
     Attributes:
-        command: A program with its arguments, run without a shell, that reads what waits as JSON from standard input.
-        url: An address to which the same is sent by POST, https or http on this machine; or, where the address itself
-            is a secret, the name of the environment variable that holds it.
-        timeout: Seconds either of them may take.
+        command: A program with its arguments, run without a shell, that reads the pending act as JSON from standard
+            input.
+        url: A URL to which the same JSON is sent by POST, https or http on this machine; or, if the URL itself is
+            secret, the name of the environment variable that holds it.
+        timeout: Seconds each of them may take.
     """
 
     command: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
@@ -233,11 +234,11 @@ class NotifyPolicy(Frozen):
 
 
 class ApprovalPolicy(Frozen):
-    """``approval`` in ``risk.yaml``: how long an approval may take, and who is told that one is wanted.
+    """``approval`` in ``risk.yaml``: how long an approval may take, and who is notified that one is needed.
 
     Attributes:
-        expires: Seconds after which an act is asked about anew instead of being done; a week by default.
-        notify: Who is told.
+        expires: Seconds after which an act needs a new approval instead of being executed; a week by default.
+        notify: Who is notified.
     """
 
     expires: _Positive = 7 * 86_400.0
@@ -245,13 +246,13 @@ class ApprovalPolicy(Frozen):
 
 
 class RoutingRule(Frozen):
-    """Every feature in ``when`` holds -> what the rule says applies; the first rule that names a tier wins it.
+    """If every condition in ``when`` holds, the rule applies; the first such rule with a tier decides the tier.
 
     Attributes:
-        tier: Go to this tier (never below the risk floor).
+        tier: The tier to use (never below the risk floor).
         prefer: Models to try first, while they qualify.
         avoid: Models or providers not to use.
-        require: Least capability scores.
+        require: Minimum capability scores.
     """
 
     id: str
@@ -264,19 +265,19 @@ class RoutingRule(Frozen):
 
 
 class Limits(Frozen):
-    """Bounds on every run, or on those of one class of users.
+    """Limits on every run, or on the runs of one user class.
 
     Attributes:
         max_cost: USD a run may spend.
         max_tokens: Tokens of input and output that a run may use.
         tiers: Tiers it may use.
-        require: Least capability scores of the models it may use.
+        require: Minimum capability scores of the models it may use.
         attempts: Model calls one step may make.
         deadline: Seconds one step may take, retries included.
         call: Seconds one model call may take.
-        first_token: Seconds to the first words of a stream.
-        stall: Seconds a stream may say nothing once it has begun.
-        hedge: Seconds after which a second model is asked as well where the step's latency is ``critical``.
+        first_token: Seconds until the first token of a stream.
+        stall: Seconds a stream may pause once it has begun.
+        hedge: Seconds after which a second model is called as well if the step's latency is ``critical``.
     """
 
     max_cost: _Money | None = None
@@ -292,22 +293,22 @@ class Limits(Frozen):
 
 
 class HealthLimits(Frozen):
-    """When a model at a provider counts as ill and is left alone, and for how long. All times are seconds.
+    """When a model at a provider counts as unhealthy and is not used, and for how long. All times are in seconds.
 
     Attributes:
         window: How long a call counts.
-        samples: The most calls remembered of one model; older ones make room.
-        consecutive: Failures in a row, or slow answers in a row, that are too many.
-        rate: Share of failures, or of slow answers, that is too much.
-        calls: The least number of calls in the window before a share or a percentile means anything.
-        sla: Seconds within which 95 % of the answers, or the first words of streams, must come. None compares a model
-            with itself instead: an answer is slow that takes five times as long as the model takes as a rule for that
-            much to read and to write, and ``slack`` longer at least.
-        slack: Least seconds beyond what is usual, without an ``sla``.
-        cool_down: How long it is left alone the first time; each time in a row it doubles.
-        cool_down_cap: Where the doubling ends, jitter not counted.
-        jitter: Largest share by which a cool-down is lengthened at random, so that not all come back at once.
-        longest_hold: The longest ``retry-after`` that is believed.
+        samples: Maximum number of calls remembered per model; older ones are dropped.
+        consecutive: Number of failures, or of slow answers, in a row that makes a model unhealthy.
+        rate: Share of failures, or of slow answers, that makes a model unhealthy.
+        calls: Minimum number of calls in the window before a share or a percentile is used.
+        sla: Seconds within which 95 % of the answers, or the first tokens of streams, must come. None compares a model
+            with itself instead: an answer is slow if it takes five times as long as usual for the same amount of
+            input and output, and at least ``slack`` longer.
+        slack: Minimum seconds beyond the usual time, without an ``sla``.
+        cool_down: Length of the first cool-down; it doubles each time in a row.
+        cool_down_cap: Maximum cool-down, without jitter.
+        jitter: Largest share by which a cool-down is randomly lengthened, so that not all end at once.
+        longest_hold: The longest ``retry-after`` that is accepted.
     """
 
     window: _Positive = 60.0
@@ -332,16 +333,16 @@ class HealthLimits(Frozen):
 
 
 class CachePolicy(Frozen):
-    """Whether answers are kept and given again; never for steps that act or see secrets.
+    """Whether answers are cached and reused; never for steps that act or see secrets.
 
     Attributes:
-        mode: ``off``; ``exact`` for the very same request; ``similar`` also where only the wording of the last message
-            differs a little.
-        ttl: Seconds an answer is good for.
-        threshold: Least cosine similarity of two wordings.
-        max_bytes: The most all answers may take.
-        fallback: Least cosine similarity at which an answer of any age stands in where every model failed, marked as
-            such; None for never.
+        mode: ``off``; ``exact`` for an identical request; ``similar`` also if only the wording of the last message
+            differs slightly.
+        ttl: Seconds an answer stays valid.
+        threshold: Minimum cosine similarity of two wordings.
+        max_bytes: Maximum size of all answers together.
+        fallback: Minimum cosine similarity at which a cached answer of any age is used if every model failed, marked
+            as such; None for never.
     """
 
     mode: Annotated[Literal["off", "exact", "similar"], BeforeValidator(_off)] = "off"
@@ -352,15 +353,15 @@ class CachePolicy(Frozen):
 
 
 class HistoryPolicy(Frozen):
-    """Whether past calls of a task order the models inside a tier.
+    """Whether the history of a task's calls determines the order of models inside a tier.
 
-    Rules, approved models and a model asked for go before them.
+    Rules, approved models and a requested model take precedence.
 
     Attributes:
         enabled: False leaves the order to prices and scores.
-        half_life: Seconds after which a call counts half. A model that was moved back for its failures thus comes
-            back to be tried once its calls count less than ``least``.
-        least: Calls, by their weight, that it takes to believe what they say of a model.
+        half_life: Seconds after which a call counts half. A model that was demoted for its failures is therefore
+            tried again once its calls count less than ``least``.
+        least: Minimum weighted number of calls before a model's history is used.
     """
 
     enabled: bool = True
@@ -369,11 +370,11 @@ class HistoryPolicy(Frozen):
 
 
 class ClassifierPolicy(Frozen):
-    """The small model that judges complexity where the scorer is ``classifier``.
+    """The small model that judges complexity if the scorer is ``classifier``.
 
     Attributes:
-        model: Which; None for the cheapest of the tiers economy and standard that can be used and held to a schema.
-        timeout: Seconds it may take, after which the rules decide alone. No more than a quarter of a step's deadline.
+        model: The model; None for the cheapest usable one of the tiers economy and standard that can enforce a schema.
+        timeout: Seconds it may take before the rules decide alone. At most a quarter of a step's deadline.
     """
 
     model: str | None = None
@@ -381,21 +382,21 @@ class ClassifierPolicy(Frozen):
 
 
 class RoutingPolicy(Frozen):
-    """``routing.yaml``: ordered rules, the strategy for what they leave open, what is done about each kind of failure.
+    """``routing.yaml``: ordered rules, the strategy for choices they leave open, and the reaction to each failure.
 
     Attributes:
-        scorer: Who judges complexity, for the rules that ask for it: ``rules`` (nobody, so that only declared facts
-            decide), the path of a router file of your own from the project folder, or ``classifier`` (a small model,
-            asked at each step that hangs on it). Either of the latter judges only the tasks for which ``pointsman
-            router eval`` has shown that it beats the commonest tier of the workload and plain length.
+        scorer: What judges complexity, for rules that test it: ``rules`` (nothing, so that only declared facts
+            decide), the path of your own router file relative to the project folder, or ``classifier`` (a small model,
+            called at each step that depends on it). The latter two judge only tasks for which ``pointsman router
+            eval`` has shown that they beat the workload's most common tier and plain length.
         classifier: The small model.
         approved: The only models or providers that may be used; absent means all.
         budgets: ``day``, ``user`` or ``tag:NAME`` -> USD that all runs together may spend in that scope.
-        cache: Whether answers are kept and given again.
+        cache: Whether answers are cached and reused.
         history: Whether past calls of a task count.
-        limits: Bounds on every run and call.
-        health: When a model is left alone for its failures or its slowness.
-        classes: Class of users -> the bounds that differ for them.
+        limits: Limits on every run and call.
+        health: When a model is not used because of failures or slowness.
+        classes: User class -> the limits that differ for it.
     """
 
     strategy: Literal["cost", "latency", "quality", "balanced"] = "cost"
@@ -412,7 +413,7 @@ class RoutingPolicy(Frozen):
     classes: Mapping[str, Limits] = Field(default_factory=dict)
 
     def limits_of(self, user_class: str) -> Limits:
-        """The bounds on a class of users: its own, and for what it does not name those on every run."""
+        """Return the limits of a user class: its own, and the general ones where it sets none."""
         own = self.classes.get(user_class)
         if own is None:
             return self.limits
@@ -420,23 +421,23 @@ class RoutingPolicy(Frozen):
 
 
 class Settings(Frozen):
-    """Everything that was configured, after precedence: built-in < user < project < environment < flags.
+    """The complete configuration, merged by precedence: built-in < user < project < environment < flags.
 
     Attributes:
-        origins: Dotted name of each setting that is not built in -> the place it was set.
+        origins: Dotted name of each setting that is not built in -> the place where it was set.
         secrets: Environment variable name -> key, for the variables that providers and MCP servers name.
         project: The project folder.
-        state: The folder for ledger, memory and checkpoints; one inside it where offline, as nothing simulated may pass
-            for real later.
-        memory: Where ``pointsman memory serve`` serves the agents' memory, https or http on this machine; None for the
-            one in ``state``, and where offline. The environment names its token (`MEMORY_TOKEN`).
-        offline: Nothing leaves this machine: providers that are not ``local`` are simulated.
-        sources: Where routing and risk can be read again when their files change; None where they did not come from
-            files as they are.
-        needs_mark: The state folder is obeyed only where it is the user's own, by the mark in it: it lies in a project
-            that came from anywhere, and nobody named it.
-        obeyed: Files and folders that no tool may write, there or not: what is read as configuration, and what is
-            kept for the user.
+        state: The folder for ledger, memory and checkpoints; a subfolder of it if offline, so that nothing simulated
+            is later mistaken for real.
+        memory: URL at which ``pointsman memory serve`` serves the agents' memory, https or http on this machine; None
+            for the one in ``state``, and if offline. Its token is in the environment (`MEMORY_TOKEN`).
+        offline: Whether nothing leaves this machine: providers that are not ``local`` are simulated.
+        sources: Where routing and risk can be reloaded when their files change; None if they did not come unchanged
+            from files.
+        needs_mark: Whether the state folder is used only if a mark in it shows that it is the user's own, because it
+            is in a project of unknown origin and was not named explicitly.
+        obeyed: Files and folders that no tool may write, whether they exist or not: those read as configuration, and
+            those stored for the user.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -462,7 +463,7 @@ class Settings(Frozen):
     obeyed: tuple[Path, ...] = Field(default=(), exclude=True, repr=False)
 
     def __getstate__(self) -> dict[Any, Any]:
-        # A pickle is a file or a message like any other: what comes out of one has no keys, nor a way to them.
+        # A pickle may be stored or sent anywhere, so it must contain no keys and no way to get them.
         state = super().__getstate__()
         values = {**state["__dict__"], "origins": dict(self.origins), "secrets": {}, "sources": None, "mcp": {}}
         return {**state, "__dict__": values}
@@ -470,12 +471,12 @@ class Settings(Frozen):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Settings):
             return NotImplemented
-        # The same settings are the same wherever they were read.
+        # Settings are equal wherever they were read from.
         apart = {"sources": None, "obeyed": ()}
         return {**self.__dict__, **apart} == {**other.__dict__, **apart}
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy, with changes; a policy put in so is kept, whatever becomes of the files; a state counts as named."""
+        """Return a copy with changes; a new policy no longer follows its files, and a new state counts as named."""
         if update and {"routing", "risk"} & set(update):
             update = {"sources": None, **update}
         if update and "state" in update:
@@ -483,6 +484,6 @@ class Settings(Frozen):
         return super().model_copy(update=update, deep=deep)
 
     def key_of(self, provider: str) -> SecretStr | None:
-        """The provider's key, or None where it names no variable or the variable is not set."""
+        """Return the provider's key, or None if it names no variable or the variable is not set."""
         name = self.providers[provider].key
         return self.secrets.get(name) if name else None

@@ -1,4 +1,4 @@
-"""The shapes of secrets, the words beside them, and what is looked at before one is taken out."""
+"""The shapes of secrets, the words next to them, and the checks before one is redacted."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ __all__ = [
 ]
 
 MARK: Final = "[redacted]"
-"""What stands in the place of a secret."""
+"""The text that replaces a secret."""
 
 Found = re.Match[str]
 
 _START: Final = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrtbf])|(?<=\\u[0-9A-Fa-f]{4}))"
-"""Where a word begins, in text that is JSON or the like as well, in which a line ends in a letter."""
+"""Start of a word, also in JSON and similar text, where an escaped line end finishes with a letter."""
 
 
 class Pattern:
-    """A pattern compiled at its first use: to compile them all takes longer than a short command."""
+    """A pattern compiled on first use: compiling all of them takes longer than a short command."""
 
     def __init__(self, source: str, flags: int = 0) -> None:
         self._source, self._flags = source, flags
 
     @cached_property
     def sub(self) -> Callable[[str | Callable[[Found], str], str], str]:
-        """Its `re.Pattern.sub`."""
+        """The `re.Pattern.sub` of the compiled pattern."""
         return re.compile(self._source, self._flags).sub
 
 
@@ -78,12 +78,12 @@ _PREFIXES: Final = (
     *("age-secret", "eyj", ":aa", "nrak-", "dp.", "fm1", "fm2", "atbb", "rubygems_", "dckr_", "1//0"),
     *("sbp_", "pscale_", "glsa_", "sntry", "pmak-", "bedrock-api", ".atlasv1.", "q~"),
 )
-# Their beginnings are those of common words; so long a word without a space is not.
+# These begin like common words, but common words are not that long.
 LONG: Final = Pattern(
     r"(?=[scpSMNO])" + _START + r"(?:sk_[0-9a-f]{40,}|SK[0-9a-f]{32}|cio[A-Za-z0-9]{32}(?![A-Za-z0-9])"
     r"|pat[A-Za-z0-9]{14}\.[0-9a-f]{64}|pa-[A-Za-z0-9_]{40,}|secret_[A-Za-z0-9]{40,}|[MNO][A-Za-z0-9_-]{17,27}\.[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{27,})"
 )
-# Of these the beginning alone tells, in the middle of a word as well.
+# The beginning alone identifies these, even in the middle of a word.
 _INSIDE: Final = Pattern(
     r"(?=[srpgnAxhdlGS])(?:(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}|sk-(?:ant|proj|or)-[A-Za-z0-9_-]{16,}|sk-[0-9a-f]{32}(?![0-9a-f])"
     r"|gh[oprsu]_[A-Za-z0-9]{36,}|github_pat_[A-Za-z0-9_]{22,}|gl(?:pat|dt|rt)-[A-Za-z0-9_-]{20,}|npm_[A-Za-z0-9]{36,}"
@@ -119,21 +119,21 @@ _COMMAND: Final = Pattern(
     r"((?:\bsshpass\s+-p\s*|\b(?:mysql|mariadb)[\w-]*\s(?:[^\n|;]{0,200}?\s)?(?:-p|--password=))(?P<quote>\\?[\"'])?)"
     r"(?(quote)(?:(?!(?P=quote))[^\n])+|[^\s\"'\\-][^\s\"']*)"
 )
-# The password stands after the share, where it is no word or /user: or nothing follows, or after /user:.
+# The password follows the share if it is not a plain word or if /user: or nothing comes after it; or it follows /user:.
 _NET_USE: Final = Pattern(
     r"(\bnet(?:\.exe)?\s+use\s+(?:[a-z*]:?\s+)?\\{2,8}[^\s\"]+\s+(?:/(?!user)\w+(?::\S+)?\s+)*)"
     r"(?:(/user:\S+\s+)(?![/*])[^\s\"'`\\]+|(?![/*])(?:[a-z]*[\d!@#$%^&][^\s\"'`\\]*|[^\s\"'`\\]+(?=\s+/|\s*(?:\Z|[\n&|\"'`]|\\[nr]))))",
     re.I,
 )
 _NET_USER: Final = Pattern(r"(\bnet(?:\.exe)?\s+user\s+[^\s/]+\s+)(?![/*])[^\s\"']+(?=\s+/[a-z])", re.I)
-# www.postgresql.org/docs/current/libpq-pgpass.html; the host before it is looked at where these are found.
+# www.postgresql.org/docs/current/libpq-pgpass.html; the host before it is checked for each match.
 _PGPASS: Final = Pattern(
     r"(:(?P<port>\d{4,5}|\*):(?P<db>[A-Za-z_*][\w.*-]{0,63}):(?P<user>[^\s:\"'`<>\\]{1,64}):)(?:\\+[:\\]|[^\s\"'`<>\\])+"
 )
 _HOST: Final = re.compile(r"(?:^|[\s\"'`(>]|\\[nrt])([\w.-]+|\*|\[[0-9A-Fa-f:.]+\]|/[\w./-]+)\Z")
 _FULL_HOST: Final = re.compile(r"localhost|\*|[\[/].*|[\w-]+(?:\.[\w-]+)+(?<!\.py)(?<!\.[cjrt]s)(?<!\.[chm])(?<!\.go)")
 _PORTS: Final = re.compile(r"543\d|6432|6543|15432|25060|26257")
-"""Where PostgreSQL, its poolers and its relatives listen; a short name before them is a host."""
+"""Ports of PostgreSQL, its poolers and related servers; a short name before one of them is a host."""
 _SEED_LABEL: Final = (
     r"(?:\b(?:seed|recovery|backup|mnemonic|wallet)[ _-]?(?:phrase|words?|seed|sentence|mnemonic)|\bmnemonics?\b"
     r"|\bseed\\?[\"']?\s?(?=[:=]))(?:[^A-Za-z0-9]|\\n){0,8}(?:(?:is|are|was)\b(?:[^A-Za-z0-9]|\\n){1,4})?(?:1[.):]\s?)?"
@@ -148,10 +148,10 @@ _PROSE: Final = re.compile(
     r"|these|those|than|his|her|every|does)\b",
     re.I,
 )
-"""No word of a seed phrase (BIP-39's English list), and hardly twelve words of prose have none."""
+"""None of these is in a seed phrase (BIP-39's English list), and twelve words of prose nearly always contain one."""
 _HOOK: Final = Pattern(r"(hooks\.slack\.com/services/|discord(?:app)?\.com/api/webhooks/)[A-Za-z0-9_/-]{16,}")
 _QUERY: Final = Pattern(r"([?&](?:key|api_?key|token|sig|signature|code|secret)=)[^\s&\"'#\\]{8,}", re.I)
-# A pair of numbers is a user and a group.
+# A pair of numbers is a user id and a group id.
 _CURL: Final = Pattern(
     r"((?:(?:(?<!\S)|(?<=[\"'`]))(?:-u|--user)(?:[\s=]+|\\*[\"'],\s*)|\bcurl\s(?:[^\n|;]{0,300}?\s)?-u)"
     r"(?P<quote>\\*[\"'])?[^\s:\"'\\]+:)(?!\d{1,10}(?![^\s\"'\\]))(?(quote)(?:(?!(?P=quote))[^\n])+|[^\s\"'\\]+)"
@@ -200,10 +200,10 @@ ENCODED: Final = Pattern(
 QUOTED: Final = Pattern(r"[^\s\"'<>\\%]*%[0-9A-Fa-f]{2}[^\s\"'<>\\]*")
 _CHANGE: Final = re.compile(r"(?<=[a-z])[A-Z0-9]|(?<=[A-Z])[a-z0-9]|(?<=[0-9])[A-Za-z]")
 SHORTEST: Final = 5
-"""The shortest text with a secret is ``pwd=x``."""
+"""Length of the shortest text with a secret, ``pwd=x``."""
 _RANDOM: Final = 0.4
-"""Share of places where a random run changes between small letters, capitals and digits; it is .6 for base 62, and
-about .2 for words written together."""
+"""Minimum share of positions where a random run changes between lower case, upper case and digits; it is .6 for base
+62, and about .2 for joined words."""
 _ORDER: Final = re.compile(
     r"(?:order|invoice|tracking|reference|ticket|case|parcel|item)\W*(?:number|no|nr|id)?\W*\Z", re.I
 )
@@ -216,7 +216,7 @@ def _if_varied(found: Found) -> str:
 
 
 def _if_key(found: Found) -> str:
-    """Words with hyphens begin so as well."""
+    """Redact a key after ``sk-``; words with hyphens can begin the same way."""
     parts = found[0].split("-")
     return MARK if any(map(str.isdigit, found[0])) or max(map(len, parts)) >= 20 else found[0]
 
@@ -226,12 +226,12 @@ def _if_pair(found: Found) -> str:
         pair = b64decode(found[2] + "=" * (-len(found[2]) % 4), validate=True)
     except ValueError:
         return found[0]
-    # Of few bytes one is a colon by chance.
+    # In only a few bytes, a colon may occur by chance.
     return f"{found[1]}{MARK}" if b":" in pair and (len(pair) > 5 or pair.decode("latin-1").isprintable()) else found[0]
 
 
 def _if_pgpass(found: Found) -> str:
-    """The last field of a line that begins with a host; addresses and places in files have as many colons."""
+    """Redact the last field of a line that begins with a host; addresses and file positions have as many colons."""
     host = _HOST.search(found.string[max(0, found.start() - 256) : found.start()])
     if host is None or re.fullmatch(r"[0-9A-Fa-f]*", found["db"] + found["user"]):
         return found[0]
@@ -246,7 +246,7 @@ def _if_seed(found: Found) -> str:
 
 
 def if_random(found: Found) -> str:
-    """A long run that mixes cases and digits is a key of no known shape: words and identifiers are not written so."""
+    """Redact a long run of mixed case and digits as a key of unknown shape: words and identifiers look different."""
     run = found[0]
     some_digits = sum(map(str.isdigit, run)) >= 3
     return MARK if some_digits and not _NO_SECRET.fullmatch(run) and _varies(run) >= _RANDOM else run
@@ -257,7 +257,7 @@ def _varies(run: str) -> float:
 
 
 def _if_card(found: Found) -> str:
-    """Of numbers with an issuer's first digits one in ten has the right check digit (ISO/IEC 7812-1, annex B)."""
+    """Redact a card number; one in ten numbers with an issuer's prefix passes the check (ISO/IEC 7812-1, annex B)."""
     digits = [int(digit) for digit in found[0] if digit.isdigit()]
     doubled = sum(sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
     if (sum(digits[-1::-2]) + doubled) % 10 or _ORDER.search(found.string, max(0, found.start() - 40), found.start()):
@@ -272,7 +272,7 @@ def _if_secret(found: Found) -> str:
     equals = found["sign"] is not None and "=" in found["sign"]
     tail = ""
     if not quoted:
-        # In a query the next parameter follows.
+        # In a URL query the next parameter follows.
         bare = value.partition("&")[0] if equals else value
         bare = bare.rstrip(".!?)]}*")
         value, tail = bare, value[len(bare) :]
@@ -293,7 +293,7 @@ def _if_secret(found: Found) -> str:
 
 
 def _opaque(value: str, least: int) -> bool:
-    """Whether a value after a secret's name looks like one, and not like a word or the name of a variable."""
+    """Return whether a value after a secret's name looks like a secret, not like a word or a variable's name."""
     if _SOLID.match(value):
         return not re.fullmatch(r"[A-Z]+(?:_[A-Z]+)+|[a-z]+(?:_[a-z]+)+", value)
     mixed = any(map(str.isdigit, value)) and any(map(str.isalpha, value))
@@ -301,7 +301,7 @@ def _opaque(value: str, least: int) -> bool:
 
 
 Rule = tuple[tuple[str, ...], Pattern, str | Callable[[Found], str]]
-"""Words of which one has to be there if there are any, the pattern, and what is put in the place of what it finds."""
+"""Words of which the text must contain one, if there are any; the pattern; and the replacement for its matches."""
 
 RULES: Final[tuple[Rule, ...]] = (
     (("private key",), _BLOCK, MARK),

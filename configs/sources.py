@@ -1,4 +1,4 @@
-"""`Sources`: the files a policy was read from, whether they have changed, and how to read them again."""
+"""`Sources`: the files a policy was read from, whether they have changed, and how to reload them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ __all__ = ["Sources", "Stamp"]
 T = TypeVar("T")
 
 Stamp: TypeAlias = tuple[int, int, int] | None
-"""When a file was last written, in nanoseconds, its size and its inode; None where there is no file."""
+"""A file's modification time in nanoseconds, its size and its inode; None if there is no file."""
 
 
 class Sources(Generic[T]):
-    """The user's and the project's files of routing and risk as they were when they were read.
+    """The user's and the project's routing and risk files, with their state when they were read.
 
     Args:
-        files: Where such files are looked for; each need not exist.
-        read: Loads the settings anew, under the environment and the flags of the first time.
+        files: Paths of such files; they need not exist.
+        read: Reloads the settings with the original environment and flags.
 
     Attributes:
-        files: The same.
-        stamps: What `look` found just before the files were read, so that no later change is missed.
+        files: The same paths.
+        stamps: The result of `look` just before the files were read, so that no later change is missed.
     """
 
     def __init__(self, files: Iterable[Path], read: Callable[[], T]) -> None:
@@ -33,11 +33,11 @@ class Sources(Generic[T]):
         self.stamps = self.look()
 
     def look(self) -> tuple[Stamp, ...]:
-        """Look at the files as they are now, without reading them."""
+        """Return the current stamps of the files, without reading them."""
         return tuple(map(_stamp, self.files))
 
     def read(self) -> T:
-        """Load the settings anew.
+        """Reload the settings.
 
         Raises:
             ConfigError: The first mistake found.
@@ -45,7 +45,7 @@ class Sources(Generic[T]):
         return self._read()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Sources[T]:
-        # What it holds of the environment is fixed, and cannot be copied.
+        # The environment it holds is immutable and cannot be copied.
         return self
 
 

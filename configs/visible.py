@@ -1,4 +1,4 @@
-"""Text in which every character can be seen: what looks like nothing, or like another, is written as its code."""
+"""Make every character of a text visible: invisible and misleading characters are written as their codes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["unseen", "visible"]
 _LAID: Final = "\n\t "
 _CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 _BLANK: Final = re.compile(
-    # What Unicode counts as a letter, mark or symbol, and what shows nothing: the grapheme joiner, Hangul fillers,
-    # Khmer inherent vowels, variation selectors, the Braille blank, a replaced object, a musical null note head.
+    # Letters, marks and symbols by Unicode that show nothing: the grapheme joiner, Hangul fillers, Khmer inherent
+    # vowels, variation selectors, the Braille blank, a replaced object, a musical null note head.
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\ufffc\U0001d159\U000e0100-\U000e01ef]"
 )
 _PUNCTUATION: Final = frozenset("\u2010\u2011\u2012\u2212\u2215\u2044\u29f8\u2216\u29f5\ua789\u2236\u02d0\u0589")
-"""Signs that pass for a hyphen, slash, backslash or colon, beside those whose compatibility form is one."""
+"""Characters that look like a hyphen, slash, backslash or colon, besides those whose compatibility form is one."""
 _COMMON: Final = frozenset("…²³¹™ªº½¼¾№℃℉ﬁﬂ")
-"""Signs of everyday text whose compatibility form is ASCII, and that nobody takes for it."""
+"""Common characters whose compatibility form is ASCII, but which are not mistaken for it."""
 _LATIN_LIKE: Final = frozenset(
     "аеорсухѕіјԁһԛԝӏѵьвкмнтАВЕЅІЈКМНОРСТУХԚԜӀҮҺᴦ"  # Cyrillic
     "αογιικνρτυχωεΑΒΕΖΗΙΚΜΝΟΡΤΥΧϳϲϹ"  # Greek
@@ -27,22 +27,22 @@ _LATIN_LIKE: Final = frozenset(
 )
 """Letters of other scripts that most typefaces draw as a Latin letter (Unicode Technical Standard 39, confusables)."""
 _MOST_MARKS: Final = 3
-"""Combining marks on one letter; no living language writes more."""
+"""Maximum combining marks on one letter; no living language uses more."""
 _WORD: Final = re.compile(r"[^\W\d_]+")
 _NAME: Final = re.compile(r"[\w.@-]+")
 _PLAIN: Final = re.compile(r"[\n\t -~]*\Z")
 
 
 def visible(text: str) -> str:
-    """Write out, as ``\\uXXXX``, what a reader would not see or would take for something else.
+    """Escape, as ``\\uXXXX``, characters that a reader would not see or would mistake for others.
 
-    That is: control and format characters (those that change the direction, join, or are tags), blanks other than the
-    space, ends of lines other than ``\\n``, variation selectors and fillers, more than three combining marks on one
-    letter, letters of another script in a Latin word or, where they look the same, in a name with Latin letters, and
-    signs that pass for ASCII. Text in one script stays as it is.
+    These are: control and format characters (direction changes, joiners, tags), blanks other than the space, line ends
+    other than ``\\n``, variation selectors and fillers, more than three combining marks on one letter, letters of
+    another script in a Latin word or, if they look the same, in a name with Latin letters, and characters that look
+    like ASCII. Text in one script is unchanged.
 
     Args:
-        text: Anything.
+        text: Any text.
     """
     if _PLAIN.match(text):
         return text
@@ -56,10 +56,12 @@ def visible(text: str) -> str:
 
 
 def unseen(text: str) -> tuple[str, ...]:
-    """The names of the characters that `visible` writes out, each once, such as ``U+202E RIGHT-TO-LEFT OVERRIDE``.
+    """Return the names of the characters that `visible` escapes, each once, such as ``U+202E RIGHT-TO-LEFT OVERRIDE``.
+
+    Excess combining marks are not included.
 
     Args:
-        text: Anything.
+        text: Any text.
     """
     if _PLAIN.match(text):
         return ()
@@ -81,7 +83,7 @@ def _hides(character: str) -> bool:
 
 
 def _mixed(text: str) -> set[int]:
-    """The places of letters that stand in another script's word, and look like its letters."""
+    """Return the indices of letters of another script in a Latin word, or that look Latin in a name with Latin ones."""
     places: set[int] = set()
     for word in _WORD.finditer(text):
         scripts = [_script(letter) for letter in word[0]]
@@ -97,7 +99,7 @@ def _mixed(text: str) -> set[int]:
 
 @lru_cache(maxsize=4096)
 def _script(letter: str) -> str:
-    """The script of a letter, of those that have letters like the Latin ones; empty for any other."""
+    """Return the script of a letter, if it is one with letters that resemble Latin ones; otherwise empty."""
     script = unicodedata.name(letter, "").partition(" ")[0]
     return script if script in ("LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU") else ""
 

@@ -1,6 +1,6 @@
-"""The words every room shares, each with one meaning.
+"""The vocabulary shared by all packages, each word with one meaning.
 
-They are ordered or closed sets, so that a comparison such as ``risk >= Risk.HIGH`` reads as it sounds.
+They are ordered or closed sets, so that a comparison such as ``risk >= Risk.HIGH`` works as expected.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ StepKindName = Literal["gather", "transform", "decide", "act"]
 
 @total_ordering
 class _Ordered(StrEnum):
-    """A string enum whose members compare by the order they are written in."""
+    """A string enum whose members compare by their order of definition."""
 
     rank: int
-    """Position in the order, 0 for the least."""
+    """Position in the order, 0 for the lowest."""
 
     def __init__(self, *_: object) -> None:
         self.rank = len(type(self).__members__)
@@ -43,7 +43,7 @@ class _Ordered(StrEnum):
 
 
 class Tier(_Ordered):
-    """An ordered capability class of models; which model fills it is data in ``models.yaml``."""
+    """An ordered capability class of models; ``models.yaml`` assigns each model to one."""
 
     ONDEVICE = "ondevice"
     ECONOMY = "economy"
@@ -53,7 +53,7 @@ class Tier(_Ordered):
 
 
 class Effect(_Ordered):
-    """What a tool does to the world; a tool that declares none, by `pointsman.tool` or `pointsman.declare`, counts as
+    """How a tool affects the world; a tool without a declared effect (`pointsman.tool`, `pointsman.declare`) counts as
     ``destructive``."""
 
     READ = "read"
@@ -63,7 +63,7 @@ class Effect(_Ordered):
 
 
 class Risk(_Ordered):
-    """What a step or a call can break. ``UNKNOWN`` is handled as ``HIGH``."""
+    """How much harm a step or a call can do. ``UNKNOWN`` is handled as ``HIGH``."""
 
     LOW = "low"
     MEDIUM = "medium"
@@ -72,7 +72,7 @@ class Risk(_Ordered):
     CRITICAL = "critical"
 
     handled_as: Risk
-    """The risk whose rules apply: itself, but ``HIGH`` for ``UNKNOWN``."""
+    """The risk whose rules apply: the risk itself, except ``HIGH`` for ``UNKNOWN``."""
 
 
 for _risk in Risk:
@@ -80,7 +80,7 @@ for _risk in Risk:
 
 
 class Trust(_Ordered):
-    """How far a value may be believed; what a model writes inherits the lowest trust in its view."""
+    """How far a value can be trusted; a model's output inherits the lowest trust among its inputs."""
 
     UNTRUSTED = "untrusted"
     TOOL = "tool"
@@ -88,7 +88,7 @@ class Trust(_Ordered):
 
 
 class StepKind(StrEnum):
-    """What a step is for: gathering and transforming go cheap, deciding and acting pay for what they can break."""
+    """The purpose of a step: gathering and transforming use cheap models, deciding and acting stronger ones."""
 
     GATHER = "gather"
     TRANSFORM = "transform"
@@ -97,11 +97,10 @@ class StepKind(StrEnum):
 
 
 class FailureKind(StrEnum):
-    """Why a model call did not give a usable answer.
+    """Why a model call returned no usable answer.
 
-    The first group is raised by a provider; the second is read off a reply that came back; the third comes from this
-    side of the wire: an error that no backend knows, a caller who did not wait for the end, and a process that was
-    killed before the end.
+    The first group comes from a provider's error; the second is detected in a reply; the third arises on our side: an
+    error that no backend recognizes, a caller that cancelled the call, and a process that was killed during it.
     """
 
     RATE_LIMIT = "rate_limit"

@@ -22,7 +22,7 @@ __all__ = ["AnthropicBatches"]
 _PAGE = 100
 _BETA = "anthropic-beta"
 
-# platform.claude.com/docs/en/api/errors: the status each type of error comes with in a live call.
+# platform.claude.com/docs/en/api/errors: the HTTP status of each error type in a live call.
 _STATUS = MappingProxyType(
     {
         "invalid_request_error": 400,
@@ -40,7 +40,7 @@ _STATUS = MappingProxyType(
 
 
 class AnthropicBatches(BatchApi):
-    """Hands the requests in with the batch; it carries no label, so one that may exist is known by its answers."""
+    """Sends the requests inside the batch. A batch has no label, so an earlier one is recognized by its results."""
 
     most_requests: ClassVar[int] = 100_000
     most_bytes: ClassVar[int] = 256_000_000
@@ -48,7 +48,7 @@ class AnthropicBatches(BatchApi):
     async def submit(
         self, model: Any, label: str, requests: Sequence[BatchRequest], *, since: float | None = None
     ) -> str:
-        """Hand a batch in, and give its id."""
+        """Submit a batch and return its id."""
         if since is not None:
             found = await self._find(model, requests, since)
             if found is not None:
@@ -59,7 +59,7 @@ class AnthropicBatches(BatchApi):
         return str(batch.id)
 
     async def state(self, model: Any, batch: str) -> BatchState:
-        """Ask how far a batch is."""
+        """Return the progress of a batch."""
         told = await model._async_client.messages.batches.retrieve(batch)
         counts = told.request_counts
         done = counts.succeeded + counts.errored + counts.expired + counts.canceled
@@ -68,8 +68,8 @@ class AnthropicBatches(BatchApi):
         return BatchState(told.processing_status == "ended", detail, whole=whole)
 
     async def collect(self, model: Any, batch: str) -> AsyncIterator[tuple[str, AIMessage | BackendError]]:
-        """Give the answers of a batch that has ended."""
-        # The SDK's own reader ends with the first line that is no result.
+        """Yield the results of a batch that has ended."""
+        # The SDK's own reader stops at the first line that is not a result.
         batches = model._async_client.messages.batches.with_streaming_response
         async with batches.results(batch) as response:
             async for name, entry in json_lines(response.iter_lines()):
@@ -105,7 +105,7 @@ class AnthropicBatches(BatchApi):
 
 
 def _entries(model: Any, requests: Sequence[BatchRequest]) -> tuple[list[dict[str, Any]], list[str]]:
-    """The requests as the API takes them, and the beta features that any of them needs."""
+    """Return the requests in the API's format, and the beta features that any of them needs."""
     entries, betas = [], set[str]()
     for request in requests:
         body = model._get_request_payload(list(request.messages), **request.options)

@@ -1,4 +1,4 @@
-"""The port of a provider's batch API: many requests handed in at once, answered within a day at a lower price."""
+"""The port of a provider's batch API: many requests submitted at once, answered within a day at a lower price."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 CLOCK_SKEW = 600.0
-"""Seconds by which a provider's clock may lag behind ours, when a batch is looked for by the time it was sent."""
+"""Seconds by which a provider's clock may lag behind ours, when a batch is searched for by submission time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class BatchRequest:
     """One request of a batch.
 
     Attributes:
-        id: Comes back with its answer; begins with the batch's label, at most 64 letters, digits, ``-`` and ``_``.
-        messages: The conversation in a form the model takes.
-        options: Keyword arguments, as a call of the chat model takes them.
+        id: Returned with the answer; begins with the batch's label, at most 64 letters, digits, ``-`` and ``_``.
+        messages: The conversation in a form the model accepts.
+        options: Keyword arguments of a call to the chat model.
     """
 
     id: str
@@ -50,12 +50,12 @@ class BatchRequest:
 
 @dataclass(frozen=True, slots=True)
 class BatchState:
-    """How far a batch is.
+    """The progress of a batch.
 
     Attributes:
-        over: Nothing more will be answered: what there is can be collected.
-        detail: What the provider says of it, in a few words.
-        whole: It says that all requests were worked on, so that it may bill one without an answer too.
+        over: Whether the batch has finished: no more answers will come, and those it has can be collected.
+        detail: The provider's description of its state, in a few words.
+        whole: Whether the provider says all requests were processed, so it may bill even one without an answer.
     """
 
     over: bool
@@ -66,13 +66,13 @@ class BatchState:
 class BatchApi(ABC):
     """One provider's batch API; stateless.
 
-    Each method is given the chat model that the backend built for live calls: address, key, connections, the builder
-    of request bodies and the reader of replies are all its own, so a request says the same either way. What the
-    vendor's client raises is translated by the backend's `Backend.failure`, as for a live call.
+    Each method is given the chat model that the backend built for live calls and uses its address, key, connections,
+    request builder and reply reader, so a batched request is the same as a live one. Exceptions of the vendor's client
+    are translated by the backend's `Backend.failure`, as for a live call.
 
     Attributes:
-        most_requests: Requests one batch may have.
-        most_bytes: What they may measure together.
+        most_requests: Maximum number of requests in one batch.
+        most_bytes: Maximum total size of a batch.
     """
 
     most_requests: ClassVar[int]
@@ -82,46 +82,46 @@ class BatchApi(ABC):
     async def submit(
         self, model: Any, label: str, requests: Sequence[BatchRequest], *, since: float | None = None
     ) -> str:
-        """Hand a batch in, and give the provider's id of it.
+        """Submit a batch and return the provider's id for it.
 
         Args:
             model: The chat model all of the requests are for.
-            label: Ours, unique among all batches.
+            label: Our own name for the batch, unique among all batches.
             requests: At least one.
-            since: The batch may have been handed in already, at this time (seconds since the epoch) or later: it is
-                looked for first, and not handed in twice.
+            since: Set if the batch may have been submitted already, at this time (seconds since the epoch) or later; it
+                is then searched for first and not submitted twice.
 
         Raises:
-            BackendError: It cannot be told yet whether it was handed in.
+            BackendError: It is not known yet whether the batch was submitted.
         """
 
     @abstractmethod
     async def state(self, model: Any, batch: str) -> BatchState:
-        """Ask how far a batch is.
+        """Return the progress of a batch.
 
         Args:
-            model: The chat model it was handed in for.
-            batch: The provider's id of it.
+            model: The chat model it was submitted for.
+            batch: The provider's id for it.
         """
 
     @abstractmethod
     def collect(self, model: Any, batch: str) -> AsyncIterator[tuple[str, AIMessage | BackendError]]:
-        """Give the answers of a batch that is over, in any order: the request's id, and its reply or what failed.
+        """Yield the results of a finished batch, in any order: the request's id, and its reply or failure.
 
-        Requests that were never answered may be left out, and lines that cannot be read are. A reply that cannot be
-        read is a message without words.
+        Requests that were never answered may be left out, and unreadable lines always are. An unreadable reply becomes
+        a message without text.
 
         Args:
-            model: The chat model it was handed in for.
-            batch: The provider's id of it.
+            model: The chat model it was submitted for.
+            batch: The provider's id for it.
         """
 
 
 class _RequestFailed(Exception):
-    """Carries one request's failure to the table of errors, with the attributes that a client's exception would have.
+    """Carries one request's failure to the error table, with the attributes that a client's exception would have.
 
     Args:
-        status: The HTTP status a live call would have got.
+        status: The HTTP status a live call would have received.
         body: The vendor's error object.
     """
 
@@ -136,11 +136,11 @@ _OWN = f"{_RequestFailed.__module__}.{_RequestFailed.__qualname__}"
 
 
 def failure_told(table: ErrorTable, status: int | None, body: Mapping[str, Any]) -> BackendError:
-    """Translate a failure that stands in a batch's results by the same table as one that a client raises.
+    """Translate a failure found in a batch's results, using the same table as for a client's exception.
 
     Args:
         table: The backend's table.
-        status: The HTTP status a live call would have got, where it is known.
+        status: The HTTP status a live call would have received, if known.
         body: The vendor's error object, with its message and codes.
     """
     own = replace(table, classes={**table.classes, _OWN: None})
@@ -153,18 +153,18 @@ def failure_told(table: ErrorTable, status: int | None, body: Mapping[str, Any])
 def answer_of(
     table: ErrorTable, read: Callable[[Any], ChatResult], reply: Any, form: Form, usage: Any
 ) -> AIMessage | BackendError:
-    """Read one reply, with what the vendor said beside it, as LangChain's own layer puts it there.
+    """Read one reply, and add the vendor's metadata to the message as LangChain's own layer does.
 
     Args:
         table: The backend's table.
         read: The chat model's reader of replies.
-        reply: What it reads.
-        form: In which the vendor tells usage.
-        usage: What it told, as it stands in the reply's JSON.
+        reply: The reply to read.
+        form: The format in which the vendor reports usage.
+        usage: The reported usage, as in the reply's JSON.
 
     Returns:
-        The message; one without words, which counts as malformed, where it cannot be read, since it has been written
-        and billed; or the failure that the vendor put in its place.
+        The message; for an unreadable reply, which has been generated and billed all the same, a message without text,
+        which counts as malformed; or the failure that the vendor reported instead of a reply.
     """
     try:
         result = read(reply)
@@ -182,12 +182,12 @@ def answer_of(
 
 
 def unreadable(reason: str, form: Form, usage: Any = None) -> AIMessage:
-    """Give what stands for a reply that cannot be read; it has no finish reason, so it counts as malformed.
+    """Return a substitute for an unreadable reply; it has no finish reason, so it counts as malformed.
 
     Args:
         reason: What is wrong with it.
-        form: In which the vendor tells usage.
-        usage: What it told, where that can be found.
+        form: The format in which the vendor reports usage.
+        usage: The reported usage, if it can be found.
     """
     from langchain_core.messages import AIMessage
 
@@ -197,13 +197,13 @@ def unreadable(reason: str, form: Form, usage: Any = None) -> AIMessage:
 
 
 async def json_lines(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, Mapping[str, Any]]]:
-    """Read a file of results: the id of each request, and its line.
+    """Read a file of results, yielding the id of each request and its parsed line.
 
-    A line that is not an object, or tells the outcome of no request, is passed over: it must not keep the others from
-    being read, and its request is then one that was never answered.
+    A line that is not a JSON object or has no request id is skipped, so that the others can still be read; its request
+    then counts as never answered.
 
     Args:
-        lines: Of JSON.
+        lines: The lines of a JSON Lines file.
     """
     async for line in lines:
         with suppress(ValueError):

@@ -24,7 +24,7 @@ _PAGE = 100
 _KEY = "key"
 _OVER = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"})
 
-# google/rpc/code.proto names the HTTP status of each code; 1, 4: the client, or the clock, gave up.
+# google/rpc/code.proto names the HTTP status of each code; 1: cancelled by the client, 4: deadline exceeded.
 _STATUS: Mapping[int, int] = MappingProxyType(
     {1: 499, 2: 500, 3: 400, 4: 504, 5: 404, 6: 409, 7: 403, 8: 429, 9: 400, 10: 409, 11: 400, 12: 501, 13: 500,
      14: 503, 15: 500, 16: 401}
@@ -34,17 +34,17 @@ _STATUS: Mapping[int, int] = MappingProxyType(
 class GoogleBatches(BatchApi):
     """Puts the requests into the batch; the label is its display name."""
 
-    # The page sets no number. Uploaded files may be larger, but they would have to be written in the API's own form.
+    # The documentation sets no maximum number. Uploaded files may be larger but must be in the API's own format.
     most_requests: ClassVar[int] = 50_000
     most_bytes: ClassVar[int] = 20_000_000
 
     async def submit(
         self, model: Any, label: str, requests: Sequence[BatchRequest], *, since: float | None = None
     ) -> str:
-        """Hand a batch in, and give its name."""
+        """Submit a batch and return its name."""
         batches = model.async_client.batches
         if since is not None:
-            # In no order that the API promises, and few: they are kept for a few days.
+            # The API promises no order. There are few batches, since they are kept for a few days only.
             async for job in await batches.list(config={"page_size": _PAGE}):
                 if job.display_name == label:
                     return str(job.name)
@@ -53,14 +53,14 @@ class GoogleBatches(BatchApi):
         return str(job.name)
 
     async def state(self, model: Any, batch: str) -> BatchState:
-        """Ask how far a batch is."""
+        """Return the progress of a batch."""
         job = await model.async_client.batches.get(name=batch)
         word = _word(job)
         said = f": {job.error.message}" if job.error and job.error.message else ""
         return BatchState(word in _OVER, word.lower() + said, whole=word.endswith("SUCCEEDED"))
 
     async def collect(self, model: Any, batch: str) -> AsyncIterator[tuple[str, AIMessage | BackendError]]:
-        """Give the answers of a batch that is over."""
+        """Yield the results of a finished batch."""
         job = await model.async_client.batches.get(name=batch)
         for entry in (job.dest.inlined_responses if job.dest else None) or ():
             yield (entry.metadata or {}).get(_KEY, ""), _outcome(entry)
@@ -78,7 +78,7 @@ def _entries(model: Any, requests: Sequence[BatchRequest]) -> list[Any]:
         body = model._prepare_request(
             list(request.messages), **{"cached_content": model.cached_content, **request.options}
         )
-        # Time-outs and retries of the one HTTP request, of which there is none.
+        # These are timeouts and retries of a single HTTP request, and a batched request has none of its own.
         config = body["config"].model_copy(update={"http_options": None})
         entries.append(InlinedRequest(contents=body["contents"], config=config, metadata={_KEY: request.id}))
     return entries
@@ -88,7 +88,7 @@ def _outcome(entry: Any) -> AIMessage | BackendError:
     from langchain_google_genai.chat_models import _response_to_result
 
     if entry.response is not None:
-        # Read before the reader takes it out.
+        # Read the usage first, since the reader removes it.
         usage = plain(entry.response.usage_metadata)
         return answer_of(ERRORS, partial(read_gemini, _response_to_result), entry.response, GEMINI, usage)
     error = entry.error

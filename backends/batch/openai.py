@@ -27,12 +27,12 @@ _LABEL = "pointsman"
 _COMPLETIONS = "/v1/chat/completions"
 _RESPONSES = "/v1/responses"
 _WORKING = frozenset({"validating", "in_progress", "finalizing", "cancelling"})
-# Arguments of the SDK's own, which are no part of a body.
+# Arguments for the SDK itself, which are not part of the request body.
 _NOT_SENT = ("stream", "extra_headers", "extra_query", "timeout")
 
 
 class OpenAIBatches(BatchApi):
-    """Uploads the requests as a file and points the batch at it; the label stands in the batch's metadata."""
+    """Uploads the requests as a file and points the batch at it; the label is stored in the batch's metadata."""
 
     most_requests: ClassVar[int] = 50_000
     most_bytes: ClassVar[int] = 200_000_000
@@ -40,10 +40,10 @@ class OpenAIBatches(BatchApi):
     async def submit(
         self, model: Any, label: str, requests: Sequence[BatchRequest], *, since: float | None = None
     ) -> str:
-        """Hand a batch in, and give its id.
+        """Submit a batch and return its id.
 
         Raises:
-            BackendError: Some of the requests can only be sent to one of the vendor's APIs, some only to the other.
+            BackendError: Some requests need one of the vendor's chat APIs and some the other.
         """
         client = model.root_async_client
         if since is not None:
@@ -61,7 +61,7 @@ class OpenAIBatches(BatchApi):
         return str(batch.id)
 
     async def state(self, model: Any, batch: str) -> BatchState:
-        """Ask how far a batch is."""
+        """Return the progress of a batch."""
         told = await model.root_async_client.batches.retrieve(batch)
         counts = told.request_counts
         detail = told.status if counts is None else f"{told.status}, {counts.completed} of {counts.total} done"
@@ -71,7 +71,7 @@ class OpenAIBatches(BatchApi):
         return BatchState(told.status not in _WORKING, detail, whole=told.status == "completed")
 
     async def collect(self, model: Any, batch: str) -> AsyncIterator[tuple[str, AIMessage | BackendError]]:
-        """Give the answers of a batch that is over."""
+        """Yield the results of a finished batch."""
         client = model.root_async_client
         told = await client.batches.retrieve(batch)
         for file in (told.output_file_id, told.error_file_id):
@@ -83,7 +83,7 @@ class OpenAIBatches(BatchApi):
 
 
 def _lines(model: Any, requests: Sequence[BatchRequest]) -> tuple[bytes, str]:
-    """The file, and the one API that all of its requests are for."""
+    """Return the file's contents, and the one API endpoint that all its requests are for."""
     lines, urls = [], set[str]()
     for request in requests:
         payload = model._get_request_payload(list(request.messages), **request.options)
@@ -101,7 +101,7 @@ def _lines(model: Any, requests: Sequence[BatchRequest]) -> tuple[bytes, str]:
 def _outcome(model: Any, url: str, entry: Mapping[str, Any]) -> AIMessage | BackendError:
     form, response, error = RESPONSES if url == _RESPONSES else CHAT, entry.get("response"), entry.get("error")
     if response is None and isinstance(error, dict):
-        # batch_expired and batch_cancelled: never worked on.
+        # batch_expired and batch_cancelled: the request was never processed.
         return BackendError(FailureKind.TIMEOUT, str(error.get("message") or error.get("code") or "not answered"))
     body = response.get("body") if isinstance(response, dict) else None
     if not isinstance(response, dict) or not isinstance(body, dict):

@@ -40,11 +40,11 @@ class DecisionsBackend(Backend):
     )
     output_limit: ClassVar[str | None] = None
     gives_probabilities: ClassVar[bool] = True
-    # What a call asks for beyond its questions has no place in these formats; the examples are in the model already.
+    # These formats have no fields for other call options; the model already knows the examples.
     vocabulary: ClassVar[Vocabulary | None] = Vocabulary(own=frozenset({"probabilities"}), strict=True)
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
-        """Build a client that sends one request a call.
+        """Build a client that sends one request per call.
 
         Raises:
             ConfigError: There is no key.
@@ -60,16 +60,16 @@ class DecisionsBackend(Backend):
         return translate(error, ERRORS)
 
     def read(self, message: AIMessage) -> Reply:
-        """Read a reply; no text is generated, so no output is told."""
+        """Read a reply; no text is generated, so a usage without output tokens is accepted."""
         usage, doubt = believed(message)
         return replace(super().read(message), usage=usage, doubt=doubt)
 
 
 class SystemOneBackend(DecisionsBackend):
-    """Servers that speak System One, on this machine or hosted."""
+    """Servers that implement System One, local or hosted."""
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
-        """Build a client that sends one request a call, with a placeholder where no key is needed.
+        """Build a client that sends one request per call, with a placeholder key if none is configured.
 
         Raises:
             ConfigError: There is no base URL.
@@ -98,7 +98,7 @@ def _built(endpoint: Endpoint, url: str, key: SecretStr, wire: Wire) -> BaseChat
         max_retries=0,
         http_client=connections,
     )
-    # Both would come from the environment, and go to whoever the URL belongs to.
+    # The SDK would take both from the environment and send them to whichever host the URL names.
     client.organization = client.project = None
     bound_client(client)
     model = DecisionsChatModel(model=endpoint.model, wire=wire, client=client)

@@ -1,6 +1,6 @@
 """`DecisionsChatModel`: a server that answers typed questions, behind LangChain's chat model interface.
 
-So a decision is a call like any other: routed, admitted, paid for and recorded by whatever does that for chat models.
+A decision is therefore a call like any other, routed, admitted, billed and recorded by the code for chat models.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 
 __all__ = ["DecisionsChatModel"]
 
-# How far the probabilities of a question may be from one: servers round them.
+# How far the probabilities of a question may differ from a sum of one, since servers round them.
 _ROUNDING = 0.02
 
 
 class DecisionsChatModel(OwnChatModel):
-    """Asks the questions that the bound answer's schema holds, about the conversation it is given.
+    """Asks the questions in the bound answer's schema about the conversation it is given.
 
     ``response_metadata`` has ``fields`` (question -> ``confidence``, the probability of the label chosen, and
-    ``probabilities``) and ``finish_reason``: ``tool_calls``, or ``declined`` with a ``reason`` where the server refused
-    a question.
+    ``probabilities``) and ``finish_reason``: ``tool_calls``, or ``declined`` with a ``reason`` if the server refused a
+    question.
 
     Attributes:
         model: The server's name for the model.
-        wire: How it is asked.
+        wire: The request and answer format.
         client: The SDK's client.
     """
 
@@ -61,7 +61,7 @@ class DecisionsChatModel(OwnChatModel):
     def bind_tools(
         self, tools: Sequence[Any], *, tool_choice: Any = None, **kwargs: Any
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Bind the answer's schema, which is the one tool there is to call."""
+        """Bind the answer's schema, which is the only tool."""
         return super().bind(tools=[convert_to_openai_tool(tool) for tool in tools], **kwargs)
 
     def _reply(self, messages: list[BaseMessage], stop: list[str] | None, options: Mapping[str, Any]) -> AIMessage:
@@ -110,7 +110,7 @@ class DecisionsChatModel(OwnChatModel):
 
 
 def _state_of(messages: Sequence[BaseMessage]) -> str:
-    """The conversation as one text: a lone message as it is, several with who said each."""
+    """Return the conversation as one text: a single message unchanged, several prefixed with their roles."""
     said = [message for message in messages if message.text.strip()]
     if len(said) == 1:
         return str(said[0].text)
@@ -118,7 +118,7 @@ def _state_of(messages: Sequence[BaseMessage]) -> str:
 
 
 def _checked(shares: Mapping[str, float], asked: Asked) -> dict[str, float]:
-    """The probability of every label, in their order.
+    """Return the probability of every label, in the order of the labels.
 
     Raises:
         ValueError: They are not probabilities of these labels.

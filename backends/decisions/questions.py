@@ -1,7 +1,7 @@
-"""Typed questions as the schema of an answer, and back: every backend that answers them reads the same schema.
+"""Convert typed questions to the JSON schema of their answers and back: all backends that answer them read this schema.
 
-Each question is a property with the labels it chooses from. What LangChain's question says beyond that stands in an
-annotation, which JSON schema leaves to whoever knows it (2020-12, section 6.5).
+Each question is a property with the labels to choose from. The rest of LangChain's question is stored in an annotation,
+which JSON schema lets applications define (2020-12, section 6.5).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Asked:
     Attributes:
         kind: ``noul`` for yes or no, ``choice`` for one of some labels, ``score`` for a level of a rubric.
         instructions: The question itself.
-        labels: What may be answered, `NO` and `YES` for a noul and the levels' numbers for a score.
-        meanings: Label -> what it stands for, where that was told.
-        boolean: The answer's field is a truth value.
+        labels: The possible answers: `NO` and `YES` for a noul, the levels' numbers for a score.
+        meanings: Label -> its meaning, if given.
+        boolean: Whether the answer's field is a boolean.
     """
 
     kind: Kind
@@ -45,13 +45,13 @@ class Asked:
 
 
 def schema_of(questions: Mapping[str, Question]) -> dict[str, Any]:
-    """Write questions as the JSON schema of their answers.
+    """Return the JSON schema of the answers to some questions.
 
     Args:
-        questions: By name, as LangChain has them.
+        questions: LangChain's questions by name.
 
     Raises:
-        ConfigError: There is none, or one asks for a place in a picture.
+        ConfigError: There is no question, or one asks for a place in a picture.
     """
     if not questions:
         raise ConfigError("there is no question to answer")
@@ -64,10 +64,10 @@ def schema_of(questions: Mapping[str, Question]) -> dict[str, Any]:
 
 
 def questions_of(schema: Mapping[str, Any]) -> dict[str, Asked] | None:
-    """Read the questions off the schema of an answer; None where a property is none, such as a free text.
+    """Read the questions from the schema of an answer; return None if a property is not a question, such as free text.
 
     Args:
-        schema: From `schema_of`, or of any structured answer whose fields are choices and truth values.
+        schema: From `schema_of`, or of any structured answer whose fields are choices and booleans.
     """
     found: dict[str, Asked] = {}
     for name, spec in schema.get("properties", {}).items():

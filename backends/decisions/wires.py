@@ -1,8 +1,8 @@
-"""The two ways in which servers are asked typed questions: OpenAI's Decisions API, and System One.
+"""The two wire formats for typed questions: OpenAI's Decisions API, and System One.
 
-OpenAI's is described in the SDK's types (`openai.types.decision`). System One (POST ``/v1/systemone``) is spoken by
-Ollama, llama.cpp and others on one's own machine, and by several hosted services; its questions and answers have the
-shape of `langchain_core.decisions`.
+OpenAI's is described in the SDK's types (`openai.types.decision`). System One (POST ``/v1/systemone``) is implemented
+by Ollama, llama.cpp and other local servers, and by several hosted services; its questions and answers have the shape
+of `langchain_core.decisions`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Wire(ABC):
     """One format of requests and answers.
 
     Attributes:
-        path: Where requests go, behind the base address.
+        path: Path of the endpoint, relative to the base URL.
     """
 
     path: ClassVar[str]
@@ -33,10 +33,10 @@ class Wire(ABC):
 
     @abstractmethod
     def answers(self, body: Mapping[str, Any], questions: Mapping[str, Asked]) -> dict[str, Probabilities]:
-        """Read the probability of each label, by question; those not answered are left out.
+        """Return the probability of each label, by question; unanswered questions are left out.
 
         Raises:
-            KeyError, TypeError, ValueError: It is no answer of this format.
+            KeyError, TypeError, ValueError: The body is not an answer in this format.
         """
 
 
@@ -96,7 +96,7 @@ def _yes(probability: Any) -> Probabilities:
 def _decision(name: str, asked: Asked) -> dict[str, Any]:
     said: dict[str, Any] = {"name": name, "instructions": asked.instructions}
     if asked.kind == "noul":
-        # A predicate has no room for what yes and no stand for.
+        # A predicate has no fields for the meanings of yes and no.
         meant = "".join(f" {label.capitalize()}: {meaning}" for label, meaning in asked.meanings.items())
         return {**said, "type": "predicate", "instructions": asked.instructions + meant}
     if asked.kind == "score":

@@ -1,1 +1,1 @@
-"""A vendor's exceptions and wordings as kinds of `BackendError`."""
+"""Map a vendor's exceptions and error messages to kinds of `BackendError`."""

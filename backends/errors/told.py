@@ -1,4 +1,4 @@
-"""Read what a client's exception tells: codes, status, words, delay; and make one clean line of it."""
+"""Read the codes, status, message and delay of a client's exception, and reduce the message to one clean line."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["codes_in", "delay_in", "one_line", "said", "secrets_in", "status_in"
 
 _LONGEST: Final = 300
 _DEPTH: Final = 5
-# Shorter ones are no secret, and would blot out letters of words.
+# Shorter values are not secrets, and redacting them would remove letters from ordinary words.
 _SHORTEST_SECRET: Final = 8
-# Where servers put what they have to say; the first that says anything counts.
+# Keys under which servers put their message; the first that has any text counts.
 _SAYING: Final = ("message", "Message", "msg", "detail", "error", "Error", "errors", "error_message", "error_msg",
                   "status_msg", "base_resp")  # fmt: skip
 _TITLE: Final = re.compile(r"(?is)<(title|h1)[^>]*>(.*?)</\1>")
@@ -29,20 +29,20 @@ def one_line(text: str, *, secrets: Iterable[str] = ()) -> str:
     """Trim a message to one line of at most 300 characters, without anything that looks like a key.
 
     Args:
-        text: What the vendor said.
-        secrets: Exact values to blot out as well.
+        text: The vendor's message.
+        secrets: Exact values to redact as well.
     """
     text = plain(text)
     for secret in secrets:
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, MARK)
-    # Before it is cut: half a secret would not be known for one.
+    # Redact before cutting, because half a secret would not be recognized.
     text = " ".join(redact(text).split())
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def words_of(error: BaseException) -> str:
-    """What an exception says in words; a failed validation without the values it names, which can be private."""
+    """Return an exception's message; for a failed validation without the input values, which can be private."""
     with suppress(Exception):
         found: Any = error.errors(include_input=False, include_url=False)  # type: ignore[attr-defined]  # pydantic's
         places = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in found[:3])
@@ -52,10 +52,10 @@ def words_of(error: BaseException) -> str:
 
 
 def told(links: Iterable[BaseException]) -> str:
-    """What exceptions tell, the first that tells anything.
+    """Return the message of the first exception that has one.
 
     Args:
-        links: The innermost first.
+        links: The exceptions, innermost first.
     """
     links = list(links)
     for link in links:
@@ -68,12 +68,12 @@ def told(links: Iterable[BaseException]) -> str:
 
 
 def _no_reply(text: str) -> str:
-    # What the model said is not for a message.
+    # The model's reply must not appear in an error message.
     return text.partition(" Raw response:")[0]
 
 
 def said(value: Any, depth: int = _DEPTH) -> str:
-    """The words in an error's body, however deep a router or a proxy has wrapped them."""
+    """Return the message in an error's body, unwrapping up to ``depth`` layers added by routers and proxies."""
     if not depth:
         return ""
     if isinstance(value, str):
@@ -83,7 +83,7 @@ def said(value: Any, depth: int = _DEPTH) -> str:
     if not isinstance(value, Mapping):
         return ""
     text = next((text for name in _SAYING if (text := said(value.get(name), depth - 1))), "")
-    # A router says that the provider behind it failed, and that provider why.
+    # The router's message says that the provider behind it failed, and the raw metadata says why.
     metadata = value.get("metadata")
     behind = said(metadata.get("raw"), depth - 1) if isinstance(metadata, Mapping) else ""
     return ": ".join(part for part in (text, behind) if part)
@@ -100,7 +100,7 @@ def _text(text: str, depth: int) -> str:
 
 
 def _whole(link: BaseException) -> Any:
-    """The body of an error as it came, a string where it is not one of JSON."""
+    """Return the body of an error as received, a string if it is not JSON."""
     for name in ("body", "details", "response"):
         body = getattr(link, name, None)
         if isinstance(body, Mapping | list | str) and body:
@@ -118,7 +118,7 @@ def _body(link: BaseException) -> Mapping[str, Any]:
 
 
 def codes_in(link: BaseException) -> Iterator[str]:
-    """The vendor's own codes, the most telling first."""
+    """Yield the vendor's own codes, the most specific first."""
     # `error_code` names the cause where `type` names only its kind.
     body = _body(link)
     for name in ("error_code", "code", "type", "status"):
@@ -128,8 +128,8 @@ def codes_in(link: BaseException) -> Iterator[str]:
 
 
 def status_in(link: BaseException) -> int | None:
-    """The HTTP status, where there is one."""
-    # aiohttp warns of whoever looks at its `code`.
+    """Return the HTTP status, or None if there is none."""
+    # `code` comes last because aiohttp warns when it is read.
     for name in ("status_code", "status", "code"):
         value = getattr(link, name, None)
         if isinstance(value, int) and 300 <= value < 600:
@@ -156,7 +156,7 @@ def _headers(link: BaseException) -> Mapping[str, Any]:
 
 
 def delay_in(links: Iterable[BaseException]) -> float | None:
-    """Seconds the provider asked to wait, None where it did not."""
+    """Return the seconds the provider asked to wait, or None if it did not."""
     for link in links:
         headers = _headers(link)
         seconds = _number(headers.get("retry-after-ms"), scale=1000) or _delay(headers.get("retry-after"))
@@ -194,12 +194,12 @@ _KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 
 
 def secrets_in(link: BaseException) -> Iterator[str]:
-    """The keys that the request was sent with."""
+    """Yield the API keys that the request was sent with."""
     for holder in (link, getattr(link, "response", None)):
         try:
             headers = getattr(getattr(holder, "request", None) or getattr(holder, "request_info", None), "headers", {})
         except RuntimeError:
-            # httpx raises this where no request was attached.
+            # httpx raises this if no request was attached.
             continue
         for name in _KEY_HEADERS:
             value = headers.get(name) if isinstance(headers, Mapping) else None

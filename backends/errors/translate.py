@@ -1,6 +1,6 @@
-"""Turn what a vendor's client raises into a `BackendError`, by tables that name the classes and the vendor's codes.
+"""Translate exceptions of a vendor's client into a `BackendError`, by tables of exception classes and vendor codes.
 
-The tables hold names, not classes, so that no SDK need be imported to read them.
+The tables hold names, not classes, so that reading them does not import any SDK.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STATUS: Mapping[int, FailureKind] = MappingProxyType(
         400: FailureKind.BAD_REQUEST,
         401: FailureKind.AUTH,
         402: FailureKind.QUOTA,
-        # The key is good, but not for this model or place; a model that is not there is the same trouble.
+        # The key is valid but not for this model or region; a missing model is treated the same way.
         403: FailureKind.UNAVAILABLE,
         404: FailureKind.UNAVAILABLE,
         405: FailureKind.UNAVAILABLE,
@@ -40,11 +40,11 @@ STATUS: Mapping[int, FailureKind] = MappingProxyType(
         504: FailureKind.TIMEOUT,
     }
 )
-"""What an HTTP status means where the vendor says no more; other 4xx are ``bad_request``, other 5xx ``overloaded``."""
+"""Kind of a status with no more specific cause; other 4xx are ``bad_request``, other 5xx ``overloaded``."""
 
 
 def _http_client(package: str) -> dict[str, FailureKind | None]:
-    """Name the exceptions of httpx, or of its fork that the SDKs have moved to."""
+    """Return the exceptions of httpx, or of the fork that the SDKs have moved to."""
     timeouts = ("ConnectTimeout", "PoolTimeout", "ReadTimeout", "TimeoutException", "WriteTimeout")
     transport = (
         "CloseError", "ConnectError", "LocalProtocolError", "NetworkError", "ProtocolError", "ProxyError", "ReadError",
@@ -100,12 +100,12 @@ SHARED: Kinds = MappingProxyType(
 )
 """Exceptions that any backend can meet: HTTP clients, LangChain's own family, broken JSON."""
 
-# Below the SDKs: what an HTTP client is built on, and what google-auth asks for a token with.
+# Packages below the SDKs: HTTP clients, what they are built on, and the one google-auth requests tokens with.
 _TRANSPORTS = frozenset(
     {"aiohttp", "anyio", "h11", "h2", "httpcore", "httpcore2", "httpx", "httpx2", "requests", "socket", "ssl",
      "urllib3", "websockets"}
 )  # fmt: skip
-# Parts of one namespace belong to many: only its second name tells whose they are.
+# Many packages share one namespace: only the second part of the name tells them apart.
 _NAMESPACES = frozenset({"google"})
 
 _FAMILY = "langchain_core.exceptions.ModelError"
@@ -124,15 +124,15 @@ _NO_CONNECTION = frozenset(
         "builtins.ConnectionRefusedError",
     }
 )
-"""What is raised before a connection is there, so that no request can have been sent."""
+"""Exceptions raised before a connection is made, so that no request can have been sent."""
 
 _NO_HTTP = "aiohttp.http_exceptions.HttpProcessingError"
-"""What came is no HTTP, or ended too early. aiohttp names a status for it, which is no word of the provider's: that may
-have worked, and billed."""
+"""The response was not HTTP or ended too early. aiohttp gives it a status, but that does not come from the provider,
+which may have processed and billed the request."""
 
 _OVERFLOW = "langchain_core.exceptions.ContextOverflowError"
 _DEPTH = 6
-# Kinds that the status alone gives, which the words of the message may know better.
+# Kinds derived from the status alone, which the wording of the message may refine.
 _OPEN = frozenset({FailureKind.BAD_REQUEST, FailureKind.UNAVAILABLE, FailureKind.OVERLOADED})
 
 
@@ -142,14 +142,14 @@ def _no_codes(_: BaseException) -> Iterable[str]:
 
 @dataclass(frozen=True, slots=True)
 class ErrorTable:
-    """How one backend's errors read.
+    """How to translate one backend's errors.
 
     Attributes:
-        classes: Full name of an exception class -> its kind; None where status and code decide. A subclass that is
-            not named takes the entry of the nearest base that is.
-        codes: The vendor's own error code or type -> its kind; it goes before class and status.
-        phrases: As `wordings.WORDINGS`, which is asked after it: what this vendor alone says.
-        readers: Full names of the functions that read a reply: what is raised inside them is a malformed reply.
+        classes: Full name of an exception class -> its kind; None if status and code decide. An unlisted subclass uses
+            the entry of its nearest listed base.
+        codes: The vendor's own error code or type -> its kind; takes precedence over class and status.
+        phrases: Wordings used by this vendor alone, in the form of `wordings.WORDINGS` and searched before it.
+        readers: Full names of the functions that read a reply: an exception raised inside them means a malformed reply.
         codes_of: Finds further codes in an exception.
     """
 
@@ -160,13 +160,13 @@ class ErrorTable:
     codes_of: Callable[[BaseException], Iterable[str]] = _no_codes
 
     def entry(self, kind: type[BaseException]) -> str | None:
-        """The name under which a class is listed, its own or the nearest base's; None when none is."""
+        """Return the name under which a class is listed, its own or its nearest base's; None if none is listed."""
         return next((name for name in _names(kind) if name in self.classes or name in SHARED), None)
 
     def unmapped(self, kind: type[BaseException]) -> FailureKind | None:
-        """What an unlisted class of the SDK, or of the HTTP client under it, means; None for any other class.
+        """Return the kind of an unlisted class of the SDK or of the HTTP client below it; None for any other class.
 
-        Whether the provider worked for such a request is not known, as with a reply that cannot be read.
+        It is not known whether the provider processed such a request, as with an unreadable reply.
         """
         packages = {_package(name) for name in _names(kind)}
         if packages & _TRANSPORTS:
@@ -176,20 +176,20 @@ class ErrorTable:
 
 
 def translate(error: BaseException, table: ErrorTable) -> BackendError | None:
-    """Translate what a client raised.
+    """Translate an exception raised by a client.
 
-    The cause is read before what wraps it, since the SDK's error knows more than the one LangChain makes of it.
+    The cause is read before the exception that wraps it, since the SDK's error holds more detail than LangChain's.
 
     Args:
-        error: What the client raised.
+        error: The exception the client raised.
         table: The backend's table.
 
     Returns:
-        The failure, or None when the error is not the provider's trouble.
+        The failure, or None if the error is not the provider's fault.
     """
     own = next((link for link in _chain(error) if isinstance(link, BackendError)), None)
     if own is not None:
-        # Raised from here, within the client, which has wrapped it.
+        # Our own code raised it inside the client, which then wrapped it.
         return own
     if not _theirs(error, table):
         return _unreadable(error, table)
@@ -206,7 +206,7 @@ def translate(error: BaseException, table: ErrorTable) -> BackendError | None:
 
 
 def _of_transport(error: BaseException) -> bool:
-    """Whether the HTTP client made the exception's class, which knows of no vendor's codes."""
+    """Return whether the exception's class belongs to the HTTP client, and so carries no vendor's codes."""
     return _package(next(_names(type(error)))) in _TRANSPORTS
 
 
@@ -227,7 +227,7 @@ def _kind(
     if kind is FailureKind.RATE_LIMIT:
         return meant(message, BROKE) or kind
     if kind is FailureKind.BAD_REQUEST and _newer(links[0], table):
-        # A class that the table does not know yet names a cause that the status leaves open, and not the asker's.
+        # An unknown, newer class means some specific cause that the status does not show, not a bad request.
         kind = FailureKind.UNAVAILABLE
     return (meant(message, table.phrases, WORDINGS) or kind) if kind in _OPEN else kind
 
@@ -237,14 +237,14 @@ def _by_class(links: list[BaseException], table: ErrorTable) -> FailureKind | No
         name = table.entry(type(link))
         if name is not None:
             kind = table.classes[name] if name in table.classes else SHARED[name]
-            # The first that speaks is the innermost; where it leaves the word to the status, so do its wrappers.
+            # The innermost listed class decides; if it defers to the status, its wrappers do too.
             if kind is not None or status_in(link) is not None:
                 return kind
     return None
 
 
 def _newer(link: BaseException, table: ErrorTable) -> bool:
-    # LangChain's family wraps the SDK's classes and adds nothing to what they say.
+    # LangChain's exception family wraps the SDK's classes and adds no information.
     names = list(_names(type(link)))
     return table.entry(type(link)) != names[0] and _FAMILY not in names
 
@@ -257,7 +257,7 @@ def _unmapped(links: list[BaseException], table: ErrorTable) -> FailureKind | No
 
 def _by_status(status: int | None) -> FailureKind:
     if status is None or status < 300:
-        # An error told in the midst of a stream whose code nobody knows.
+        # An error reported in the middle of a stream, with an unknown code.
         return FailureKind.OVERLOADED
     if status in STATUS:
         return STATUS[status]
@@ -279,7 +279,7 @@ def _unreadable(error: BaseException, table: ErrorTable) -> BackendError | None:
 
 
 def _unreadable_reply(error: Exception, table: ErrorTable) -> BackendError:
-    # Some servers put an error into a reply with status 200, and the reader raises it as it is.
+    # Some servers send an error in a reply with status 200, and the reader raises its body unchanged.
     body = error.args[0] if error.args and isinstance(error.args[0], Mapping | str) else {}
     codes = (
         [str(body[key]) for key in ("code", "type") if body.get(key) is not None] if isinstance(body, Mapping) else []

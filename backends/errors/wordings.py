@@ -1,8 +1,8 @@
-"""What servers say in words only when they reject a request for a cause that is not the request itself, as data.
+"""Patterns for causes that only the message of an error shows, when the request itself is not at fault.
 
 Each entry is a regular expression, searched for in the lower-case message, and the kind it means. Routers and proxies
-pass on what the provider behind them said, so these hold for every backend; what only one vendor says stands beside its
-own backend. The wordings are those that users of clients and gateways have reported.
+pass on the message of the provider behind them, so these apply to every backend; wordings of one vendor alone are in
+its backend. The wordings are those that users of clients and gateways have reported.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BROKE: Final = (
     r"(?:key|credit|usage|spend\w*) ?limit ?(?:is |was |has been )?(?:exceeded|reached|error|hit)|hit your usage limit",
 )
 BROKE: Final[Mapping[str, FailureKind]] = MappingProxyType(dict.fromkeys(_BROKE, FailureKind.QUOTA))
-"""The account has no money left: some tell that with the status of a rate limit, which would come to an end."""
+"""The account is out of credit: some vendors send this with the status of a rate limit, which would be temporary."""
 
 _ACCOUNT: Final = (
     *_BROKE,
@@ -82,7 +82,7 @@ _OVERFLOW: Final = (
     r"(?:configured|available) context size|content_length_exceeds|prompt_tokens_exceeded",
     r"(?:requires|needs|has) [\d,]+ tokens\b.{0,60}\b(?:only|limit|maximum|but)\b",
     r"prompt is [\d,]+ tokens\b.{0,40}\bcontext window|total tokens? exceeds? the model'?s max",
-    # What is left of the context for the answer is less than nothing.
+    # The context left for the answer is negative.
     r"max_(?:completion_|output_)?tokens must be at least \d+, got -\d+",
     r"context_?(?:length|window)_?exceeded|context (?:length|window|size) is only|tokens_limit_reached",
     r"tokens?\b.{0,30}\bonly [\d,]+ (?:are |is )?(?:available|left)|maximum allowed number of input tokens",
@@ -121,7 +121,7 @@ _BUSY: Final = (
     r"no healthy upstream|service unavailable|high traffic|too busy",
 )
 
-# The first that is found counts. Content comes first, since such a message may also name the policy's page or a model.
+# The first match counts. Content comes first, since such a message may also name the policy's page or a model.
 WORDINGS: Final[Mapping[str, FailureKind]] = MappingProxyType(
     {
         **dict.fromkeys(_CONTENT, FailureKind.CONTENT_FILTER),
@@ -138,11 +138,11 @@ WORDINGS: Final[Mapping[str, FailureKind]] = MappingProxyType(
 
 
 def meant(message: str, *tables: Mapping[str, FailureKind]) -> FailureKind | None:
-    """Say what kind of failure a message tells of, by the first entry that is found; None where none is.
+    """Return the kind of failure a message describes, by the first matching entry; None if none matches.
 
     Args:
-        message: What the server said.
-        tables: Regular expression -> kind, the most special table first.
+        message: The server's message.
+        tables: Regular expression -> kind, the most specific table first.
     """
     lower = message.lower()
     return next((kind for table in tables for phrase, kind in table.items() if re.search(phrase, lower)), None)

@@ -1,1 +1,1 @@
-"""The HTTP clients of the vendors' SDKs: hosts that may get a key, and when a request was sent."""
+"""The HTTP clients of the vendors' SDKs: which hosts may receive a key, and whether a request was sent."""

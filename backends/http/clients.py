@@ -1,4 +1,4 @@
-"""What every vendor's client needs before it can be built."""
+"""Helpers for building a vendor's client: its key, HTTP client and connection tracking."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _MOST_URLS: Final = 64
 
 
 def required_key(endpoint: Endpoint, backend: str) -> SecretStr:
-    """Give the endpoint's key.
+    """Return the endpoint's key.
 
     Args:
-        endpoint: Where to find it.
+        endpoint: The endpoint that holds the key.
         backend: Name of the backend, for the message.
 
     Raises:
@@ -42,7 +42,7 @@ def required_key(endpoint: Endpoint, backend: str) -> SecretStr:
 
 @cache
 def counting(mixin: type, made: type) -> Any:
-    """Give a class of chat models whose usage is read by ``mixin``; it goes by the same name.
+    """Return a subclass of a chat model class whose usage ``mixin`` reads; it keeps the class's name.
 
     Args:
         mixin: One of `usage`.
@@ -52,18 +52,18 @@ def counting(mixin: type, made: type) -> Any:
 
 
 def http_client(made: type, endpoint: Endpoint) -> Any:
-    """Build an HTTP client over aiohttp that passes the headers of replies on.
+    """Build an HTTP client over aiohttp that passes response headers to the endpoint's ``on_headers``.
 
     Args:
         made: An SDK's ``DefaultAioHttpClient``.
-        endpoint: Whose requests it will send.
+        endpoint: The endpoint whose requests it will send.
     """
     hear = endpoint.on_headers
 
     async def pass_on(response: Any) -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers.raw}
         if "".join((*headers, *headers.values())).isascii():
-            # Otherwise each look at them would find it out anew.
+            # Otherwise every access would detect the encoding again.
             response.headers.encoding = "ascii"
         if hear is not None:
             hear(headers)
@@ -77,7 +77,7 @@ def http_client(made: type, endpoint: Endpoint) -> Any:
 
 @cache
 def _certificates(made: type, *, from_environment: bool) -> Any:
-    """The certificates that an SDK's clients trust, whose reading takes longer than all else of building a client."""
+    """Return the certificates an SDK's clients trust; loading them takes longer than the rest of building a client."""
     client = next(base for base in made.__mro__ if base.__name__ == "AsyncClient")
     httpx = import_module(client.__module__.partition(".")[0])
     return httpx.create_ssl_context(trust_env=from_environment)
@@ -85,7 +85,7 @@ def _certificates(made: type, *, from_environment: bool) -> Any:
 
 @cache
 def _sparing(made: type) -> Any:
-    """A class of HTTP clients that puts together only once what is the same in all their requests."""
+    """Return a class of HTTP clients that computes shared headers and URLs only once."""
 
     class Sparing(made):  # type: ignore[misc]  # either SDK's
         @cached_property
@@ -116,7 +116,7 @@ def _sparing(made: type) -> Any:
 
 
 def _telling(transport: Any) -> Any:
-    """Have a transport over aiohttp tell `REACH` when a request has a connection."""
+    """Make a transport over aiohttp record in `REACH` when a request has a connection."""
     get_client = transport.get_client
 
     def client() -> Any:
@@ -127,7 +127,7 @@ def _telling(transport: Any) -> Any:
             reach = REACH.get()
             if reach is None:
                 return await connect(*args, **kwargs)
-            # Once it may have been sent it stays so, whatever connection comes next.
+            # Once the request may have been sent, a later connection must not reset this.
             reach.connected = bool(reach.connected)
             connection = await connect(*args, **kwargs)
             reach.connected = True
@@ -141,25 +141,25 @@ def _telling(transport: Any) -> Any:
 
 
 def hang_up_with(model: object, client: Any) -> None:
-    """Close the connections of an HTTP client over aiohttp when its chat model goes.
+    """Close the connections of an HTTP client over aiohttp when its chat model is garbage-collected.
 
-    Nobody can await the client's own closing then, and aiohttp complains of every session left open.
+    By then nothing can await the client's own close method, and aiohttp warns about every session left open.
 
     Args:
-        model: Whose end it is.
-        client: From `http_client`; all requests of the model go over it.
+        model: The chat model.
+        client: From `http_client`; all requests of the model use it.
     """
     _telling_models[id(model)] = model
     weakref.finalize(model, _hang_up, client, os.getpid())
 
 
 def tell_from(model: object, client: Any, *methods: str) -> None:
-    """Have a chat model whose SDK has its own connections tell `REACH` when a request is handed to it to be sent.
+    """Make a chat model whose SDK manages its own connections record in `REACH` when the SDK starts a request.
 
     Args:
         model: The chat model.
         client: The SDK's object that sends the model's requests.
-        methods: All those of its methods that begin to send one.
+        methods: All of its methods that start a request.
     """
     for name in methods:
         setattr(client, name, _begun(getattr(client, name)))
@@ -169,7 +169,7 @@ def tell_from(model: object, client: Any, *methods: str) -> None:
 def _begun(send: Callable[..., Any]) -> Callable[..., Any]:
     def begun(*args: Any, **kwargs: Any) -> Any:
         if (reach := REACH.get()) is not None:
-            # From here on nobody tells how far it comes.
+            # From here on its progress is unknown.
             reach.connected = None
         return send(*args, **kwargs)
 
@@ -181,7 +181,7 @@ _telling_models: weakref.WeakValueDictionary[int, object] = weakref.WeakValueDic
 
 
 def tells_reach(model: object) -> bool:
-    """Whether a chat model's requests tell `REACH` when they have a connection, or are about to ask for one."""
+    """Return whether a chat model's requests record in `REACH` that they have, or are about to get, a connection."""
     return _telling_models.get(id(model)) is model
 
 
@@ -195,12 +195,12 @@ def _hang_up(client: Any, pid: int) -> None:
         if connector is None or connector.closed:
             continue
         closing = connector.close()
-        # It hangs up in its first step and then only waits for what lingers; the loop may be gone by now.
+        # The first step closes the connections and the rest only waits for lingering ones; the loop may be gone by now.
         with contextlib.suppress(StopIteration, RuntimeError):
             closing.send(None)
         closing.close()
 
 
 def missing_extra(extra: str) -> ConfigError:
-    """Make the error that tells which extra to install."""
+    """Return the error that says which extra to install."""
     return ConfigError(f"the backend {extra!r} needs an extra package: pip install 'pointsman[{extra}]'")

@@ -1,4 +1,4 @@
-"""Which host a request really goes to: the provider's own, whatever it answers and whatever proxies there are."""
+"""Keep requests on the provider's own host, whatever redirects it sends and whatever proxies are configured."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from urllib.parse import urlsplit
 __all__ = ["NO_REDIRECTS", "base_of", "is_here", "stay", "unused_client"]
 
 NO_REDIRECTS: Final = {"allow_redirects": False, "follow_redirects": False}
-"""No redirect is followed: arguments of aiohttp's requests and of httpx's clients, for an SDK that takes no hook."""
+"""Arguments of aiohttp's requests and httpx's clients that disable redirects, for an SDK that accepts no hook."""
 
 _METHOD_KEPT: Final = (307, 308)
 _REDIRECTED: Final = "pointsman.redirected"
 
 
 async def stay(response: Any) -> None:
-    """Take the way out of a redirect that is not to be followed, so that the client reports a failure.
+    """Remove the location from a redirect that must not be followed, so that the client reports a failure.
 
-    Followed is one redirect of a request, on the same host, not out of TLS, and with its method kept. Elsewhere the
-    client would send the request again: the prompt always, and the key in any header but ``Authorization``. Of a POST
-    that is answered by 301, 302 or 303 it would make a GET, which no model answers.
+    A request may follow one redirect, on the same host, without leaving TLS and with the same method. On another host
+    the client would repeat the request, always with the prompt, and with the key in any header but ``Authorization``.
+    After a 301, 302 or 303 it would turn a POST into a GET, which no model answers.
 
     Args:
-        response: A redirect, of httpx or its fork, before it is followed.
+        response: A redirect response of httpx or its fork, before it is followed.
     """
     request = response.request
     here, there = request.url, request.url.join(response.headers["location"])
     elsewhere = there.host != here.host or (here.scheme == "https" and there.scheme != "https")
     changed = request.method == "POST" and response.status_code not in _METHOD_KEPT
-    # The client copies the extensions to the request that follows.
+    # The client copies the extensions to the next request.
     if elsewhere or changed or request.extensions.get(_REDIRECTED):
         del response.headers["location"]
     else:
@@ -38,7 +38,7 @@ async def stay(response: Any) -> None:
 
 
 def is_here(url: str | None) -> bool:
-    """Whether an address is on this machine, which no proxy of the environment can reach and none is to see."""
+    """Return whether a URL is on this machine, which the environment's proxies cannot reach and must not see."""
     host = urlsplit(url or "").hostname or ""
     try:
         return ip_address(host).is_loopback
@@ -47,11 +47,11 @@ def is_here(url: str | None) -> bool:
 
 
 def base_of(url: str, *ends: str) -> str:
-    """A base address as a client wants it, however it was copied.
+    """Normalize a base URL to the form a client expects.
 
     Args:
-        url: With or without a slash at its end.
-        ends: What the client puts behind it by itself, the longest first.
+        url: With or without a trailing slash.
+        ends: Paths that the client appends by itself, the longest first.
     """
     base = url.strip().rstrip("/")
     end = next((end for end in ends if base.endswith(end)), "")
@@ -60,7 +60,7 @@ def base_of(url: str, *ends: str) -> str:
 
 @cache
 def unused_client() -> Any:
-    """A synchronous client for a model that wants one but is only ever awaited; it looks at no proxy."""
+    """Return a synchronous client for a model that requires one but is only used asynchronously; it uses no proxy."""
     from openai import DefaultHttpxClient
 
     return DefaultHttpxClient(trust_env=False)

@@ -1,4 +1,4 @@
-"""`Meter`: which options of a call decide what it can cost, read off them before it is sent."""
+"""`Meter`: read from a call's options, before it is sent, what determines its cost."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Asked:
     """What the options of a call ask for.
 
     Attributes:
-        limits: Limits of the output, in tokens, by the option that sets them; 0 for one that sets none.
-        inside: Limits that stand inside another option, likewise.
-        answers: How many answers.
-        tiers: Tiers of service.
-        kept: Something that the provider keeps, or fetches by itself, goes into the input.
+        limits: Output limits in tokens, by the option that sets them; 0 for an option without a usable limit.
+        inside: Output limits nested inside another option, likewise.
+        answers: Number of answers.
+        tiers: Service tiers.
+        kept: Whether the input includes something that the provider stores or fetches by itself.
         size: Characters of all other options.
-        thinking: Tokens of the output that the model may think before it answers.
+        thinking: Output tokens that the model may spend on thinking before it answers.
     """
 
     limits: dict[str, int] = field(default_factory=dict)
@@ -38,17 +38,17 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Meter:
-    """Where a backend's call options say what a call may cost, by every name its client or its API takes.
+    """Names of a backend's call options that affect a call's cost, under every name its client or API accepts.
 
     Attributes:
-        limits: They limit the output tokens of one answer.
-        answers: They say how many answers are given, each of them billed.
-        tiers: They name the tier of service, or the speed.
-        inside: Their members are options too, and replace what stands beside them.
-        kept: They name what the provider keeps or fetches, which is billed as input and is not in the request.
-        unasked: Tiers of service that the provider may give to a call that names none.
-        unsent: They stay with the client: no request holds them.
-        thinking: They say how much of the output is for thinking: in tokens, or an object with ``budget_tokens``.
+        limits: Options that limit the output tokens of one answer.
+        answers: Options that set the number of answers, each of which is billed.
+        tiers: Options that name the service tier or the speed.
+        inside: Options whose members are options too and override those outside.
+        kept: Options that refer to content the provider stores or fetches, billed as input but not in the request.
+        unasked: Service tiers that the provider may apply to a call that names none.
+        unsent: Options that only the client uses and no request contains.
+        thinking: Options that set the output for thinking: in tokens, or an object with ``budget_tokens``.
     """
 
     limits: frozenset[str] = frozenset()
@@ -61,10 +61,10 @@ class Meter:
     thinking: frozenset[str] = frozenset()
 
     def read(self, options: Mapping[str, Any]) -> Asked:
-        """Read a call's options, or those of a client.
+        """Read the options of a call or of a client.
 
         Args:
-            options: By name, as the client takes them.
+            options: Options by name, as the client accepts them.
         """
         asked = Asked()
         self._read(options, asked, nested=False)
@@ -94,12 +94,12 @@ class Meter:
                 asked.size += _size(value)
 
     def held(self, options: Mapping[str, Any], limit: int, *, nested: bool = False) -> dict[str, Any]:
-        """Give options in which no limit stands beside them, and each inside another option is no more than one.
+        """Return the options without top-level limits and with each nested limit at most ``limit``.
 
         Args:
-            options: By name, as the client takes them.
+            options: Options by name, as the client accepts them.
             limit: In tokens.
-            nested: They stand inside another option.
+            nested: Whether the options are nested inside another option.
         """
         held: dict[str, Any] = {}
         for name, value in options.items():
@@ -114,7 +114,7 @@ class Meter:
 
 
 def _whole(value: Any) -> int:
-    """A number of things as a vendor may read it; 0 where it is none."""
+    """Return a count as a vendor may read it, rounded up; 0 if it is not a number."""
     if isinstance(value, str):
         try:
             value = float(value)
@@ -133,7 +133,7 @@ def _size(value: Any) -> int:
 
 
 def _tier(value: Any) -> str:
-    # Bedrock names it in an object.
+    # Bedrock gives the tier in an object.
     name = value.get("type") if isinstance(value, Mapping) else getattr(value, "value", value)
     return str(name or "").lower()
 
@@ -141,13 +141,13 @@ def _tier(value: Any) -> str:
 def _members(value: Any) -> Mapping[str, Any] | None:
     if isinstance(value, Mapping):
         return value
-    # google-genai has a class of its own for each.
+    # google-genai has its own class for each.
     dump = getattr(value, "model_dump", None)
     return dump(exclude_none=True) if callable(dump) else None
 
 
 # platform.openai.com/docs/api-reference: Chat Completions and Responses; servers that speak the first take either name
-# of the limit. developers.openai.com/api/docs/guides/conversation-state: what is taken up again is billed as input.
+# of the limit. developers.openai.com/api/docs/guides/conversation-state: earlier turns of it are billed as input.
 CHAT: Final = Meter(
     limits=frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"}),
     answers=frozenset({"n", "best_of"}),

@@ -1,7 +1,7 @@
 """The tier without a model server: embedding, classification, extraction, summary and quoted answers on this machine.
 
-Names load on first use, so that importing the package costs nothing. The algorithms behind the chat model lie each in
-a module of its own: `classify`, `extract`, `quote`, `summarise`.
+Names load on first use, so that importing the package costs nothing. Each algorithm behind the chat model has its own
+module: `classify`, `extract`, `quote`, `summarise`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Arrays in a file that is either whole or refused: no pickled objects, no half-written or damaged contents."""
+"""Store arrays in a file with a checksum: no pickled objects, and incomplete or damaged files are rejected."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 __all__ = ["read_arrays", "write_arrays"]
 
-# The file is a numpy archive whose zip comment is the digest of all that stands before the comment's length.
+# The file is a numpy archive whose zip comment is the digest of all bytes before the comment's length.
 _DIGEST, _LENGTH = 64, 2
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write arrays to a ``.npz`` file in one step: another process sees the whole file or none.
+    """Write arrays to a ``.npz`` file atomically: another process sees the whole file or none.
 
     Args:
-        path: The file; its folder is made.
-        arrays: The arrays; none of objects.
+        path: The file; its folder is created.
+        arrays: The arrays; object arrays are not allowed.
 
     Raises:
-        OSError: The file cannot be written; nothing is left behind.
+        OSError: The file cannot be written; no partial file is left.
     """
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)

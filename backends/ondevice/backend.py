@@ -1,4 +1,4 @@
-"""The on-device backend: what needs no key, no network and no download."""
+"""The on-device backend, which needs no key, no network and no download."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["OnDeviceBackend"]
 
 
 class OnDeviceBackend(Backend):
-    """Builds `OnDeviceChatModel`; of the endpoint's options it knows ``cache_folder`` and ``min_confidence``."""
+    """Builds `OnDeviceChatModel`; it accepts the endpoint options ``cache_folder`` and ``min_confidence``."""
 
     finishes: ClassVar[Mapping[str, FailureKind | None]] = MappingProxyType(
         {"stop": None, "tool_calls": None, "declined": FailureKind.DECLINED}
@@ -27,7 +27,7 @@ class OnDeviceBackend(Backend):
 
     output_limit: ClassVar[str | None] = None
     gives_probabilities: ClassVar[bool] = True
-    # Its answers are worked out, not drawn, and always fit the schema.
+    # Its answers are computed, not sampled, and always fit the schema.
     vocabulary: ClassVar[Vocabulary | None] = Vocabulary(
         names=unrenamed("stop"),
         own=frozenset({"examples", "min_confidence", "probabilities", "sentences"}),
@@ -55,11 +55,11 @@ class OnDeviceBackend(Backend):
         )
 
     def failure(self, error: BaseException) -> BackendError | None:
-        """Return None: there is no provider, so whatever is raised is the user's mistake or ours."""
+        """Return None: there is no provider, so every exception is the user's error or our own."""
         return None
 
     def profile(self, model: str) -> Mapping[str, Any]:
-        """Return the profile of the one model there is; empty for another."""
+        """Return the profile of the only model; empty for any other name."""
         from .model import MODEL_NAME, PROFILE
 
         return dict(PROFILE) if model == MODEL_NAME else {}

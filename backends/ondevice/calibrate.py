@@ -1,4 +1,4 @@
-"""Turn scores into probabilities that can be believed, and find where to stop believing them."""
+"""Turn scores into calibrated probabilities, and find the threshold above which to accept them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["BetaMap", "accept_threshold", "expected_calibration_error", "fit_tem
 
 
 def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Normalise exponentials over the last axis."""
+    """Return the softmax over the last axis."""
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
     shares: NDArray[np.float64] = powers / powers.sum(axis=-1, keepdims=True)
     return shares
@@ -23,11 +23,11 @@ def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 def fit_temperature(scores: NDArray[np.float64], truth: NDArray[np.int_]) -> float:
     """Find the temperature under which held-out scores are most likely (Guo et al. 2017, section 4.2).
 
-    Of n rows the truth is given n + 1 parts of n + 2 and the other labels share the last (Platt 1999, section 2.2), so
-    that a few rows that are all right do not make everything certain.
+    For n rows the true label's target is (n + 1) / (n + 2) and the other labels share the rest (Platt 1999, section
+    2.2), so that a few rows that are all right do not make everything certain.
 
     Args:
-        scores: Held-out scores, one row a text and one column a label.
+        scores: Held-out scores, one row per text and one column per label.
         truth: The right column of each row.
     """
 
@@ -47,20 +47,20 @@ def fit_temperature(scores: NDArray[np.float64], truth: NDArray[np.int_]) -> flo
     return float(np.exp((low + high) / 2))
 
 
-# Weight of the identity in fitting a beta map: a few rows must not make everything certain.
+# Weight of the identity as a prior in fitting a beta map: a few rows must not make everything certain.
 _PRIOR = 10.0
 _NEAR = 1e-6
-# Of the projected Newton method: the most steps and halvings of one, the share of the promised gain that a step must
-# bring, and when the weights stand still.
+# For the projected Newton method: the maximum number of steps and of halvings per step, the share of the predicted gain
+# that a step must reach, and the change below which the weights have converged.
 _STEPS, _HALVINGS, _ENOUGH, _STILL = 100, 40, 1e-4, 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class BetaMap:
-    """What a confidence is worth: 1 / (1 + 1 / (e^c x^a / (1 - x)^b)) (Kull et al. 2017, "Beta calibration").
+    """Map a confidence x to 1 / (1 + 1 / (e^c x^a / (1 - x)^b)) (Kull et al. 2017, "Beta calibration").
 
-    One temperature is too few to be right about both sure and unsure texts. Rising in x, and the identity for a = b = 1
-    and c = 0.
+    A temperature alone cannot calibrate both confident and doubtful texts. The map rises in x, and is the identity for
+    a = b = 1 and c = 0.
     """
 
     a: float = 1.0
@@ -69,17 +69,17 @@ class BetaMap:
 
     @classmethod
     def fit(cls, confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> BetaMap:
-        """Fit it to held-out confidences by logistic regression, with Platt's targets and drawn towards the identity.
+        """Fit the map to held-out confidences by logistic regression, with Platt's targets and the identity as prior.
 
-        By the projected Newton method (Bertsekas 1982, "Projected Newton methods for optimization problems with simple
-        constraints"): to import an optimiser takes far longer than to fit three weights.
+        It uses the projected Newton method (Bertsekas 1982, "Projected Newton methods for optimization problems with
+        simple constraints"), because importing an optimiser takes far longer than fitting three weights.
 
         Args:
-            confidence: Probability of the label chosen, a row a text.
-            right: Whether it was the right one.
+            confidence: Probability of the chosen label, one row per text.
+            right: Whether that label was the right one.
 
         Returns:
-            The best map that rises.
+            The best increasing map.
         """
         rows = _logs(confidence)
         good, bad = int(right.sum()), int((~right).sum())
@@ -94,12 +94,12 @@ class BetaMap:
         for _ in range(_STEPS):
             chances = np.exp(-np.logaddexp(0, -(rows @ weights)))
             slope = rows.T @ (chances - wanted) + _PRIOR * (weights - start)
-            # A weight at its bound stays there where less of it would be better.
+            # A weight at its bound stays there if decreasing it would lower the loss.
             free = (weights > least) | (slope < 0)
             curve = (rows[:, free].T * (chances * (1 - chances))) @ rows[:, free] + _PRIOR * np.eye(int(free.sum()))
             step = np.zeros(3)
             step[free] = np.linalg.solve(curve, slope[free])
-            # Whole steps run away from confidences most of which are near 0 or 1.
+            # Full steps can diverge if most confidences are near 0 or 1.
             now = loss(weights)
             tried = (np.maximum(weights - step / 2**halved, least) for halved in range(_HALVINGS))
             better = next((at for at in tried if loss(at) <= now - _ENOUGH * slope @ (weights - at)), weights)
@@ -109,17 +109,17 @@ class BetaMap:
         return cls(*map(float, weights))
 
     def __call__(self, confidence: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Give the calibrated confidences."""
+        """Return the calibrated confidences."""
         told: NDArray[np.float64] = 1 / (1 + np.exp(-_logs(confidence) @ np.array([self.a, self.b, self.c])))
         return told
 
 
 def with_confidence(probabilities: NDArray[np.float64], confidence: float) -> NDArray[np.float64]:
-    """Sharpen or flatten probabilities until the largest is as given; their order stays.
+    """Sharpen or flatten probabilities until the largest has a given value; their order does not change.
 
     Args:
         probabilities: Of one text, adding up to 1.
-        confidence: What the largest shall be; where that is less than an equal share, all get an equal share.
+        confidence: The largest probability to reach; if it is below an equal share, all get an equal share.
     """
     logs = np.log(np.maximum(probabilities, 1e-12))
     low, high = -7.0, 7.0
@@ -130,7 +130,7 @@ def with_confidence(probabilities: NDArray[np.float64], confidence: float) -> ND
 
 
 def expected_calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_], *, bins: int = 10) -> float:
-    """Mean gap between confidence and share right over equal-width bins, weighted by how many fall in each."""
+    """Return the mean gap between confidence and accuracy over equal-width bins, weighted by the bins' sizes."""
     places = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = [
         abs(confidence[places == place].mean() - right[places == place].mean()) * (places == place).mean()
@@ -141,13 +141,14 @@ def expected_calibration_error(confidence: NDArray[np.float64], right: NDArray[n
 
 
 def accept_threshold(confidence: NDArray[np.float64], right: NDArray[np.bool_], target: float) -> float:
-    """Find the lowest confidence from which the accepted reach a target share right.
+    """Find the lowest confidence threshold at which the accepted verdicts reach a target accuracy.
 
-    The share is taken as (right + 1) / (accepted + 2), Laplace's rule, so that a lucky handful is not believed.
+    The accuracy is estimated as (right + 1) / (accepted + 2), Laplace's rule, so that a few lucky verdicts do not
+    decide.
 
     Returns:
-        A confidence of at least 0.5, since what is likelier wrong than right is not accepted whatever the rest of
-        its company; or 1.0, which no verdict reaches, if no threshold attains the target.
+        A confidence of at least 0.5, since a verdict that is more likely wrong than right is never accepted; or 1.0,
+        which no verdict reaches, if no threshold reaches the target.
     """
     order = np.argsort(-confidence, kind="stable")
     counts = np.arange(1, len(order) + 1)

@@ -1,4 +1,4 @@
-"""Classify text: a trained head with calibrated confidence, or label names alone where there are no examples."""
+"""Classify text: by a trained head with calibrated confidence, or by label names alone if there are no examples."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ _log = logging.getLogger(__name__)
 
 # Part of every cache key: raise it with any change to features, kernel or calibration.
 _FORMAT = 4
-# Texts that others are compared with: all up to the first number, which take 400 MB while training, and of more
-# the second, which take 288 MB. Every example is fitted.
+# Centres are the texts that others are compared with: all texts up to the first number, which take 400 MB while
+# training, and otherwise the second number of them, which take 288 MB. Every example is fitted either way.
 _ALL_ARE_CENTRES = 10_000
 _MOST_CENTRES = 6000
 _EMBED_AT_ONCE = 1000
@@ -59,8 +59,9 @@ class Verdict:
         label: The most probable label.
         confidence: Its calibrated probability, 0 to 1.
         accepted: Whether the confidence reaches the threshold.
-        runner_up: The second most probable label, empty if there is one label only.
-        probabilities: Label -> its probability; of a choice by names alone they leave room for none of these.
+        runner_up: The second most probable label, empty if there is only one label.
+        probabilities: Label -> its probability; for a choice by names alone they add up to less than 1, to leave room
+            for none of these.
     """
 
     label: str
@@ -72,14 +73,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class HeadReport:
-    """How a head did on its own examples, each predicted with itself left out.
+    """Results of a head on its own examples, by leave-one-out prediction.
 
     Attributes:
-        accuracy: Share right of all.
+        accuracy: Share of all predictions that are right.
         ece: Expected calibration error over ten bins.
         threshold: Confidence from which a verdict is accepted.
-        accepted_accuracy: Share right of those accepted.
-        coverage: Share accepted.
+        accepted_accuracy: Share of accepted predictions that are right.
+        coverage: Share of predictions that are accepted.
         train_seconds: Wall time of training.
     """
 
@@ -109,7 +110,7 @@ def _rows(path: Path) -> list[CsvRow]:
 
 
 def _rows_of(path: Path, wanted: frozenset[str]) -> list[CsvRow]:
-    """The examples of some labels; what is left out, and which label has none, is logged as a warning."""
+    """Return the examples of some labels; log a warning for examples left out and for labels without examples."""
     rows, known = _rows(path), {_folded(label): label for label in wanted}
     others = [row for row in rows if row.fields["label"] not in wanted]
     for row in others:
@@ -129,7 +130,7 @@ def _rows_of(path: Path, wanted: frozenset[str]) -> list[CsvRow]:
 
 
 def _folded(label: str) -> str:
-    """A label as it may be written by a slip."""
+    """Return a label without differences of case, spaces, dashes and underscores, to find misspelled labels."""
     return re.sub(r"[\s_-]+", " ", label).strip().casefold()
 
 
@@ -137,14 +138,14 @@ def _folded(label: str) -> str:
 class Head:
     """A text classifier learned from labelled examples in seconds, deciding in about a millisecond.
 
-    Kernel ridge regression on one indicator a label, with a Gaussian kernel over sentence vectors, n-grams of
-    characters and of words, mixed as `choose_mix` finds best for the examples. Every example is fitted. Ridge
-    regression gives every example's scores without that example in closed form (see `fit_ridge`), so temperature (Guo
-    et al. 2017), a beta map (Kull et al. 2017) and threshold are fitted on honest predictions at no cost. Text unlike
-    every example scores near zero for each label and so gets a low confidence.
+    Kernel ridge regression on one indicator per label, with a Gaussian kernel over sentence vectors and n-grams of
+    characters and words, mixed as `choose_mix` finds best for the examples. Every example is fitted. Ridge regression
+    gives leave-one-out scores in closed form (see `fit_ridge`), so temperature (Guo et al. 2017), a beta map (Kull et
+    al. 2017) and threshold are fitted on held-out predictions at no extra cost. Text unlike every example scores near
+    zero for each label and so gets a low confidence.
 
-    What it costs is measured by ``benchmarks/intents.py``. Beyond 10,000 examples memory and the time of a decision
-    stay, and the time to learn grows with their number.
+    ``benchmarks/intents.py`` measures its cost. Beyond 10,000 examples, memory and decision time stay constant and
+    training time grows with the number of examples.
 
     Use `Head.train` or `load_head`; the constructor takes learned arrays.
     """
@@ -166,13 +167,13 @@ class Head:
         """Learn from (text, label) pairs.
 
         Args:
-            examples: At least two labels. Every pair counts. Texts that differ only in case, spaces or punctuation
-                are one text, as heavy as its pairs and shared among their labels.
-            embedder: Where sentence vectors come from.
-            target_accuracy: What the accepted verdicts shall reach; it sets the threshold.
+            examples: Pairs with at least two labels. Every pair counts. Texts that differ only in case, spaces or
+                punctuation count as one text, weighted by its number of pairs and shared among their labels.
+            embedder: Source of the sentence vectors.
+            target_accuracy: Accuracy that accepted verdicts should reach; it sets the threshold.
 
         Raises:
-            ConfigError: Fewer than two labels.
+            ConfigError: There are fewer than two labels.
         """
         started = time.perf_counter()
         examples = list(examples)
@@ -212,7 +213,7 @@ class Head:
         )
 
     def probabilities(self, text: str) -> NDArray[np.float64]:
-        """Return the calibrated probability of each of `labels`, in their order; all alike for a blank text."""
+        """Return the calibrated probability of each of `labels`, in their order; all are equal for a blank text."""
         if not text.strip():
             return np.full(len(self.labels), 1 / len(self.labels))
         vector = _centred(_embed([text], self.embedder), self.centre)[0]
@@ -228,19 +229,19 @@ class Head:
 
         Args:
             text: What to classify.
-            threshold: Confidence to accept from; the learned one if None.
+            threshold: Minimum confidence to accept; the learned one if None.
         """
         threshold = self.report.threshold if threshold is None else threshold
         verdict = _verdict(self.labels, self.probabilities(text), threshold)
-        # Of two labels even a blank text has one that is as likely as not.
+        # With two labels, even a blank text gives one of them a probability of one half.
         return verdict if text.strip() else replace(verdict, accepted=False)
 
     def save(self, path: Path, name: str = "") -> None:
-        """Write the head to a ``.npz`` file in one step; see `write_arrays`.
+        """Write the head to a ``.npz`` file atomically; see `write_arrays`.
 
         Args:
             path: The file.
-            name: What it was learned from, for `load` to compare.
+            name: Identifies what it was learned from, for `load` to compare.
 
         Raises:
             OSError: The file cannot be written.
@@ -266,12 +267,12 @@ class Head:
 
         Args:
             path: The file.
-            embedder: Where sentence vectors come from; the one it was learned with.
-            name: What it must have been learned from; anything if None.
+            embedder: Source of the sentence vectors; must be the one it was learned with.
+            name: The name it must have been saved with; any if None.
 
         Raises:
             OSError: The file cannot be read.
-            ValueError, KeyError: It is no such file, is damaged, or was learned from something else.
+            ValueError, KeyError: The file is not a saved head, is damaged, or was learned from something else.
         """
         stored = read_arrays(path)
         if name is not None and array_to_strings(stored["name"]) != [name]:
@@ -301,12 +302,12 @@ def load_head(
     cache: Path | None = None,
     target_accuracy: float = 0.9,
 ) -> Head:
-    """Train a head, or read it back if the same examples were learned before.
+    """Train a head, or load it from the cache if the same examples were learned before.
 
     Args:
         examples: (text, label) pairs.
-        embedder: Where sentence vectors come from; its ``model_id`` is part of the key.
-        cache: Folder for learned heads; None keeps nothing on disk.
+        embedder: Source of the sentence vectors; its ``model_id`` is part of the key.
+        cache: Folder for learned heads; None stores nothing on disk.
         target_accuracy: See `Head.train`.
     """
     if cache is None:
@@ -340,15 +341,15 @@ def _begin_anew() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # A head that another thread learns at a fork is never done in the child.
+    # If another thread is learning a head during a fork, it never finishes in the child.
     os.register_at_fork(after_in_child=_begin_anew)
 
 
 class HeadShelf:
-    """Heads by the file of examples they learned from, each trained once; safe to share between threads.
+    """A thread-safe cache of heads by the file of examples they learned from, each trained once.
 
     Args:
-        embedder: Where sentence vectors come from.
+        embedder: Source of the sentence vectors.
         cache: Folder for learned heads; None keeps them in memory only.
     """
 
@@ -358,14 +359,14 @@ class HeadShelf:
         self._heads: dict[tuple[object, ...], Head] = {}
 
     def head(self, path: Path | str, labels: Iterable[str] | None = None) -> Head:
-        """Return the head for a CSV file of examples, learning it again when the file has changed.
+        """Return the head for a CSV file of examples, retraining it if the file has changed.
 
         Args:
             path: The file; see `read_examples`.
-            labels: The labels to tell apart; examples of others are left out, with a warning. All if None.
+            labels: The labels to distinguish; examples of other labels are left out, with a warning. All if None.
 
         Raises:
-            ConfigError: The file cannot be used, has fewer than two of the labels, or writes one in another way.
+            ConfigError: The file cannot be used, has fewer than two of the labels, or spells one of them differently.
         """
         path = Path(path)
         wanted = None if labels is None else frozenset(labels)
@@ -374,7 +375,7 @@ class HeadShelf:
         except OSError as error:
             raise ConfigError(f"cannot read the examples: {error.strerror}", file=path) from error
         key = (path, state.st_mtime_ns, state.st_size, wanted)
-        # Looked up without the lock first, so that nobody waits for a head that another is learning.
+        # Look it up without the lock first, so that a known head does not wait for another one to be learned.
         if (known := self._heads.get(key)) is not None:
             return known
         with _learning:
@@ -387,7 +388,7 @@ class HeadShelf:
             return self._heads[key]
 
     def choose(self, text: str, labels: Sequence[str], examples: Path | str | None = None) -> Verdict:
-        """Choose one of some labels, learned from a file of examples where there is one, else by their names.
+        """Choose one of some labels, by a head learned from a file of examples if given, otherwise by their names.
 
         Raises:
             ConfigError: See `head`.
@@ -398,7 +399,7 @@ class HeadShelf:
 
 
 def _choices(wanted: frozenset[str] | None) -> str:
-    """The labels that there are to choose from, as a message names them."""
+    """Return the labels to choose from, as text for a message."""
     return f" to choose from, which are {_named(sorted(wanted))}" if wanted else ""
 
 
@@ -407,17 +408,17 @@ def _named(labels: Sequence[str]) -> str:
 
 
 class ZeroShot:
-    """Choose a label by its name alone; cautious, because names say little.
+    """Choose a label by its name alone; cautious, because names carry little information.
 
     Args:
         labels: The labels, at least one.
-        embedder: Where sentence vectors come from.
+        embedder: Source of the sentence vectors.
     """
 
-    # On BANKING77's 77 label names the accepted are right in 95 of 100 at this temperature; the likeliest is 0.07.
+    # On BANKING77's 77 label names, 95 of 100 accepted are right at this temperature; the most likely one is 0.07.
     _TEMPERATURE = 0.1
     _CEILING = 0.75
-    # Cosine that the unwritten label "none of these" has; text unlike every name then stays below the threshold.
+    # Cosine of the implicit label "none of these", which keeps text unlike every name below the threshold.
     _NONE = 0.2
 
     def __init__(self, labels: Iterable[str], embedder: Embedder) -> None:
@@ -431,7 +432,7 @@ class ZeroShot:
 
         Args:
             text: What to classify.
-            threshold: Confidence to accept from.
+            threshold: Minimum confidence to accept.
         """
         cosines = self._rows @ np.asarray(self._embedder.embed_query(text), dtype=np.float32)
         options = np.append(cosines.astype(np.float64), self._NONE)
@@ -442,13 +443,13 @@ class ZeroShot:
 def _calibrate(
     left_out: NDArray[np.float64], truth: NDArray[np.int_], target_accuracy: float
 ) -> tuple[float, BetaMap, HeadReport]:
-    """Fit what turns scores into confidence, and the threshold, on scores of texts left out."""
+    """Fit the temperature, the beta map and the threshold on leave-one-out scores."""
     temperature = fit_temperature(left_out, truth)
     probabilities = softmax(left_out / temperature)
     right = probabilities.argmax(axis=1) == truth
     beta = BetaMap.fit(probabilities.max(axis=1), right)
     confidence = beta(probabilities.max(axis=1))
-    # No example stands for texts of no label, so what a beta map adds to the doubtful is not enough to accept them.
+    # No example represents texts of no label, so a beta map's boost must not be enough to accept a doubtful text.
     threshold = max(accept_threshold(confidence, right, target_accuracy), float(beta(np.array([0.5]))[0]))
     accepted = confidence >= threshold
     report = HeadReport(
@@ -470,26 +471,26 @@ def _verdict(labels: Sequence[str], probabilities: NDArray[np.float64], threshol
 
 
 def _embed(texts: list[str], embedder: Embedder) -> NDArray[np.float32]:
-    """Embed block by block: vectors come as lists of numbers, which take eight times the room."""
+    """Embed block by block, because the embedder returns lists of numbers, which take eight times the memory."""
     blocks = [texts[start : start + _EMBED_AT_ONCE] for start in range(0, len(texts), _EMBED_AT_ONCE)]
     return np.concatenate([np.asarray(embedder.embed_documents(block), dtype=np.float32) for block in blocks])
 
 
 def _centred(vectors: NDArray[np.float32], centre: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return unit vectors from the centre; a text of no tokens has no direction and keeps the zero vector."""
+    """Return unit vectors relative to the centre; a text without tokens keeps the zero vector."""
     rows = unit_rows(vectors - centre)
     rows[np.all(vectors == 0, axis=1)] = 0
     return rows
 
 
 def _distinct(texts: Iterable[str]) -> tuple[list[str], list[int]]:
-    """Return the first of the texts that differ only in case, spaces or punctuation, and each text's place there."""
+    """Return texts that differ in more than case, spaces or punctuation, and each text's index among them."""
     kept: dict[str, int] = {}
     firsts: list[str] = []
     places: list[int] = []
     for text in texts:
         folded = unicodedata.normalize("NFKC", text).casefold()
-        # Marks and symbols are kept: they are the vowels of many scripts, and the whole of "👍".
+        # Marks and symbols are kept: marks are the vowels of many scripts, and "👍" is a symbol.
         bare = "".join(" " if unicodedata.category(sign).startswith("P") else sign for sign in folded)
         place = kept.setdefault(" ".join(bare.split()) or folded, len(firsts))
         if place == len(firsts):

@@ -1,4 +1,4 @@
-"""The default embedder: WordLlama's token vectors, averaged; weights and tokenizer come inside its wheel."""
+"""The default embedder: WordLlama's token vectors, averaged; its wheel contains the weights and the tokenizer."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Embedder", "WordLlamaEmbeddings", "unit_rows"]
 
-_NEAR = 10  # words that are near a word, at most
-_LIKE = 0.3  # the cosine from which on a word is near another: "sound" and "noise" have 0.56, "forbid" "allow" 0.39
-_SHORT = 64  # the first dimensions tell roughly what is near, at a quarter of the cost
+_NEAR = 10  # maximum number of near words per word
+_LIKE = 0.3  # minimum cosine of near words: "sound" and "noise" have 0.56, "forbid" and "allow" 0.39
+_SHORT = 64  # leading dimensions, which roughly show what is near, at a quarter of the cost
 _ROUGHLY = 64
-_AT_ONCE = 64  # words compared in one product, of 2.7 MB; a text of megabytes has more
+_AT_ONCE = 64  # words compared in one product, of 2.7 MB; a text of megabytes has more words than that
 _CACHED = 5_000
 
 
 class Embedder(Protocol):
-    """What the on-device algorithms ask of an embedder; LangChain's `Embeddings` plus a name for caches."""
+    """The embedder interface of the on-device algorithms: LangChain's `Embeddings` plus a name for caches."""
 
     model_id: str
     dimensions: int
@@ -37,13 +37,13 @@ class Embedder(Protocol):
 
 
 class WordLlamaEmbeddings(Embeddings):
-    """Embed text on the processor at some 20,000 texts a second, without a key and without a download.
+    """Embed text on the CPU at about 20,000 texts a second, without a key and without a download.
 
     Vectors have unit length; a text with no tokens gets the zero vector. The same text gets the same vector
-    whether it is embedded alone or among others. Weights load on first use, once for the process.
+    whether it is embedded alone or in a batch. Weights load on first use, once per process.
 
     Attributes:
-        model_id: Name to record beside stored vectors, so that vectors of another model are told apart.
+        model_id: Name to store with vectors, to distinguish them from another model's.
         dimensions: Length of a vector.
     """
 
@@ -60,11 +60,11 @@ class WordLlamaEmbeddings(Embeddings):
         return self.embed_documents([text])[0]
 
     def embed_weighted(self, words: Sequence[str], weights: Sequence[float]) -> list[float]:
-        """Embed a question of which some words tell more than others.
+        """Embed a question whose words have different weights.
 
         Args:
             words: The words.
-            weights: How much each counts.
+            weights: The weight of each word.
         """
         out = np.zeros((1, self.dimensions), dtype=np.float32)
         for word, weight in zip(words, weights, strict=True):
@@ -73,13 +73,13 @@ class WordLlamaEmbeddings(Embeddings):
         return row
 
     def near(self, words: Sequence[str]) -> list[tuple[tuple[str, float], ...]]:
-        """Find words of like meaning, for a search by words that other people may have put otherwise.
+        """Find words of similar meaning, for a word search in texts that may use other words.
 
         Args:
             words: The words.
 
         Returns:
-            For each word some of the vocabulary, nearest first, each with how near it is, above 0 and at most 1.
+            For each word, the nearest words of the vocabulary, nearest first, with a similarity above 0 and at most 1.
         """
         found = {word: listed for word in words if (listed := _met.get(word)) is not None}
         fresh = list(dict.fromkeys(word for word in words if word not in found))
@@ -99,7 +99,7 @@ class WordLlamaEmbeddings(Embeddings):
             tokenizer.encode_batch([_whole(text) for text in texts], add_special_tokens=False)
         ):
             if encoding.ids:
-                # What `mean` does, without what it asks of each array it is given.
+                # The same as `mean`, without its per-array overhead.
                 out[row] = np.add.reduce(table.take(encoding.ids, axis=0), axis=0) / np.float32(len(encoding.ids))
         return unit_rows(out)
 
@@ -115,24 +115,24 @@ def unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _whole(text: str) -> str:
-    """Replace half a surrogate pair, as JSON may bring it, by a question mark: the tokenizer refuses it."""
+    """Replace a lone surrogate, which JSON may contain, by a question mark, since the tokenizer rejects it."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-# Two threads that come first may both load them; a lock would stay held in a child forked meanwhile.
+# Two first callers may both load the weights; a lock would stay held in a child forked meanwhile.
 @cache
 def _weights() -> tuple[NDArray[np.float32], Any]:
-    """Return the token vectors and the tokenizer, loading them once for the process."""
+    """Return the token vectors and the tokenizer, loading them once per process."""
     from pathlib import Path
 
-    # Importing wordllama calls logging.basicConfig, which leaves a root logger alone that has a handler.
+    # Importing wordllama calls logging.basicConfig, which does nothing if the root logger has a handler.
     root, shield = logging.getLogger(), logging.NullHandler()
     root.addHandler(shield)
     try:
         import wordllama
     finally:
         root.removeHandler(shield)
-    # Without cache_dir it looks for the tokenizer outside its wheel and would fetch it.
+    # Without cache_dir it looks for the tokenizer outside its wheel and would download it.
     model = wordllama.WordLlama.load(cache_dir=Path(wordllama.__file__).parent, disable_download=True)
     # Padding would make a vector depend on its neighbours in the batch.
     model.tokenizer.no_padding()
@@ -141,7 +141,7 @@ def _weights() -> tuple[NDArray[np.float32], Any]:
 
 @cache
 def _vocabulary() -> tuple[list[str], NDArray[np.float32], NDArray[np.float32]]:
-    """Return the words that are one token each, their unit vectors, and the beginnings of these, a word a column."""
+    """Return the single-token words, their unit vectors, and the vectors' leading dimensions, one column per word."""
     table, tokenizer = _weights()
     tokens: dict[str, int] = {}
     for token, number in sorted(tokenizer.get_vocab().items(), key=lambda each: each[1]):
@@ -153,10 +153,10 @@ def _vocabulary() -> tuple[list[str], NDArray[np.float32], NDArray[np.float32]]:
     return list(tokens), vectors, np.ascontiguousarray(vectors[:, :_SHORT].T)
 
 
-_met: dict[str, tuple[tuple[str, float], ...]] = {}  # what is near words that were asked for; a fork copies it whole
+_met: dict[str, tuple[tuple[str, float], ...]] = {}  # near words of words already looked up; a fork copies it whole
 
 
-# Questions repeat words; one alone is encoded without the threads that a batch costs.
+# Questions repeat words; encoding a single word avoids the thread overhead of a batch.
 @lru_cache(maxsize=_CACHED)
 def _vector(word: str) -> NDArray[np.float32]:
     """Return the sum of the vectors of a word's tokens."""
@@ -165,7 +165,7 @@ def _vector(word: str) -> NDArray[np.float32]:
 
 
 def _nearest(words: Sequence[str]) -> list[tuple[tuple[str, float], ...]]:
-    """Return the words that are near each of some, comparing all of these with the vocabulary in one product."""
+    """Return the near words of each word, comparing all words with the vocabulary in one product."""
     listed, vectors, short = _vocabulary()
     wanted = unit_rows(np.stack([_vector(word) for word in words]))
     roughly = wanted[:, :_SHORT] @ short

@@ -1,4 +1,4 @@
-"""Fill a JSON schema from text by rules: only what stands in the text is filled, with the place it was read from."""
+"""Fill a JSON schema from text by rules: only values found in the text are filled, with their positions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .spans import Span, find
 __all__ = ["Chooser", "Extraction", "extract", "fill"]
 
 Chooser = Callable[[Field], Verdict]
-"""Chooses one of a field's labels where none, or more than one, is mentioned."""
+"""Chooses one of a field's labels if the text mentions none or several."""
 
-# Confidences of the rules, in the order they are tried.
+# Confidences of the rules, in the order the rules are tried.
 _SURE, _CUED, _ONLY, _LOOSE, _GUESS = 0.95, 0.9, 0.8, 0.6, 0.4
 _MENTIONED, _NEGATED_OR_NOT, _EMPTY = 0.9, 0.7, 0.6
 _UNCERTAIN = 0.6
@@ -31,19 +31,19 @@ _AUXILIARIES = frozenset(
 _KIND_WORDS = frozenset(
     ("date", "amount", "number", "email", "phone", "url", "link", "id", "reference", "name", "currency", "time")
 )
-# Digits that belong to these are no numbers of their own.
+# Digits that are part of these are not numbers of their own.
 _DIGIT_HOLDERS = ("date", "time", "phone", "iban", "sort_code", "email", "url", "uuid", "reference", "last4")
 
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What was read.
+    """The result of an extraction.
 
     Attributes:
         values: Field -> value, for the fields that could be filled.
-        spans: Field -> (start, end) of what the value was read from; nested fields as ``outer.inner``. Fields that
-            are decided rather than read (labels, booleans, constants, lists) have none unless a word was read.
-        confidence: Field -> how far the value may be believed, 0 to 1.
+        spans: Field -> (start, end) of the text the value was read from; nested fields as ``outer.inner``. Fields that
+            are decided rather than read (labels, booleans, constants, lists) have none unless a word was found.
+        confidence: Field -> confidence in the value, 0 to 1.
         missing: Required fields that could not be filled.
     """
 
@@ -58,8 +58,8 @@ def extract(schema: Mapping[str, Any], text: str, *, choose: Chooser | None = No
 
     Args:
         schema: JSON schema of an object.
-        text: Where to read.
-        choose: Decides fields with labels that the text does not mention; None leaves them empty.
+        text: The text to read.
+        choose: Decides fields whose labels the text does not mention; None leaves them empty.
     """
     return fill(read_fields(schema), text, choose=choose)
 
@@ -92,7 +92,7 @@ _Found = tuple[Any, tuple[int, int] | None, float]
 
 
 def _one(field: Field, text: str, choose: Chooser | None) -> _Found | None:
-    """Fill a field that is not found by its kind."""
+    """Fill a field that is not found by a value's kind."""
     if field.labels:
         return _label(field, text, choose)
     if field.type == "boolean":
@@ -110,7 +110,7 @@ def _label(field: Field, text: str, choose: Chooser | None) -> _Found | None:
     if len(field.labels) == 1:
         return field.labels[0], None, 1.0
     mentions = [(label, place) for label in field.labels if (place := _mention(label, text))]
-    # "card payment" mentions "card" too: a label within another's mention is not meant.
+    # "card payment" also mentions "card": ignore a label within another's mention.
     outer = [
         (label, place)
         for label, place in mentions
@@ -164,7 +164,7 @@ def _matching(pattern: str, text: str) -> _Found | None:
     try:
         match = re.search(pattern.removeprefix("^").removesuffix("$"), text)
     except re.error:
-        # JSON schema patterns are ECMAScript's; one that Python cannot read is left to a stronger model.
+        # JSON schema patterns are ECMAScript's; a field whose pattern Python cannot parse is left to a stronger model.
         return None
     return (match.group(), match.span(), _ONLY) if match and match.group() else None
 
@@ -181,7 +181,7 @@ def _labelled(field: Field, text: str) -> _Found | None:
 
 
 def _label_places(words: Sequence[str], text: str) -> list[int]:
-    """Find where the values of ``Label:`` begin; words that only name the kind may be left out of the label."""
+    """Return where the values of ``Label:`` begin; the label may omit words that only name the kind."""
     shorter = [word for word in words if word not in _KIND_WORDS]
     found = []
     for label in (list(words), shorter):
@@ -193,7 +193,7 @@ def _label_places(words: Sequence[str], text: str) -> list[int]:
 
 
 def _typed_spans(fields: Sequence[Field], text: str) -> dict[str, _Found | None]:
-    """Give each field the value of its kind that stands nearest to the field's own words, none twice."""
+    """Assign to each field the value of its kind nearest to the field's own words; no value is used twice."""
     offers: list[tuple[float, int, int, Field, Span]] = []
     counts: dict[str, int] = {}
     for order, field in enumerate(fields):
@@ -217,7 +217,7 @@ def _confidence(field: Field, distance: float, count: int) -> float:
         return _SURE if count == 1 else _CUED
     if count > 1:
         return _GUESS
-    # A lone e-mail address is the e-mail address; a lone number may count anything.
+    # A single e-mail address is surely the one wanted; a single number could mean anything.
     return _LOOSE if field.kind in ("number", "reference") else _ONLY
 
 
@@ -237,19 +237,19 @@ def _free(kind: str, text: str) -> list[Span]:
 
 
 def _distance(field: Field, span: Span, text: str) -> float:
-    """Measure, in characters on the same line, how far the field's own words stand from a value."""
+    """Return the distance, in characters on the same line, between the field's own words and a value."""
     words = [stem(word) for word in field.words if word not in _KIND_WORDS] or [stem(word) for word in field.words]
     before = text[max(0, span.start - _CUE_BEFORE) : span.start].rsplit("\n", 1)[-1].lower()
     after = text[span.end : span.end + _CUE_AFTER].split("\n", 1)[0].lower()
     gaps = [len(before) - match.end() for match in re.finditer(r"[^\W_]+", before) if stem(match.group()) in words]
     gaps += [match.start() + _CUE_BEFORE for match in re.finditer(r"[^\W_]+", after) if stem(match.group()) in words]
     hits = {stem(match) for match in re.findall(r"[^\W_]+", before + " " + after)} & set(words)
-    # Each of the field's words that is absent counts as a line's distance.
+    # Each of the field's words that is absent adds 10 characters.
     return min(gaps) + (len(set(words)) - len(hits)) * 10 if gaps else 1000.0
 
 
 def _value(field: Field, span: Span, text: str) -> Any:
-    """Write a span's value in the type of the field; None where the type does not take it."""
+    """Convert a span's value to the type of the field; return None if the type does not accept it."""
     written = text[span.start : span.end]
     if field.pattern is not None and field.type == "string" and not _fits(field.pattern, written):
         return None

@@ -1,4 +1,4 @@
-"""How alike texts are by their vectors, their characters and their words, and which of these the examples go by."""
+"""Similarity of texts by their vectors, characters and words, and the mix of these that suits the examples best."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["PENALTY", "Examples", "Mix", "choose_mix", "spread"]
 
 PENALTY = 0.08
-"""Of the ridge. It and gamma were chosen on BANKING77, and figures are flat around them."""
+"""Penalty of the ridge regression. It and gamma were chosen on BANKING77; results barely change around them."""
 _GAMMA = 1.5
-# Fewer examples say less about which mix is right than what is usual does; more than the other take longer.
+# With fewer examples the usual mix is a better guess than a fitted one; more than the maximum would take too long.
 _FEWEST, _MOST = 50, 2500
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """The shares of three likenesses in one; they add up to 1."""
+    """The weights of three similarities in a mix; they add up to 1."""
 
     vectors: float
     characters: float
@@ -36,7 +36,7 @@ class Mix:
     def kernel(
         self, vectors: NDArray[np.floating], characters: NDArray[np.floating], words: NDArray[np.floating]
     ) -> NDArray[np.floating]:
-        """Gaussian kernel of unit vectors, written with their inner products: exp(-gamma |a-b|^2 / 2)."""
+        """Return the Gaussian kernel of unit vectors from their inner products: exp(-gamma |a-b|^2 / 2)."""
         mixed = self.vectors * vectors + self.characters * characters + self.words * words
         kernel: NDArray[np.floating] = np.exp(_GAMMA * (mixed - 1))
         return kernel
@@ -56,12 +56,12 @@ _MIXES = (
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Texts to learn from, each once.
+    """The distinct texts to learn from.
 
     Attributes:
-        vectors: Unit vectors, a row a text.
-        characters: Weights of the n-grams of characters, a row a text of unit length.
-        words: Those of words.
+        vectors: Unit vectors, one row per text.
+        characters: Weights of the character n-grams, one row of unit length per text.
+        words: Weights of the word n-grams, likewise.
         told: How often each text has each label.
     """
 
@@ -71,7 +71,7 @@ class Examples:
     told: NDArray[np.float64]
 
     def kernel(self, mix: Mix, centres: Sequence[int]) -> Callable[[Sequence[int]], NDArray[np.float64]]:
-        """Return what gives the kernel of the texts at some places against those at the centres."""
+        """Return a function that computes the kernel of the texts at some indices against the centres."""
         vectors = self.vectors[centres]
         characters, words = self.characters[centres].T.tocsr(), self.words[centres].T.tocsr()
 
@@ -93,25 +93,25 @@ class Examples:
         return fit_ridge(self.kernel(mix, centres), centres, wanted, counts, PENALTY)
 
     def judged(self, without: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.int_]]:
-        """Scores of texts left out with the right label of each, once a text and label.
+        """Return leave-one-out scores with the right label of each, once per text and label.
 
-        The hundredth copy of a text is no evidence about another.
+        Copies count once, since the hundredth copy of a text is no evidence about another text.
         """
         judged, truth = np.nonzero(self.told)
         return without[judged].astype(np.float64), truth
 
     def part(self, places: Sequence[int]) -> Examples:
-        """Return some of the texts, with the labels that they have."""
+        """Return the texts at some indices, with only the labels that they have."""
         told = self.told[places]
         kept = told[:, told.any(axis=0)]
         return Examples(self.vectors[places], self.characters[places], self.words[places], kept)
 
 
 def choose_mix(examples: Examples) -> Mix:
-    """Choose the mix under which texts are likeliest to get their labels when each is left out.
+    """Choose the mix with the highest leave-one-out likelihood of the texts' labels.
 
-    Where there are many, all examples of some labels are tried rather than some of all: how much words tell depends on
-    how many examples a label has.
+    If there are many, all examples of some labels are tried rather than some examples of all labels, because how much
+    words contribute depends on the number of examples per label.
     """
     if len(examples.told) < _FEWEST:
         return _USUAL
@@ -128,7 +128,7 @@ def choose_mix(examples: Examples) -> Mix:
 
 
 def _some(labels: NDArray[np.int_]) -> list[int]:
-    """Places of texts to choose a mix on: those of every n-th label, as many as there is room for, two at least."""
+    """Return the indices of texts to choose a mix on: those of every n-th label, at least two labels, up to `_MOST`."""
     numbers = np.unique(labels)
     step = max(1, min(-(-len(labels) // _MOST), len(numbers) // 2))
     places = np.flatnonzero(np.isin(labels, numbers[::step]))
@@ -136,7 +136,7 @@ def _some(labels: NDArray[np.int_]) -> list[int]:
 
 
 def spread(numbers: Iterable[int], most: int) -> list[int]:
-    """Choose at most `most` places, as evenly over the labels' numbers as they allow."""
+    """Choose at most `most` indices, spread over the labels as evenly as possible."""
     seen: Counter[int] = Counter()
     ranked = []
     for place, number in enumerate(numbers):

@@ -51,7 +51,7 @@ PROFILE: ModelProfile = {
 
 
 class _DeclinedError(Exception):
-    """The request is not one of this model's; the message is the reason."""
+    """The model does not handle this request; the message is the reason."""
 
 
 class OnDeviceChatModel(OwnChatModel):
@@ -62,19 +62,19 @@ class OnDeviceChatModel(OwnChatModel):
     - ``task``: ``classify``, ``extract``, ``summarise`` or ``answer``; bound to ``extract`` by
       ``with_structured_output``.
     - ``examples``: field -> path of a CSV file with the columns text,label to learn the field's labels from.
-    - ``min_confidence``: confidence below which a field is declined, instead of what each algorithm learned.
-    - ``probabilities``: whether ``fields`` shall have the probability of every label.
-    - ``sentences``: most sentences of a summary, 3 if not given.
-    - ``tools``, ``tool_choice``: as `bind_tools` makes them; the one tool, or the one forced, is the output schema.
+    - ``min_confidence``: confidence below which a field is declined, instead of each algorithm's own threshold.
+    - ``probabilities``: whether ``fields`` includes the probability of every label.
+    - ``sentences``: maximum number of sentences in a summary, 3 if not given.
+    - ``tools``, ``tool_choice``: as `bind_tools` makes them; the only tool, or the forced one, is the output schema.
 
     ``response_metadata`` has ``finish_reason`` (``stop``, ``tool_calls`` or ``declined``), ``confidence``, ``fields``
-    (field -> its confidence), ``quotes`` (what an answer rests on) and, when declined, ``reason``. A declined reply
-    still carries the best guess there is.
+    (field -> its confidence), ``quotes`` (the passages an answer is based on) and, if declined, ``reason``. A declined
+    reply still carries the best guess, if there is one.
 
     Attributes:
-        model: Its name.
-        cache_folder: Folder where learned heads are kept; None keeps them in memory.
-        min_confidence: Used when a call gives none.
+        model: The model's name.
+        cache_folder: Folder where learned heads are stored; None keeps them in memory.
+        min_confidence: Default for calls that do not give one.
     """
 
     model: str = MODEL_NAME
@@ -85,7 +85,7 @@ class OnDeviceChatModel(OwnChatModel):
     _shelf: HeadShelf = PrivateAttr()
 
     def model_post_init(self, context: Any, /) -> None:
-        """Set up the shelf of learned heads; loads nothing yet."""
+        """Create the cache of learned heads, without loading anything yet."""
         super().model_post_init(context)
         self._shelf = HeadShelf(self._embedder, self.cache_folder)
 
@@ -98,7 +98,7 @@ class OnDeviceChatModel(OwnChatModel):
         return {"model": self.model, "min_confidence": self.min_confidence}
 
     def get_num_tokens(self, text: str) -> int:
-        """Count the tokens of a text in its own tokenizer."""
+        """Count the tokens of a text with the model's own tokenizer."""
         return self._embedder.count_tokens(text)
 
     def _resolve_model_profile(self) -> ModelProfile | None:
@@ -111,7 +111,7 @@ class OnDeviceChatModel(OwnChatModel):
         tool_choice: str | dict[str, Any] | bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Bind an output schema; see the class for what a bound tool means here."""
+        """Bind an output schema; the class docstring says what a bound tool means here."""
         if "ls_structured_output_format" in kwargs:
             kwargs.setdefault("task", "extract")
         formatted = [convert_to_openai_tool(tool) for tool in tools]
@@ -153,7 +153,7 @@ class OnDeviceChatModel(OwnChatModel):
         spoken = content
         if outcome.values is not None and name is not None:
             spoken = json.dumps(outcome.values, ensure_ascii=False, sort_keys=True)
-            # Made from what was read, so that the same call gives the same reply.
+            # Derive the id from the input, so that the same call gives the same reply.
             digest = hashlib.sha256(f"{turn}\0{name}\0{read}\0{spoken}".encode("utf-8", "surrogatepass"))
             calls.append(tool_call(name=name, args=dict(outcome.values), id=f"call_{digest.hexdigest()[:24]}"))
         finish = "declined" if outcome.reason else "tool_calls" if calls else "stop"
@@ -195,7 +195,7 @@ def _task(task: str | None) -> str:
 def _output_schema(
     tools: Sequence[Mapping[str, Any]], choice: str | Mapping[str, Any] | bool | None
 ) -> tuple[str | None, Mapping[str, Any]]:
-    """Return name and parameters of the tool that is the output schema; no name where no tool is bound."""
+    """Return the name and parameters of the tool that is the output schema; no name if no tool is bound."""
     if not tools or choice == "none":
         return None, {}
     functions = {tool["function"]["name"]: tool["function"] for tool in tools}
@@ -207,7 +207,7 @@ def _output_schema(
 
 
 def _sentences(text: str) -> Iterator[str]:
-    """Cut text after each sentence; the pieces joined are the text."""
+    """Split text after each sentence; the pieces joined give the text again."""
     start = 0
     for sentence in split_sentences(text)[1:]:
         yield text[start : sentence.start]

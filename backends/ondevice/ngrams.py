@@ -1,4 +1,4 @@
-"""N-grams of characters and of words with TF-IDF weights: what sentence vectors miss, spelling, names and phrases."""
+"""N-grams of characters and words with TF-IDF weights; they catch spelling, names and phrases that vectors miss."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ __all__ = ["NgramIndex", "array_to_strings", "characters", "strings_to_array", "
 Count = Callable[[str], Counter[str]]
 
 _SHORTEST, _LONGEST = 3, 5
-# Two characters are a word in scripts that set none apart; of Latin letters they say little and cost most of the time.
+# In scripts without spaces two characters are often a word; in Latin script they say little and cost the most time.
 _SHORTEST_ELSEWHERE = 2
-# An n-gram seen in one text tells nothing about another and would double the table.
+# An n-gram seen in only one text tells nothing about others and would double the table.
 _RAREST = 2
 _WORD = re.compile(r"\w+")
 
@@ -43,7 +43,7 @@ def characters(text: str) -> Counter[str]:
 
 
 def words(text: str) -> Counter[str]:
-    """Count words and pairs of neighbours."""
+    """Count words and pairs of adjacent words."""
     found = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
     return Counter([*found, *(f"{first} {second}" for first, second in pairwise(found))])
 
@@ -52,9 +52,8 @@ def words(text: str) -> Counter[str]:
 class NgramIndex:
     """Cosine similarity of a text to each indexed text, over n-grams.
 
-    Weights are (1 + log count) * (log((1 + texts) / (1 + texts
-    with it)) + 1), scaled to unit length. Postings of all n-grams lie in two flat arrays; `starts` says where each
-    n-gram's begin, by the number that `grams` has for it.
+    Weights are (1 + log count) * (log((1 + texts) / (1 + texts with it)) + 1), scaled to unit length. The postings of
+    all n-grams are in two flat arrays; `starts` holds where each n-gram's begin, by its number in `grams`.
     """
 
     count: Count
@@ -67,19 +66,19 @@ class NgramIndex:
 
     @classmethod
     def build(cls, count: Count, texts: Sequence[str], indexed: Sequence[int]) -> tuple[NgramIndex, csr_array]:
-        """Weigh n-grams over all texts and index some of them.
+        """Compute n-gram weights over all texts and index some of the texts.
 
         Args:
             count: `characters` or `words`.
-            texts: Where n-grams are counted.
-            indexed: Places of the texts to index; a similarity is later given for each, in their order.
+            texts: The texts in which n-grams are counted.
+            indexed: Indices of the texts to index; `similarities` returns one value for each, in this order.
 
         Returns:
             The index, and the weights of every text's n-grams, of shape (texts, n-grams).
         """
         from scipy.sparse import csr_array
 
-        # Counted twice rather than kept: the counts of 10,000 sentences take 200 MB.
+        # Count twice rather than store the counts: for 10,000 sentences they take 200 MB.
         found: Counter[str] = Counter()
         for text in texts:
             found.update(count(text).keys())
@@ -92,7 +91,7 @@ class NgramIndex:
                 columns.append(number)
                 weights.append(weight)
             ends.append(len(columns))
-        # Copied because an empty array("i") has no buffer to look into.
+        # Copy, because an empty array("i") has no buffer to view.
         shape = (len(texts), len(grams))
         table = csr_array((np.array(weights), np.array(columns, dtype=np.int32), np.array(ends)), shape=shape)
         by_gram = table[list(indexed)].tocsc()
@@ -113,7 +112,7 @@ class NgramIndex:
         return np.bincount(places, weights=products, minlength=self.texts).astype(np.float64, copy=False)
 
     def arrays(self) -> dict[str, Any]:
-        """Return what `from_arrays` rebuilds the index from, named after what is counted."""
+        """Return the arrays from which `from_arrays` rebuilds the index, with names prefixed by what is counted."""
         kept = {**vars(self), "grams": strings_to_array(list(self.grams)), "texts": np.array(self.texts)}
         return {f"{self.count.__name__}_{name}": kept[name] for name in _KEPT}
 
@@ -129,13 +128,13 @@ _KEPT = [field.name for field in fields(NgramIndex) if field.name != "count"]
 
 
 def strings_to_array(strings: Sequence[str]) -> NDArray[np.uint8]:
-    """Write strings as JSON bytes: an array of strings loses NULs at their ends."""
+    """Encode strings as JSON bytes, because an array of strings loses trailing NULs."""
     written = json.dumps(list(strings), ensure_ascii=False).encode("utf-8", "surrogatepass")
     return np.frombuffer(written, dtype=np.uint8)
 
 
 def array_to_strings(stored: NDArray[np.uint8]) -> list[str]:
-    """Read what `strings_to_array` wrote."""
+    """Decode an array made by `strings_to_array`."""
     return [str(string) for string in json.loads(stored.tobytes().decode("utf-8", "surrogatepass"))]
 
 

@@ -1,4 +1,4 @@
-"""Answer a question with sentences quoted from evidence, and say so when the evidence does not answer it."""
+"""Answer a question with sentences quoted from evidence, and report if the evidence does not answer it."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _LONGEST_QUOTE = 3
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """Neighbouring sentences of one passage.
+    """Consecutive sentences of one passage.
 
     Attributes:
         text: The sentences, verbatim: ``evidence.text[start:end]``.
         evidence: The passage quoted.
-        start: Where the quote begins in it.
-        end: Where it ends.
+        start: Where the quote begins in the passage.
+        end: Where the quote ends in it.
         confidence: Calibrated probability that this passage, among those given, answers the question.
-        accepted: Whether that reaches the threshold.
+        accepted: Whether the confidence reaches the threshold.
     """
 
     text: str
@@ -52,16 +52,16 @@ class Quote:
 def quote_answer(
     question: str, evidence: Sequence[Evidence], embedder: Embedder, *, threshold: float = 0.5
 ) -> Quote | None:
-    """Quote what answers a question best.
+    """Quote the sentences that best answer a question.
 
     Args:
         question: The question, without the evidence.
         evidence: The passages that may be quoted.
-        embedder: Where vectors come from.
-        threshold: Confidence to accept from.
+        embedder: Source of the vectors.
+        threshold: Minimum confidence to accept.
 
     Returns:
-        The best quote, or None where there is no sentence to quote or no word to look for.
+        The best quote, or None if there is no sentence to quote or the question has no content words.
     """
     passages = [(one, split_sentences(one.text)) for one in evidence]
     passages = [(one, sentences) for one, sentences in passages if sentences]
@@ -93,12 +93,12 @@ def answer_features(
     Args:
         question: The question.
         passages: Texts with at least one sentence each.
-        titles: What each passage is about, empty where it is not known.
-        embedder: Where vectors come from.
+        titles: The title of each passage, empty if unknown.
+        embedder: Source of the vectors.
 
     Returns:
         Shape (passages, 4): cosine of the nearest sentence or the title; cosine of the title, or of the first
-        sentence where there is none; mean over the question's words of the nearest word's cosine; 1 / (1 + number
+        sentence if there is no title; mean over the question's words of the nearest word's cosine; 1 / (1 + number
         of the question's words).
     """
     asked = np.asarray(embedder.embed_query(question))
@@ -112,7 +112,7 @@ def answer_features(
         recall = 0.0
         if wanted and found:
             near = wanted_vectors @ np.asarray(embedder.embed_documents(found)).T
-            # Stems have no good vectors, so words are compared as written and equal stems count as equal.
+            # Stems have no good vectors, so whole words are compared, and words with equal stems count as equal.
             stems = np.array([stem(word) for word in found])
             same = np.array([stem(word) for word in wanted])[:, None] == stems[None, :]
             recall = float(np.where(same, 1.0, near).max(axis=1).clip(0).mean())
@@ -121,13 +121,13 @@ def answer_features(
 
 
 def _title(evidence: Evidence) -> str:
-    """Take a title from a Markdown heading, or from the place in a document that the source names."""
+    """Return a passage's title: its Markdown heading, or the fragment of its source after ``#``."""
     heading = re.match(r"\s*#{1,6} ([^\n]+)", evidence.text)
     return heading.group(1) if heading else spoken(evidence.source.partition("#")[2])
 
 
 def _body(passage: str, sentences: list[Sentence]) -> list[Sentence]:
-    """Drop a plain title line, which answers nothing, unless there is nothing else."""
+    """Drop a plain title line, which answers nothing, unless it is the only sentence."""
     titled = sentences[0].text[-1] not in ".!?…\"'”’)" and passage[sentences[0].end :].startswith("\n")
     return sentences[1:] if titled and len(sentences) > 1 else sentences
 

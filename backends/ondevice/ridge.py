@@ -1,4 +1,4 @@
-"""Kernel ridge regression on all rows, as they are or with a bounded number of centres."""
+"""Kernel ridge regression on all rows, either exactly or with a bounded number of centres."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ["fit_ridge"]
 
-# Rows whose kernel is held at once: against 6,000 centres 24 MB.
+# Rows whose kernel is in memory at once: 24 MB for 6,000 centres.
 _BLOCK = 500
-# Added to the diagonal, as a share of the rows' number: two centres that look the same leave the matrix singular.
+# Added to the diagonal, relative to the number of rows: two equal centres would make the matrix singular.
 _JITTER = 1e-9
-# Rows, counted as often as they count, whose kernel fits a usual penalty of 0.08 in single precision: no eigenvalue is
-# larger than their number, and 100,000 of 2^-24 are 0.006.
+# Maximum weighted number of rows for single precision with the usual penalty of 0.08: no eigenvalue exceeds it, and
+# 100,000 times 2^-24 is 0.006.
 _SINGLE = 100_000
 
 
@@ -31,19 +31,19 @@ def fit_ridge(
     """Fit every row by a sum of kernels at the centres.
 
     With the kernel K of rows and centres, C of centres and the counts on the diagonal of W, the weights are
-    (K'WK + penalty C)^-1 K'W wanted: the subset of regressors (Rasmussen and Williams 2006, section 8.3.1), and
-    kernel ridge regression itself where every row is a centre. A row's value without that row follows in closed
-    form, (fitted - h wanted) / (1 - h) with its leverage h (Rifkin and Lippert 2007, section 3).
+    (K'WK + penalty C)^-1 K'W wanted: the subset of regressors (Rasmussen and Williams 2006, section 8.3.1), or plain
+    kernel ridge regression if every row is a centre. A row's leave-one-out value follows in closed form,
+    (fitted - h wanted) / (1 - h) with its leverage h (Rifkin and Lippert 2007, section 3).
 
     Args:
-        kernel: Gives the kernel of the rows at the places asked for against all centres.
-        centres: Places of the rows that are centres, in their order.
-        wanted: What to fit, one row a row and one column an output.
-        counts: How often each row counts.
+        kernel: Returns the kernel of the rows at given indices against all centres.
+        centres: Indices of the rows that are centres, in order.
+        wanted: Targets, one row per row and one column per output.
+        counts: Weight of each row.
         penalty: Weight of the smoothness, above 0.
 
     Returns:
-        Weights, one row a centre, and the values of each row fitted without it.
+        Weights, one row per centre, and the leave-one-out value of each row.
     """
     if len(centres) == len(wanted) and counts.min() > 0 and counts.sum() <= _SINGLE:
         return _fit_all(kernel, wanted, counts, penalty)
@@ -56,9 +56,10 @@ def _fit_all(
     counts: NDArray[np.float64],
     penalty: float,
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-    """With S the roots of the counts and A = SKS + penalty, the weights are S A^-1 S wanted.
+    """Fit with every row as a centre.
 
-    What a row's value without it lacks of what is wanted is its weight by the diagonal of S A^-1 S.
+    With S the roots of the counts and A = SKS + penalty, the weights are S A^-1 S wanted. The difference between a
+    row's target and its leave-one-out value is its weight divided by the diagonal of S A^-1 S.
     """
     from scipy.linalg import cho_solve, cholesky
     from scipy.linalg.lapack import strtri
@@ -66,7 +67,7 @@ def _fit_all(
     roots = np.sqrt(counts)
     matrix = np.empty((len(wanted), len(wanted)), dtype=np.float32, order="F")
     for block in _blocks(len(wanted)):
-        # The kernel is symmetric: a block of columns is a block of rows.
+        # The kernel is symmetric, so a block of columns is a block of rows.
         matrix[:, block] = (kernel(block) * roots[block, None] * roots).T
     matrix[np.diag_indices_from(matrix)] += penalty
     factor = cholesky(matrix, lower=True, overwrite_a=True, check_finite=False)
@@ -91,7 +92,7 @@ def _fit_by_centres(
     for block in _blocks(len(wanted)):
         rows = kernel(block)
         scaled = rows * np.sqrt(counts[block, None])
-        # The lower triangle only, added in place: a plain product would hold a second matrix.
+        # Add only the lower triangle, in place: a plain product would need a second matrix.
         matrix = blas.dsyrk(1.0, scaled.T, beta=1.0, c=matrix, lower=1, overwrite_c=1)
         right += rows.T @ (wanted[block] * counts[block, None])
     for start in range(0, len(centres), _BLOCK):
@@ -104,7 +105,7 @@ def _fit_by_centres(
     for block in _blocks(len(wanted)):
         rows = kernel(block)
         fitted = rows @ weights
-        # Solved in place: the rows are gone afterwards.
+        # Solve in place, which overwrites the rows.
         half = solve_triangular(factor, rows.T, lower=True, overwrite_b=True, check_finite=False)
         leverage = (np.einsum("ij,ij->j", half, half) * counts[block])[:, None]
         left_out[block] = (fitted - leverage * wanted[block]) / (1 - leverage)

@@ -1,4 +1,4 @@
-"""Read a JSON schema's properties: what type each is, what labels it has, what kind of value it asks for."""
+"""Read a JSON schema's properties: the type, labels and kind of value of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Field", "read_fields", "spoken"]
 
 _FORMATS = {"date": "date", "date-time": "date", "email": "email", "idn-email": "email", "uri": "url", "url": "url",
             "iri": "url", "uuid": "uuid", "time": "time", "phone": "phone"}  # fmt: skip
-# A property's name names its kind: the first phrase whose words are all in the name holds.
+# A property's name determines its kind: the first phrase whose words are all in the name applies.
 _TEXT_WORDS = {
     "email": "email, mail", "iban": "iban", "last4": "last4, last four, last 4, last digits, card ending",
     "sort_code": "sort code", "phone": "phone, telephone, mobile, tel", "url": "url, link, website", "uuid": "uuid",
@@ -31,15 +31,15 @@ class Field:
     """One property of a schema.
 
     Attributes:
-        name: Its name.
+        name: The property's name.
         type: ``string``, ``integer``, ``number``, ``decimal`` (a number or its text), ``boolean``, ``array``,
-            ``object`` or empty when unknown.
-        kind: A key of `spans.FINDERS`, or None when neither format nor name tells.
-        labels: The values it may take; empty when it may take any.
-        required: Must be filled.
-        nullable: May be null.
+            ``object`` or empty if unknown.
+        kind: A key of `spans.FINDERS`, or None if neither format nor name determines it.
+        labels: The strings of its enum or const; empty if there are none.
+        required: Whether it must be filled.
+        nullable: Whether it may be null.
         words: Its name as lower-case words.
-        iso_date: The value must be an ISO date.
+        iso_date: Whether the value must be an ISO date.
         pattern: Regular expression the value must match, if any.
         item: The element of an array.
         fields: The properties of an object.
@@ -59,7 +59,7 @@ class Field:
 
 
 def read_fields(schema: Mapping[str, Any]) -> tuple[Field, ...]:
-    """Read the properties of an object schema; references within it are followed.
+    """Read the properties of an object schema, following references within it.
 
     Args:
         schema: JSON schema of an object, such as the parameters of a tool.
@@ -68,7 +68,7 @@ def read_fields(schema: Mapping[str, Any]) -> tuple[Field, ...]:
 
 
 def spoken(name: str) -> str:
-    """Write a name as words: ``card_arrival`` and ``cardArrival`` become ``card arrival``."""
+    """Split a name into words: ``card_arrival`` and ``cardArrival`` become ``card arrival``."""
     return re.sub(r"[\W_]+", " ", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)).strip().lower()
 
 
@@ -85,9 +85,9 @@ def _field(name: str, spec: Mapping[str, Any], root: Mapping[str, Any], required
     spec, nullable = _plain(spec, root)
     words = tuple(spoken(name).split())
     values = [value for value in spec.get("enum", [spec.get("const")]) if value is not None]
-    # A choice among values that are not words has no type here, so that nothing outside it is filled in.
+    # An enum of values that are not strings gets no type, so that no other value is filled in.
     type_ = spec.get("type", "") if all(isinstance(value, str) for value in values) else ""
-    # A schema that refers to itself ends here; nobody writes one eight levels deep for text.
+    # This stops a schema that refers to itself; real schemas for text are not eight levels deep.
     deeper = depth < 8
     return Field(
         name=name,
@@ -107,7 +107,7 @@ def _field(name: str, spec: Mapping[str, Any], root: Mapping[str, Any], required
 
 
 def _plain(spec: Mapping[str, Any], root: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
-    """Follow references and drop null from a choice of types; say whether null was one."""
+    """Resolve references and drop null from the types; return the schema and whether null was allowed."""
     merged, nullable = dict(spec), False
     for _ in range(8):
         if "$ref" in merged:

@@ -1,4 +1,4 @@
-"""Find sentences and words in text, as places in it, so that what is quoted is quoted to the letter."""
+"""Find sentences and words in text with their positions, so that quotes are verbatim."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Sentence:
 def split_sentences(text: str) -> list[Sentence]:
     """Split text at sentence ends, blank lines and list items; abbreviations, initials and decimals do not end one.
 
-    A Markdown heading is no sentence and is left out.
+    A Markdown heading is not a sentence and is left out.
     """
     found: list[Sentence] = []
     start = 0
@@ -55,7 +55,7 @@ def content_words(text: str) -> set[str]:
 
 
 def stem(word: str) -> str:
-    """Cut common English endings; crude, but the same word in question and text meets itself."""
+    """Remove common English endings; crude, but enough to match forms of the same word."""
     word = word.removesuffix("'s")
     for ending in ("ational", "ments", "ment", "ings", "ing", "ies", "ed", "es", "s", "e"):
         if word.endswith(ending) and len(word) - len(ending) >= (2 if ending == "ies" else 3):

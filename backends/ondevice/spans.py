@@ -1,4 +1,4 @@
-"""Find typed values in text - dates, amounts, addresses, numbers, names - each with the place it was read from."""
+"""Find typed values in text - dates, amounts, addresses, numbers, names - each with its position."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["FINDERS", "Span", "find", "parse_date", "parse_number"]
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A value and where it stands.
+    """A value and its position in the text.
 
     Attributes:
         value: The value as read: `datetime.date`, `decimal.Decimal`, or the text itself.
         start: Where it begins in the text.
         end: Where it ends.
-        certain: False where the writing has two readings, such as 03/04/2026.
+        certain: False if the text can be read in two ways, such as 03/04/2026.
     """
 
     value: Any
@@ -57,10 +57,10 @@ _NAME = r"[A-ZÀ-ÖØ-Þ][\w'’-]+(?:[ \t]+(?:(?:de|van|von|der|da|di|bin|al)[ 
 
 
 def parse_number(text: str) -> tuple[Decimal, bool]:
-    """Read a number written the English or the continental way.
+    """Parse a number in English or continental notation.
 
     Returns:
-        The number, and whether there is one reading only: ``1.234`` is 1.234 here but may be 1234 elsewhere.
+        The number, and whether it is unambiguous: ``1.234`` is read as 1.234 but may mean 1234.
     """
     plain = re.sub(r"['’\u00a0 ]", "", text)
     commas, dots = plain.count(","), plain.count(".")
@@ -79,7 +79,7 @@ def parse_number(text: str) -> tuple[Decimal, bool]:
 
 
 def parse_date(text: str) -> tuple[date, bool] | None:
-    """Read a whole text as a date; see `find` for the forms."""
+    """Parse a whole text as a date, or return None; see `find` for the formats."""
     spans = list(_dates(text))
     if len(spans) == 1 and (spans[0].start, spans[0].end) == (0, len(text)):
         return spans[0].value, spans[0].certain
@@ -93,7 +93,7 @@ def _dates(text: str) -> Iterator[Span]:
             certain = True
             if "a" in parts:
                 first, second = int(parts["a"]), int(parts["b"])
-                # Day first, as everywhere but in the United States, unless that is no date.
+                # Day first, as everywhere but in the United States, unless that is not a valid date.
                 day, month = (second, first) if second > 12 else (first, second)
                 certain = parts["sep"] == "." or max(first, second) > 12 or first == second
             else:
@@ -132,7 +132,7 @@ _Read = Callable[[str], tuple[Any, bool]]
 
 
 def _pattern(expression: str, read: _Read = lambda written: (written, True)) -> Callable[[str], Iterator[Span]]:
-    """Make a finder of a regular expression; its group ``v``, or all of it, is what the value is read from."""
+    """Return a finder for a regular expression; the value is read from its group ``v``, or from the whole match."""
     compiled = re.compile(expression)
     group = "v" if "v" in compiled.groupindex else 0
 
@@ -183,16 +183,16 @@ FINDERS: MappingProxyType[str, Callable[[str], Iterator[Span]]] = MappingProxyTy
         "uuid": _pattern(r"\b[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\b"),
     }
 )
-"""How each kind of value is found; the values of a kind come in the order of the finder's patterns."""
+"""Kind -> its finder; a finder yields values in the order of its patterns."""
 
 
 def find(kind: str, text: str) -> list[Span]:
-    """Find all values of a kind, in the order they stand; of two that overlap, the longer one.
+    """Find all values of a kind, in text order; of two that overlap, the one that starts first, then the longer one.
 
     Args:
         kind: A key of `FINDERS`. Dates are found as 2026-05-03, 2026/05/03, 3 May 2026, 3rd of May 2026,
             May 3, 2026, 03/05/2026 and 03.05.2026, with four digits of year.
-        text: Where to look.
+        text: The text to search.
     """
     kept: list[Span] = []
     for span in sorted(FINDERS[kind](text), key=lambda span: (span.start, -span.end)):

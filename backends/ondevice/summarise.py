@@ -1,4 +1,4 @@
-"""Summarise by choosing sentences: nothing is written that the text does not say."""
+"""Summarise by choosing sentences, so that a summary says nothing that the text does not."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Summary", "summarise"]
 
-# Share of a sentence's rank that is its novelty against those chosen (Carbonell and Goldstein 1998, lambda = 0.5).
+# Weight of novelty against the chosen sentences in a sentence's score (Carbonell and Goldstein 1998, lambda = 0.5).
 _NOVELTY = 0.5
-# News and mail say what matters first: the first sentence gains this much, the n-th 1/n of it.
+# News and mail put the important points first: the first sentence gains this much, the n-th 1/n of it.
 _LEAD = 0.15
-# Shorter sentences ("Hi Anna.", "Best regards.") and short lines without an end (titles) say nothing of the text.
+# Shorter sentences ("Hi Anna.", "Best regards.") and short lines without end punctuation (titles) carry no content.
 _FEWEST_WORDS, _FEWEST_UNENDED = 4, 9
 
 
@@ -27,7 +27,7 @@ class Summary:
     """Sentences of a text, verbatim and in its order.
 
     Attributes:
-        sentences: What was chosen, with its places in the text.
+        sentences: The chosen sentences, with their positions in the text.
         coverage: Mean similarity of each sentence of the text to the nearest chosen one, 0 to 1.
     """
 
@@ -36,20 +36,20 @@ class Summary:
 
     @property
     def text(self) -> str:
-        """The sentences, joined by spaces."""
+        """Return the sentences, joined by spaces."""
         return " ".join(sentence.text for sentence in self.sentences)
 
 
 def summarise(text: str, embedder: Embedder, *, sentences: int = 3) -> Summary:
-    """Choose the sentences that stand best for a text.
+    """Choose the sentences that best represent a text.
 
-    Sentences are ranked by degree centrality (Erkan and Radev 2004, section 3.1, without a cut-off) and place, and
+    Sentences are ranked by degree centrality (Erkan and Radev 2004, section 3.1, without a cut-off) and position, and
     chosen one by one by maximal marginal relevance.
 
     Args:
         text: What to summarise.
-        embedder: Where sentence vectors come from.
-        sentences: How many to choose at most, at least 1.
+        embedder: Source of the sentence vectors.
+        sentences: Maximum number to choose, at least 1.
     """
     if sentences < 1:
         raise ValueError("a summary has at least one sentence")

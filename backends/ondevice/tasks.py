@@ -1,4 +1,4 @@
-"""The four tasks of the on-device tier, from a request to an outcome that is either sure enough or declined."""
+"""The four tasks of the on-device tier; each turns a request into an outcome that is confident enough or declined."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TASKS", "Outcome", "Request", "perform"]
 
-# A field read or decided with less than this is more likely wrong than right.
+# A field with a confidence below this is more likely wrong than right.
 _LEAST = 0.5
 _ANSWER_WORDS = frozenset({"answer", "reply", "response", "quote", "quotes", "citation", "passage", "text"})
 _SUMMARY_WORDS = frozenset({"summary", "abstract", "text", "content", "brief", "tldr"})
@@ -28,16 +28,16 @@ _SUMMARY_WORDS = frozenset({"summary", "abstract", "text", "content", "brief", "
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked.
+    """The input of a task.
 
     Attributes:
         text: The user's text without evidence blocks.
         evidence: The evidence blocks.
-        fields: The output schema's properties; empty when plain text is wanted.
+        fields: The output schema's properties; empty if plain text is wanted.
         examples: Field -> CSV file of labelled examples.
         min_confidence: Confidence below which a field is declined; None leaves it to each algorithm.
-        sentences: Most sentences of a summary.
-        probabilities: Whether to tell the probability of every label of a field.
+        sentences: Maximum number of sentences in a summary.
+        probabilities: Whether to report the probability of every label of a field.
     """
 
     text: str
@@ -51,15 +51,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it.
+    """The result of a task.
 
     Attributes:
-        text: Plain text, empty when there are values.
-        values: The output schema filled, or None when plain text was wanted.
-        confidence: That of the least sure part.
-        fields: Field -> its confidence and, where known, what it rests on.
-        quotes: Source, id and place of what was quoted.
-        reason: Why it is declined, in one line; None when it is not.
+        text: Plain text, empty if there are values.
+        values: The filled output schema, or None if plain text was wanted.
+        confidence: The confidence of the least certain part.
+        fields: Field -> its confidence and, if known, its basis.
+        quotes: Source, id and position of each quote.
+        reason: Why the task is declined, in one line; None if it is not.
     """
 
     text: str = ""
@@ -72,7 +72,7 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Form:
-    """An output schema being filled; knows what is still unsure."""
+    """An output schema being filled, with the names of its uncertain fields."""
 
     request: Request
     values: dict[str, Any] = field(default_factory=dict)
@@ -180,19 +180,19 @@ def _answer(request: Request, shelf: HeadShelf) -> Outcome:
 TASKS: Mapping[str, Callable[[Request, HeadShelf], Outcome]] = MappingProxyType(
     {"answer": _answer, "classify": _classify, "extract": _extract, "summarise": _summarise}
 )
-"""Task -> what does it."""
+"""Task -> function that performs it."""
 
 
 def perform(task: str, request: Request, shelf: HeadShelf) -> Outcome:
-    """Do one task.
+    """Perform one task.
 
     Args:
         task: A key of `TASKS`.
-        request: What is asked.
-        shelf: Where learned heads are kept, and the embedder they were learned with.
+        request: The input.
+        shelf: The learned heads, and the embedder they were learned with.
 
     Raises:
-        ConfigError: Examples are named for a field that has no labels to choose from, or cannot be read.
+        ConfigError: Examples are given for a field that has no labels, or cannot be read.
     """
     labelled = {entry.name for entry in request.fields if entry.labels}
     for name in request.examples:
@@ -204,7 +204,7 @@ def perform(task: str, request: Request, shelf: HeadShelf) -> Outcome:
 
 
 def _read_rest(form: _Form, text: str, shelf: HeadShelf) -> None:
-    """Read the fields not yet filled out of the text."""
+    """Fill the remaining fields from the text."""
     request = form.request
     rest = [entry for entry in request.fields if entry.name not in form.values and entry.words != ("confidence",)]
     verdicts: dict[str, Verdict] = {}
@@ -227,7 +227,7 @@ def _read_rest(form: _Form, text: str, shelf: HeadShelf) -> None:
 
 
 def _put_text(form: _Form, entry: Field, text: str, confidence: float) -> None:
-    """Put a string, or a list of one where the schema wants a list; the quote was judged as a whole already."""
+    """Fill in a string, or a list of it if the schema wants a list; the quote as a whole was judged before."""
     if entry.type == "array":
         form.put(entry, [text], confidence, sure=True)
     elif entry.type in ("string", ""):

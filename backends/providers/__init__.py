@@ -1,1 +1,1 @@
-"""One file a provider."""
+"""The backends of the providers, one module each."""

@@ -33,14 +33,14 @@ FINISHES: Mapping[str, FailureKind | None] = MappingProxyType(
         "max_tokens": FailureKind.TRUNCATED,
         "model_context_window_exceeded": FailureKind.TRUNCATED,
         "refusal": FailureKind.REFUSAL,
-        # The turn is not over: a server's tool wants another request, which is not sent.
+        # The turn is not over: a server tool needs another request, which we do not send.
         "pause_turn": FailureKind.MALFORMED,
         "compaction": FailureKind.MALFORMED,
     }
 )
 
-# platform.claude.com/docs/en/api/messages; ``user`` goes into ``metadata``, and ``parallel_tool_calls`` and
-# ``tool_choice`` into one object, which LangChain writes.
+# platform.claude.com/docs/en/api/messages; ``user`` goes into ``metadata``; LangChain combines ``parallel_tool_calls``
+# and ``tool_choice`` into one object.
 VOCABULARY = Vocabulary(
     names=unrenamed(
         "max_tokens", "stop", "temperature", "top_p", "top_k", "user", "reasoning_effort", "response_format",
@@ -50,7 +50,7 @@ VOCABULARY = Vocabulary(
         {"betas", "cache_control", "container", "context_management", "extra_headers", "inference_geo", "mcp_servers",
          "metadata", "output_config", "thinking"}
     ),
-    # No number is documented.
+    # No limit is documented.
     stops=8191,
     blank_stops=False,
     hottest=1.0,
@@ -104,7 +104,7 @@ ERRORS = ErrorTable(
             "anthropic.lib.credentials._workload.WorkloadIdentityError": FailureKind.AUTH,
         }
     ),
-    # platform.claude.com/docs/en/api/errors; an error told in a stream has status 200, so its type must do.
+    # platform.claude.com/docs/en/api/errors; an error within a stream has status 200, so its type must decide.
     codes=MappingProxyType(
         {
             "authentication_error": FailureKind.AUTH,
@@ -129,9 +129,9 @@ class AnthropicBackend(Backend):
     """Builds `ChatAnthropic`; the endpoint's options are its keyword arguments."""
 
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
-    # platform.claude.com/docs/en/build-with-claude/prompt-caching: kept for five minutes from the last use.
+    # platform.claude.com/docs/en/build-with-claude/prompt-caching: cached for five minutes from the last use.
     prompt_cache: ClassVar[Mapping[str, Any]] = MappingProxyType({"cache_control": {"type": "ephemeral"}})
-    # platform.claude.com/docs/en/api/messages; tools that run at the vendor read what is in no request.
+    # platform.claude.com/docs/en/api/messages; tools that run at the vendor read content that is in no request.
     meter: ClassVar[Meter] = Meter(
         limits=frozenset({"max_tokens", "max_tokens_to_sample"}),
         tiers=frozenset({"service_tier", "speed"}),
@@ -144,7 +144,7 @@ class AnthropicBackend(Backend):
     profiles: ClassVar[str] = "langchain_anthropic"
 
     def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
-        """Name what cannot go together, and what the newest models no longer take."""
+        """Return the options that exclude each other, and those that the newest models no longer accept."""
         profile, options, missing = self.profile(model), wanted.options, {}
         asked = {name for name, value in {**wanted.settings, **options}.items() if value is not None}
         if profile and not profile.get("reasoning_effort_levels"):
@@ -154,14 +154,13 @@ class AnthropicBackend(Backend):
         elif _thinks(wanted):
             missing |= dict.fromkeys(SAMPLING, "left out: it takes none while it thinks")
         elif {"temperature", "top_p"} <= asked:
-            # What the call says goes before what is configured.
+            # Options of the call take precedence over configured ones.
             less = "temperature" if "top_p" in options and "temperature" not in options else "top_p"
             missing[less] = "left out: it takes temperature or top_p, not both"
         return missing
 
     def said(self, model: str, wanted: Wanted) -> Said:
-        """Say what a call asks for, leave out what is configured and does not go with it, and force no tool on a model
-        that thinks, which the API refuses.
+        """Translate a call's options, drop configured ones that conflict, and do not force tools while thinking.
 
         platform.claude.com/docs/en/build-with-claude/extended-thinking: with thinking, ``tool_choice`` may be ``auto``
         or ``none``, and ``budget_tokens`` must be less than ``max_tokens``.
@@ -169,7 +168,7 @@ class AnthropicBackend(Backend):
         said = super().said(model, wanted)
         missing = self.missing(model, wanted)
         if beside := {name: missing[name] for name in SAMPLING if name in missing and name in wanted.settings}:
-            # The client leaves out what is None.
+            # The client omits options that are None.
             said = replace(said, options={**said.options, **dict.fromkeys(beside)}, notes={**said.notes, **beside})
         if "user" in said.options:
             rest = {name: value for name, value in said.options.items() if name != "user"}
@@ -185,11 +184,11 @@ class AnthropicBackend(Backend):
         return said
 
     def choice(self, choice: Choice) -> Any:
-        """Spell a choice of tools as an object, which no tool's name can be mistaken for."""
+        """Return a tool choice as an object, so that no tool's name can be mistaken for a mode."""
         return {"type": "tool", "name": choice.name} if choice.mode == "tool" else {"type": choice.mode}
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
-        """Build a client that sends one request a call.
+        """Build a client that sends one request per call.
 
         Raises:
             ConfigError: There is no key.
@@ -197,7 +196,7 @@ class AnthropicBackend(Backend):
         from anthropic import AsyncAnthropic, DefaultAioHttpClient
         from langchain_anthropic import ChatAnthropic
 
-        # What is left out would be looked for in the environment.
+        # The client would read omitted settings from the environment.
         settings: dict[str, Any] = {
             "model": endpoint.model,
             "base_url": base_of(endpoint.base_url or _URL, "/v1/messages", "/v1"),
@@ -209,7 +208,7 @@ class AnthropicBackend(Backend):
         }
         model = counting(CountingMessages, ChatAnthropic)(**{**settings, **endpoint.options})
         if model.anthropic_proxy is None:
-            # LangChain's own async client shares its connections between event loops, and they die with the first.
+            # LangChain's own async client shares its connections between event loops; they break when the first ends.
             client = http_client(DefaultAioHttpClient, endpoint)
             model.__dict__["_async_client"] = AsyncAnthropic(**{**model._client_params, "http_client": client})
             keep_exact(model._async_client)
@@ -219,11 +218,11 @@ class AnthropicBackend(Backend):
         return built
 
     def failure(self, error: BaseException) -> BackendError | None:
-        """Translate an error of the client by `ERRORS`."""
+        """Translate an error of the client, using `ERRORS`."""
         return translate(error, ERRORS)
 
 
 def _thinks(wanted: Wanted) -> Mapping[str, Any]:
-    """How the model is told to think; empty where it is not."""
+    """Return the thinking settings; empty if the model is not told to think."""
     thinking = wanted.options.get("thinking") or wanted.settings.get("thinking") or {}
     return thinking if thinking.get("type") in ("adaptive", "enabled") else {}

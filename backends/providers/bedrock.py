@@ -1,4 +1,4 @@
-"""Models on Amazon Bedrock over langchain-aws, which is an extra."""
+"""Models on Amazon Bedrock over langchain-aws, an optional extra."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ ERRORS = ErrorTable(
             "botocore.exceptions.TokenRetrievalError": FailureKind.AUTH,
         }
     ),
-    # The errors of Converse and ConverseStream; a stream tells them in lower case.
+    # The errors of Converse and ConverseStream; in a stream their names begin with a lower-case letter.
     codes=MappingProxyType(
         {
             "AccessDeniedException": FailureKind.UNAVAILABLE,
@@ -102,7 +102,7 @@ VOCABULARY = Vocabulary(
 class BedrockBackend(Backend):
     """Builds `ChatBedrockConverse`; the endpoint's options are its keyword arguments.
 
-    The endpoint's key is a Bedrock API key; without one the AWS SDK's own chain of credentials is used.
+    The endpoint's key is a Bedrock API key; without one, the AWS SDK's default credential chain is used.
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
@@ -116,7 +116,7 @@ class BedrockBackend(Backend):
     vocabulary: ClassVar[Vocabulary | None] = VOCABULARY
 
     def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
-        """Name the sampling parameters that the newest models no longer take."""
+        """Return the sampling options that exclude each other or that the newest models no longer accept."""
         if self.profile(model).get("temperature") is False:
             return dict.fromkeys(SAMPLING, "left out: this model takes no sampling parameters")
         if "temperature" in wanted.options and "top_p" in wanted.options:
@@ -124,11 +124,11 @@ class BedrockBackend(Backend):
         return {}
 
     def choice(self, choice: Choice) -> Any:
-        """Spell a choice of tools as an object, which no tool's name can be mistaken for."""
+        """Return a tool choice as an object, so that no tool's name can be mistaken for a mode."""
         return {"tool": {"name": choice.name}} if choice.mode == "tool" else {choice.mode: {}}
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
-        """Build a client that sends one request a call.
+        """Build a client that sends one request per call.
 
         Raises:
             ConfigError: The extra is not installed.
@@ -157,15 +157,15 @@ class BedrockBackend(Backend):
         return model
 
     def read(self, message: AIMessage) -> Reply:
-        """Read a reply, which does not tell the model: LangChain fills in the one that was asked for."""
+        """Read a reply without its model: Bedrock does not report it, and LangChain fills in the requested one."""
         return replace(super().read(message), model=None)
 
     def failure(self, error: BaseException) -> BackendError | None:
-        """Translate an error of the client by `ERRORS`."""
+        """Translate an error of the client, using `ERRORS`."""
         return translate(error, ERRORS)
 
     def profile(self, model: str) -> Mapping[str, Any]:
-        """Look the model up among langchain-aws's profiles, else among its maker's."""
+        """Look up the model in langchain-aws's profiles, otherwise in those of its maker."""
         name = _GEOGRAPHY.sub("", model)
         found = profile("langchain_aws", model) or profile("langchain_aws", name)
         maker, _, rest = name.partition(".")

@@ -51,9 +51,9 @@ FINISHES: Mapping[str, FailureKind | None] = MappingProxyType(
         "MALFORMED_FUNCTION_CALL": FailureKind.INVALID_OUTPUT,
         "UNEXPECTED_TOOL_CALL": FailureKind.INVALID_OUTPUT,
         "TOO_MANY_TOOL_CALLS": FailureKind.INVALID_OUTPUT,
-        # The account is limited or closed for breaking the rules of use.
+        # The account is restricted or closed for violating the terms of use.
         "PUP_LIMITED_DISABLED": FailureKind.AUTH,
-        # A turn that another model wrote cannot be continued here; elsewhere it can.
+        # Gemini cannot continue a turn written by another model; other providers can.
         "MISSING_THOUGHT_SIGNATURE": FailureKind.MALFORMED,
         "NO_IMAGE": FailureKind.EMPTY,
         "MALFORMED_RESPONSE": FailureKind.MALFORMED,
@@ -65,7 +65,7 @@ FINISHES: Mapping[str, FailureKind | None] = MappingProxyType(
 
 
 def _reasons(error: BaseException) -> Iterable[str]:
-    """The reasons and quotas in a google.rpc.Status, as AIP-193 lays it out."""
+    """Yield the reasons and quotas in a google.rpc.Status, as specified by AIP-193."""
     body = getattr(error, "details", None)
     inner = body.get("error", body) if isinstance(body, Mapping) else {}
     details = inner.get("details") if isinstance(inner, Mapping) else None
@@ -95,7 +95,7 @@ ERRORS = ErrorTable(
             "langchain_google_genai._common.GoogleGenerativeAIError": None,
         }
     ),
-    # google.rpc.Code and google.api.ErrorReason; the others say no more than the HTTP status they come with.
+    # google.rpc.Code and google.api.ErrorReason; the other codes add nothing to their HTTP status.
     codes=MappingProxyType(
         {
             "API_KEY_INVALID": FailureKind.AUTH,
@@ -134,14 +134,14 @@ VOCABULARY = Vocabulary(
 class GoogleBackend(Backend):
     """Builds `ChatGoogleGenerativeAI` for the Gemini API; the endpoint's options are its keyword arguments.
 
-    Headers are not passed on: Google tells no rate limits in them (ai.google.dev/gemini-api/docs/rate-limits), only how
-    long to wait, in the body of a refusal. Its headroom is what `rpm` and `tpm` of the models say.
+    Headers are not passed on: Google reports no rate limits in them (ai.google.dev/gemini-api/docs/rate-limits), only
+    the time to wait, in the body of an error. Its headroom is therefore set by the models' `rpm` and `tpm`.
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
 
     output_limit: ClassVar[str | None] = "max_output_tokens"
-    # ai.google.dev/api/generate-content in the API's own spelling, and as its SDK and LangChain spell it.
+    # ai.google.dev/api/generate-content, in the spellings of the API, its SDK and LangChain.
     meter: ClassVar[Meter] = Meter(
         limits=frozenset({"max_output_tokens", "max_tokens", "maxOutputTokens"}),
         answers=frozenset({"n", "candidate_count", "candidateCount"}),
@@ -156,13 +156,13 @@ class GoogleBackend(Backend):
     profiles: ClassVar[str] = "langchain_google_genai"
 
     def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
-        """Name the effort of models that are told a budget of tokens instead."""
+        """Return the effort option for models that take a token budget instead."""
         if self.profile(model).get("reasoning_effort_levels") is None:
             return {"reasoning_effort": "left out: this model has no levels of effort"}
         return {}
 
     def bind(self, client: BaseChatModel, tools: Sequence[Mapping[str, Any]], said: Said) -> dict[str, Any]:
-        """Show tools by their whole schemas; LangChain's own form of them loses unions, tuples and recursion."""
+        """Bind tools by their full schemas; LangChain's own conversion loses unions, tuples and recursion."""
         from google.genai.types import FunctionDeclaration, Tool
 
         declared = [
@@ -177,19 +177,19 @@ class GoogleBackend(Backend):
         return {"tools": [Tool(function_declarations=declared)], **choice}
 
     def choice(self, choice: Choice) -> Any:
-        """Spell a choice of tools so that no tool's name can be mistaken for a mode."""
+        """Return a tool choice in a form where no tool's name can be mistaken for a mode."""
         return [choice.name] if choice.mode == "tool" else choice.mode
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
-        """Build a client that sends one request a call.
+        """Build a client that sends one request per call.
 
         Raises:
             ConfigError: There is no key.
         """
         from langchain_google_genai import ChatGoogleGenerativeAI
 
-        # It warns of every schema that closes its objects, which Google does not need to be told, and of every answer
-        # that is empty, which is read off the answer.
+        # LangChain warns about every schema with closed objects, which Google does not need, and about every empty
+        # answer, which is detected from the reply.
         for name in ("_function_utils", "chat_models"):
             logging.getLogger(f"langchain_google_genai.{name}").setLevel(logging.ERROR)
         settings = {
@@ -208,16 +208,16 @@ class GoogleBackend(Backend):
         return built(ChatGoogleGenerativeAI, settings)
 
     def failure(self, error: BaseException) -> BackendError | None:
-        """Translate an error of the client by `ERRORS`."""
+        """Translate an error of the client, using `ERRORS`."""
         return translate(error, ERRORS)
 
     def same_model(self, asked: str, answered: str) -> bool:
-        """Take a preview for the model it is a preview of, since Google's names for a model lead to either."""
+        """Return whether both names mean the same model; a preview counts as it, since Google's names mean either."""
         return same_name(asked, answered, previews=True)
 
 
 def built(made: type, settings: dict[str, Any]) -> BaseChatModel:
-    """Build a client that counts as Google does, bounds its replies, and tells when it begins to send a request."""
+    """Build a client that reads Google's usage, limits reply sizes, and records when it starts to send a request."""
     model: Any = counting(CountingGemini, made)(**settings)
     bound_sessions(model)
     tell_from(model, model.client._api_client, "async_request", "async_request_streamed")
@@ -226,6 +226,6 @@ def built(made: type, settings: dict[str, Any]) -> BaseChatModel:
 
 
 def settings_of(endpoint: Endpoint) -> dict[str, Any]:
-    """Give the arguments that both ways to Google's models share."""
-    # Google counts attempts, not retries, and takes 0 for "as you please".
+    """Return the arguments shared by the Gemini API and Vertex AI."""
+    # Google counts attempts, not retries, and treats 0 as its own default.
     return {"model": endpoint.model, "timeout": endpoint.timeout, "max_retries": 1}

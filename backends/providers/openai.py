@@ -35,8 +35,8 @@ __all__ = ["ERRORS", "FINISHES", "OpenAIBackend", "build"]
 _URL = "https://api.openai.com/v1"
 _ENDS = ("/chat/completions", "/completions", "/responses", "/models")
 
-# platform.openai.com/docs/api-reference: `finish_reason` of Chat Completions; `status` and the reason why it is
-# incomplete of Responses; then the words of other servers, in lower case.
+# platform.openai.com/docs/api-reference: `finish_reason` of Chat Completions; `status` and the reason for an incomplete
+# reply of Responses; then the reasons of other servers, in lower case.
 FINISHES: Mapping[str, FailureKind | None] = MappingProxyType(
     {
         "stop": None,
@@ -77,10 +77,10 @@ VOCABULARY = Vocabulary(
     strict=True,
     parallel=True,
 )  # fmt: skip
-# platform.openai.com/docs/guides/reasoning: what a model that reasons refuses, the last of them unless told not to.
+# platform.openai.com/docs/guides/reasoning: options that reasoning models reject, the second list only while reasoning.
 _NEVER_REASONING = ("stop", "presence_penalty", "frequency_penalty", "logit_bias")
 _NOT_WHILE_REASONING = ("temperature", "top_p", "logprobs", "top_logprobs")
-# platform.openai.com/docs/api-reference/responses/create; langchain-openai sends these models' requests there.
+# platform.openai.com/docs/api-reference/responses/create; langchain-openai sends some models' requests there.
 _NOT_IN_RESPONSES = ("stop", "seed", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "modalities",
                      "audio", "prediction", "web_search_options")  # fmt: skip
 _RESPONSES_ONLY = re.compile(r"codex|^(?:o\d|gpt-[\d.]+)-pro\b")
@@ -114,7 +114,7 @@ ERRORS = ErrorTable(
             "langchain_openai.chat_models.base.OpenAIRefusalError": FailureKind.REFUSAL,
         }
     ),
-    # platform.openai.com/docs/guides/error-codes, and the codes of others who speak its format
+    # platform.openai.com/docs/guides/error-codes, and the codes of other servers that use its format
     codes=MappingProxyType(
         {
             "Arrearage": FailureKind.QUOTA,
@@ -159,17 +159,17 @@ ERRORS = ErrorTable(
 class OpenAIBackend(Backend):
     """Builds `ChatOpenAI`; the endpoint's options are its keyword arguments.
 
-    Chat Completions is spoken unless the options, or a model that exists nowhere else, ask for Responses.
+    It uses Chat Completions unless the options ask for Responses or the model is available only there.
     """
 
     finishes: ClassVar[Mapping[str, FailureKind | None]] = FINISHES
-    # developers.openai.com/api/docs/guides/priority-processing: a project may have it for every call by default.
+    # developers.openai.com/api/docs/guides/priority-processing: a project may enable it for every call by default.
     meter: ClassVar[Meter] = replace(CHAT, unasked=frozenset({"priority"}))
     vocabulary: ClassVar[Vocabulary | None] = VOCABULARY
     profiles: ClassVar[str] = "langchain_openai"
 
     def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
-        """Name what models that reason, and what the format of their requests, do not take."""
+        """Return the options that reasoning models, or the API used for the request, do not accept."""
         missing: dict[str, str] = {}
         asked = {**wanted.settings, **wanted.options}
         profile = self.profile(model)
@@ -185,7 +185,7 @@ class OpenAIBackend(Backend):
         return missing
 
     def choice(self, choice: Choice) -> Any:
-        """Spell a choice of tools as an object, which no tool's name can be mistaken for."""
+        """Return a tool choice; a named tool is an object, so that its name cannot be mistaken for a mode."""
         if choice.mode == "tool":
             return {"type": "function", "function": {"name": choice.name}}
         return "required" if choice.mode == "any" else choice.mode
@@ -194,7 +194,7 @@ class OpenAIBackend(Backend):
     aliases: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({"gpt-4-turbo-preview": ("gpt-4-*-preview",)})
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
-        """Build a client that sends one request a call.
+        """Build a client that sends one request per call.
 
         Raises:
             ConfigError: There is no key.
@@ -202,20 +202,20 @@ class OpenAIBackend(Backend):
         from langchain_openai import ChatOpenAI
 
         url = base_of(endpoint.base_url or _URL, *_ENDS)
-        # The vendor's own addresses have a version; one that was left out is meant.
+        # The vendor's URLs include a version, so add it if it was left out.
         url = url if urlsplit(url).path else f"{url}/v1"
         return build(ChatOpenAI, endpoint, url, required_key(endpoint, "openai"))
 
     def failure(self, error: BaseException) -> BackendError | None:
-        """Translate an error of the client by `ERRORS`."""
+        """Translate an error of the client, using `ERRORS`."""
         return translate(error, ERRORS)
 
     def read(self, message: AIMessage) -> Reply:
-        """Read a reply; servers of this format end in words of their own, so any with an answer is an end."""
+        """Read a reply; servers of this format use their own finish reasons, so any is a normal end of an answer."""
         return read_reply(message, self.finishes, any_end=True)
 
     def same_model(self, asked: str, answered: str) -> bool:
-        """Take any model for the one of a deployment or an alias, whose name tells of none."""
+        """Return whether both names mean the same model; the name of a deployment or an alias matches any model."""
         return super().same_model(asked, answered) or (bool(answered) and is_deployment(asked))
 
 
@@ -227,13 +227,13 @@ def _speaks_responses(model: str, asked: Mapping[str, Any]) -> bool:
 
 
 def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretStr, **defaults: Any) -> BaseChatModel:
-    """Build a client of OpenAI's format.
+    """Build a client for OpenAI's format.
 
     Args:
         made: The class to build.
-        endpoint: Model, time-out and options.
-        url: Base URL, given always, since the class would take one from the environment.
-        key: The key, given always for the same reason.
+        endpoint: Model, timeout and options.
+        url: Base URL; always passed, since the class would otherwise read one from the environment.
+        key: The key; always passed, for the same reason.
         defaults: Further arguments, which the endpoint's options override.
     """
     from openai import DefaultAioHttpClient
@@ -243,19 +243,19 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
         "base_url": base_of(url, *_ENDS),
         "api_key": key,
         "timeout": endpoint.timeout,
-        # Whoever reads the stream bounds its silences; a second timer would cost as much as reading a chunk.
+        # The reader of the stream limits its pauses; a second timer would cost as much as reading a chunk.
         "stream_chunk_timeout": None,
         "max_retries": 0,
         "stream_usage": True,
         "openai_proxy": None,
-        # Without a word it writes to the terminal wherever the environment has a proxy.
+        # If this is not set, LangChain writes to the terminal whenever the environment has a proxy.
         "http_socket_options": (),
         **defaults,
         **endpoint.options,
     }
     own = settings["openai_proxy"] is None and "http_async_client" not in settings
     if own:
-        # LangChain's own async client shares its connections between event loops, and they die with the first.
+        # LangChain's own async client shares its connections between event loops; they break when the first ends.
         settings["http_async_client"] = http_client(DefaultAioHttpClient, endpoint)
         settings.setdefault("http_client", unused_client())
     model = counting(CountingChat, made)(**settings)
@@ -264,7 +264,7 @@ def build(made: type[BaseChatOpenAI], endpoint: Endpoint, url: str, key: SecretS
     model.async_client = TidyCompletions(model.root_async_client)
     bound_client(model.root_async_client)
     for client in (model.root_client, model.root_async_client):
-        # Both would come from the environment, and go to whoever the URL belongs to.
+        # The SDK would take both from the environment and send them to whichever host the URL names.
         client.organization = endpoint.options.get("organization", endpoint.options.get("openai_organization"))
         client.project = None
     carry_usage(model.root_async_client)

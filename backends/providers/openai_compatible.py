@@ -1,4 +1,4 @@
-"""Servers that speak OpenAI's Chat Completions: DeepSeek, OpenRouter, Ollama, vLLM and many more."""
+"""Servers that implement OpenAI's Chat Completions: DeepSeek, OpenRouter, Ollama, vLLM and many more."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = ["OpenAICompatibleBackend"]
 
 _NO_KEY = "no-key-needed"
 
-# A router's prefix -> the package that knows the vendor's models.
+# A router's prefix -> the package that has the profiles of the vendor's models.
 _PACKAGES = {"anthropic": "langchain_anthropic", "google": "langchain_google_genai", "openai": "langchain_openai"}
 
 
-# Servers disagree on the rest of the format; what none but OpenAI itself documents is left out. How many stop sequences
-# each takes is its own affair. No server but OpenAI's promises to hold tools to their schemas without a setting.
+# Servers disagree on the rest of the format; options that only OpenAI documents are left out. The limit of stop
+# sequences differs by server. Only OpenAI's server promises to enforce tool schemas without a setting.
 _VOCABULARY = replace(
     VOCABULARY,
     names={**VOCABULARY.names, "top_k": "top_k"},
@@ -45,11 +45,11 @@ _VOCABULARY = replace(
     strict=False,
 )  # fmt: skip
 
-# These think unless told otherwise, and refuse to be made to call a tool while they do
-# (api-docs.deepseek.com/guides/thinking_mode). With a vendor's prefix another server runs them, which has a switch of
-# its own or none.
+# These think unless told otherwise, and reject a forced tool while they think
+# (api-docs.deepseek.com/guides/thinking_mode). With a vendor's prefix they run on another server, which has its own
+# switch or none.
 _THINKS_FIRST = re.compile(r"(?:^|/)deepseek-(?:v[4-9]|reasoner|r\d)")
-# These refuse an assistant's message without its reasoning where they think (the second: platform.kimi.ai/docs).
+# These reject an assistant message without its reasoning while they think (the second: platform.kimi.ai/docs).
 _WANTS_REASONING = re.compile(r"(?:^|/)(?:deepseek-(?:v[4-9]|reasoner|r\d)|kimi-k\d)")
 _SWITCH = {"thinking": {"type": "disabled"}}
 
@@ -57,22 +57,22 @@ _SWITCH = {"thinking": {"type": "disabled"}}
 class OpenAICompatibleBackend(OpenAIBackend):
     """Builds LangChain's `BaseChatOpenAI`; the endpoint's options are its keyword arguments.
 
-    The base class is used because `ChatOpenAI` renames ``max_tokens`` to a name that other servers overlook.
+    The base class is used because `ChatOpenAI` renames ``max_tokens`` to a name that other servers ignore.
     """
 
     meter: ClassVar[Meter] = CHAT
     vocabulary: ClassVar[Vocabulary | None] = _VOCABULARY
 
     def read(self, message: AIMessage) -> Reply:
-        """Read a reply; these servers and the gateways before them also give complete answers without a reason."""
+        """Read a reply; these servers, and gateways before them, also send complete answers without a finish reason."""
         return read_reply(message, self.finishes, any_end=True, no_end=True)
 
     def missing(self, model: str, wanted: Wanted) -> Mapping[str, str]:
-        """Nothing: what a router's models do not take, the router leaves out."""
+        """Return nothing: a router itself drops the options that its models do not accept."""
         return {}
 
     def said(self, model: str, wanted: Wanted) -> Said:
-        """Say what a call asks for, and have a model that thinks first answer at once where a tool is forced."""
+        """Translate a call's options; if a tool is forced, turn off the thinking of a model that thinks first."""
         said = super().said(model, wanted)
         if said.choice is None or not said.choice.forced or not _THINKS_FIRST.search(model):
             return said
@@ -97,7 +97,7 @@ class OpenAICompatibleBackend(OpenAIBackend):
     )
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
-        """Build a client that sends one request a call, with a placeholder where no key is needed.
+        """Build a client that sends one request per call, with a placeholder key if none is configured.
 
         Raises:
             ConfigError: There is no base URL.

@@ -1,4 +1,4 @@
-"""Google's models on Vertex AI, which langchain-google-genai reaches too."""
+"""Google's models on Vertex AI, also over langchain-google-genai."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _VERSION = "v1beta1"
 class VertexBackend(GoogleBackend):
     """Builds `ChatGoogleGenerativeAI` for Vertex AI.
 
-    The endpoint's key is the project's name; who may use it is settled by Application Default Credentials, or by
-    ``credentials`` among the options.
+    The endpoint's key is the project's name; access is authorized by Application Default Credentials, or by the option
+    ``credentials``.
     """
 
     def chat_model(self, endpoint: Endpoint) -> BaseChatModel:
-        """Build a client that sends one request a call.
+        """Build a client that sends one request per call.
 
         Raises:
             ConfigError: There is no project.

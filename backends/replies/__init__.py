@@ -1,1 +1,1 @@
-"""What a provider answered, read within bounds of time and size."""
+"""Read a provider's replies within limits of time and size."""

@@ -1,4 +1,4 @@
-"""The bounds of `bounds` for Google's SDK, which reads its replies straight from aiohttp."""
+"""Apply the limits of `bounds` to Google's SDK, which reads its replies directly from aiohttp."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["bound_sessions"]
 
 
 def bound_sessions(model: Any) -> None:
-    """Bound the responses of a chat model of langchain-google-genai.
+    """Limit the size of the responses of a langchain-google-genai chat model.
 
     Args:
-        model: Whose SDK makes a session for each event loop.
+        model: The chat model; its SDK creates a session for each event loop.
     """
     client = model.client._api_client
     make = client._get_aiohttp_session
@@ -36,7 +36,7 @@ def _response_class() -> type:
 
     class Bounded(ClientResponse):
         async def json(self, **how: Any) -> Any:
-            # The SDK asks for it where the status tells a refusal, and looks at the text where there is none.
+            # The SDK calls this if the status is an error, and falls back to the text if there is no JSON.
             try:
                 return await super().json(**how)
             except ValueError:
@@ -53,7 +53,7 @@ def _response_class() -> type:
 
 
 class _Content(Proxy):
-    """A response's body that counts what it gives."""
+    """A response's body that counts the bytes read."""
 
     def __init__(self, content: Any, counted: Counted) -> None:
         super().__init__(content)

@@ -1,7 +1,7 @@
-"""A bound on what one response may measure, counted as its bytes come off the wire and are decompressed.
+"""Limit the size of a response, counted as its bytes arrive and are decompressed.
 
-Whoever waits for a stream's next event is told of the bytes that make none, such as the comments a router sends while
-it is at work.
+A task that waits for a stream's next event is also notified of bytes that are not part of an event, such as the
+comments a router sends while it works.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from ..http.hosts import stay
 __all__ = ["HEARD", "MOST_BYTES", "MOST_CALLS", "MOST_STREAMED", "Counted", "bound_client", "ended_by"]
 
 MOST_BYTES: Final = 64 * 1024 * 1024
-"""Of a whole reply, and of one event of a stream, both held in memory: far more than any text with a few pictures."""
+"""Limit of a whole reply, and of one stream event, both held in memory: far more than any text with a few pictures."""
 MOST_STREAMED: Final = 512 * 1024 * 1024
-"""Of a stream, of which only the words are kept: 128,000 tokens, each in an event of 4,000 bytes."""
+"""Limit of a stream, which is kept as text only: 128,000 tokens, each in an event of 4,000 bytes."""
 MOST_FILED: Final = 8 * 1024**3
-"""Of a file of answers, which is read line by line."""
+"""Limit of a file of results, which is read line by line."""
 MOST_CALLS: Final = 256
-"""Calls of tools in one reply: no work is done so, and to read thousands takes seconds of processor time."""
+"""Limit of tool calls in one reply: no real task needs more, and reading thousands takes seconds of CPU time."""
 HEARD: Final[ContextVar[Callable[[], None] | None]] = ContextVar("heard", default=None)
-"""Called with every piece of a body, by the task that waits for it."""
+"""Called for every chunk of a body, in the task that waits for it."""
 _TAIL: Final = 64
 _FILES: Final = ("/content", "/results")
 
 
 async def bound_body(response: Any) -> None:
-    """Have a response stay on its host, and end with an error when it is longer than it may be; a hook of a client.
+    """Response hook that keeps a request on its host and makes a response that is too long fail.
 
     Args:
-        response: Of httpx, or of its fork, before its body is read.
+        response: A response of httpx or its fork, before its body is read.
     """
     if response.has_redirect_location:
         await stay(response)
     stream = "event-stream" in response.headers.get("content-type", "")
     filed = response.request.url.path.endswith(_FILES)
     most = MOST_FILED if filed else MOST_STREAMED if stream else MOST_BYTES
-    # The decoder sees every piece of the body, compressed or not.
+    # The decoder sees every chunk of the body, compressed or not.
     response._decoder = _Bounded(response._get_content_decoder(), most)
 
 
 def bound_client(client: Any) -> None:
-    """Bound the responses of an SDK's client, and have it follow no redirect to another host.
+    """Limit the size of the responses of an SDK's client, and prevent redirects to another host.
 
     Args:
-        client: Of the kind that Anthropic's and OpenAI's SDKs share, over whatever HTTP client.
+        client: A client of the kind that Anthropic's and OpenAI's SDKs share, over any HTTP client.
     """
     hooks = client._client.event_hooks["response"]
     if bound_body not in hooks:
@@ -57,7 +57,7 @@ def bound_client(client: Any) -> None:
 
 
 def ended_by(response: Any, words: bytes) -> bool:
-    """Whether the last bytes of a response hold these words; False for one that is not bounded."""
+    """Return whether the last bytes of a response contain ``words``; False for a response without a limit."""
     decoder = getattr(response, "_decoder", None)
     return isinstance(decoder, _Bounded) and words in decoder.tail
 
@@ -66,7 +66,7 @@ class Counted:
     """Counts the bytes of one body.
 
     Args:
-        most: What it may measure.
+        most: Maximum size in bytes.
 
     Attributes:
         tail: Its last bytes.
@@ -78,10 +78,10 @@ class Counted:
         self.tail = b""
 
     def add(self, piece: bytes) -> None:
-        """Count a piece.
+        """Count a chunk.
 
         Raises:
-            BackendError: It is one too many.
+            BackendError: The body exceeds its limit.
         """
         self._sum += len(piece)
         end = piece.rfind(b"\n")
@@ -95,7 +95,7 @@ class Counted:
 
 
 class _Bounded(Counted):
-    """A response's decoder that counts what it gives."""
+    """A response's decoder that counts its output."""
 
     def __init__(self, decoder: Any, most: int) -> None:
         super().__init__(most)

@@ -1,7 +1,7 @@
-"""OpenAI's Chat Completions without the SDK's response models, which langchain-openai would only turn into dicts again.
+"""OpenAI's Chat Completions without the SDK's response models, which langchain-openai would only convert back to dicts.
 
-Connections, headers, errors and the reading of streams stay the SDK's: ``request`` is what its ``post``, the documented
-call for requests of one's own, ends in. Building the models costs a quarter to a third of a call's processor time
+The SDK still handles connections, headers, errors and reading streams: this calls its ``request``, the function behind
+``post``, its documented method for custom requests. Building the models costs a quarter to a third of a call's CPU time
 (``benchmarks/calls.py``).
 """
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["REFUSED", "Completions", "error_in", "refusal_told"]
 
 REFUSED: Final = "refusal"
-"""The finish reason of an answer that is a refusal; OpenAI itself says ``stop``."""
+"""The finish reason we give to a refusal; OpenAI itself reports ``stop``."""
 
 _DRAIN_SECONDS: Final = 0.1
-"""As long as the SDK waits for a stream to end after its last event."""
+"""Seconds to wait for a stream to end after its last event, the same as the SDK waits."""
 
 _OPTIONS: Final = {
     "extra_headers": "headers",
@@ -35,7 +35,7 @@ _OPTIONS: Final = {
 
 
 class Completions:
-    """Stands where langchain-openai expects ``AsyncOpenAI().chat.completions``; replies are plain dicts.
+    """Replaces ``AsyncOpenAI().chat.completions`` in langchain-openai; replies are plain dicts.
 
     Args:
         client: The SDK's client.
@@ -43,19 +43,19 @@ class Completions:
 
     def __init__(self, client: AsyncOpenAI) -> None:
         self._client = client
-        # The same few paths are joined to the same base again and again.
+        # The same few paths are joined to the same base for every request.
         vars(client)["_prepare_url"] = lru_cache(maxsize=8)(client._prepare_url)
 
     @property
     def with_raw_response(self) -> _ToBeParsed:
-        """The same for one who wants to parse the response, as langchain-openai does with every whole answer."""
+        """A variant whose replies have ``parse``, which langchain-openai calls for every reply that is not streamed."""
         return _ToBeParsed(self)
 
     async def create(self, **payload: Any) -> Any:
         """Send one request.
 
         Args:
-            payload: Its body, with the SDK's ``extra_headers``, ``extra_query``, ``extra_body`` and ``timeout`` beside.
+            payload: The body, plus the SDK's ``extra_headers``, ``extra_query``, ``extra_body`` and ``timeout``.
         """
         options: Any = {name: payload.pop(key) for key, name in _OPTIONS.items() if key in payload}
         stream = bool(payload.get("stream"))
@@ -65,7 +65,7 @@ class Completions:
 
     @cached_property
     def _request(self) -> Any:
-        """What the requests have in common; ``post`` would copy the defaults of a request anew for each."""
+        """The shared part of all requests; ``post`` would build a request's defaults each time."""
         from openai._models import FinalRequestOptions
 
         return FinalRequestOptions.construct(method="post", url="/chat/completions")
@@ -76,24 +76,24 @@ def _stream_class() -> Any:
     from openai import AsyncStream
 
     class Chunks(AsyncStream[object]):
-        """The SDK's stream, read to its end: it leaves generators behind, which the event loop closes in tasks."""
+        """The SDK's stream, read to its end: otherwise it leaves generators that the event loop must close in tasks."""
 
         def __aiter__(self) -> AsyncIterator[Any]:
             return self._iterator
 
         async def __stream__(self) -> AsyncIterator[Any]:
             if self.response.headers.get("content-type", "").startswith("application/json"):
-                # The server has overlooked that a stream was asked for, or has an error to tell.
+                # The server ignored the request for a stream, or is reporting an error.
                 yield _sound(json.loads(await self.response.aread()), self.response)
                 return
             events = self._iter_events()
             try:
                 async for event in events:
                     if not event.data.strip():
-                        # Some servers keep a connection alive with events that say nothing.
+                        # Some servers send empty events to keep a connection alive.
                         continue
                     if event.data.startswith("[DONE]"):
-                        # The connection is used again only where nothing is left to be read.
+                        # The connection is reused only if nothing is left to be read.
                         with suppress(TimeoutError):
                             async with asyncio.timeout(_DRAIN_SECONDS):
                                 async for _ in events:
@@ -107,7 +107,7 @@ def _stream_class() -> Any:
 
 
 def _sound(data: Any, response: Any) -> Any:
-    """Give what came in a stream, unless it is an error."""
+    """Return the data of a stream event, or raise if it is an error."""
     error = error_in(data)
     if error:
         from openai import APIError
@@ -119,13 +119,13 @@ def _sound(data: Any, response: Any) -> Any:
 
 
 def error_in(body: Any) -> Any:
-    """Find the error that a reply, or a piece of one, tells with the status of a good one.
+    """Find an error inside a reply or chunk that was sent with a success status.
 
     Args:
-        body: The JSON of it.
+        body: The parsed JSON.
 
     Returns:
-        The error as the server wrote it; None where there is none.
+        The error as the server wrote it; None if there is none.
     """
     if not isinstance(body, dict):
         return None
@@ -135,7 +135,7 @@ def error_in(body: Any) -> Any:
         return body
     choices = body.get("choices")
     if choices and isinstance(choices, list):
-        # A router goes on to the end of its form where the provider behind it breaks off.
+        # If the provider behind a router fails midway, the router completes its reply and puts the error in the choice.
         return choices[0].get("error") if isinstance(choices[0], dict) else None
     state = body.get("base_resp")
     return state if isinstance(state, dict) and state.get("status_code") else None
@@ -151,7 +151,7 @@ class _ToBeParsed:
 
 @dataclass(frozen=True, slots=True)
 class _Parsed:
-    """A response whose body the SDK has parsed already, so that it need not be kept for later."""
+    """A response whose body is already parsed."""
 
     body: Any
 
@@ -160,7 +160,7 @@ class _Parsed:
 
 
 def refusal_told(body: Any) -> Any:
-    """Put a refusal into the finish reason: of dicts langchain-openai passes only that on."""
+    """Set the finish reason of refusals, the only sign of one that langchain-openai passes on from dicts."""
     for choice in (body.get("choices") or ()) if isinstance(body, dict) else ():
         if isinstance(choice, dict) and (choice.get("message") or {}).get("refusal"):
             choice["finish_reason"] = REFUSED

@@ -1,4 +1,4 @@
-"""`Proxy`: what stands in the place of an SDK's object and changes some of it."""
+"""`Proxy`: wraps an SDK's object and overrides parts of it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["Proxy"]
 
 
 class Proxy:
-    """Has all that an object has, but for what a subclass defines itself.
+    """Forwards attribute access to an object, except for attributes that a subclass defines.
 
     Args:
-        behind: The object.
+        behind: The wrapped object.
     """
 
     def __init__(self, behind: Any) -> None:

@@ -1,6 +1,6 @@
-"""Read model, finish reason, failure and token usage off a complete reply.
+"""Read the model, finish reason, failure and token usage from a complete reply.
 
-The reply may have come in one piece or be merged from chunks; merging joins the strings of the metadata end to end.
+The reply may have come whole or be merged from chunks; merging concatenates the strings of the metadata.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ __all__ = ["calls_in_text", "read_reply"]
 
 _MODEL = ("model_name", "model", "model_version", "model_id")
 _FINISH = ("finish_reason", "stop_reason", "stopReason", "done_reason", "status")
-# Blocks that say nothing by themselves: text counts by its letters, calls by the message's list of them.
+# Blocks that do not count as an answer by themselves: text is judged by its characters, calls by the message's list.
 _WORDLESS = frozenset({"text", "reasoning", "reasoning_content", "thinking", "redacted_thinking", "refusal", "tool_use",
                        "tool_call", "tool_call_chunk", "function_call", "input_json_delta"})  # fmt: skip
 
-# How models write the calls of tools before a server reads them out of the text: the marks of DeepSeek, Qwen, Hermes,
-# Kimi, Mistral, Llama, gpt-oss and Claude.
+# How models write tool calls before a server parses them from the text: the markers of DeepSeek, Qwen, Hermes, Kimi,
+# Mistral, Llama, gpt-oss and Claude.
 _MARKS: Final = re.compile(
     r"^\s*(?:<[|｜‖]{1,2}\s*DSML|<[|｜]tool[_▁]calls?[_▁](?:section[_▁])?begin|<tool_call>|\[TOOL_CALLS\]|<function=|"
     r"<\|python_tag\|>|<\|channel\|>commentary to=|<(?:antml:)?(?:function_calls>|invoke name=))",
@@ -36,9 +36,9 @@ _MARKS: Final = re.compile(
 
 
 def calls_in_text(text: str) -> bool:
-    """Whether a text is, or ends in, the call of a tool which a server should have read out of it and has not.
+    """Return whether a text is, or ends in, a tool call that the server failed to parse.
 
-    A text that only speaks of such marks goes on after them, or ends in words or a fence.
+    A text that only mentions such markers continues after them, or ends in words or a code fence.
     """
     return text.rstrip().endswith((">", "}", "]")) and _MARKS.search(text) is not None
 
@@ -46,14 +46,14 @@ def calls_in_text(text: str) -> bool:
 def read_reply(
     message: AIMessage, finishes: Mapping[str, FailureKind | None], *, any_end: bool = False, no_end: bool = False
 ) -> Reply:
-    """Read what a message says of its own making.
+    """Read the metadata of a reply.
 
     Args:
-        message: A complete reply, or all chunks of a stream added up.
+        message: A complete reply, or the sum of all chunks of a stream.
         finishes: Vendor's finish reason -> the failure it means, None for a normal end; a name in lower
-            case stands for every case.
-        any_end: A reason that is not in the table is a normal end where there is an answer.
-        no_end: So is none at all, where the answer came in one piece: a stream without a reason broke off.
+            case matches every case.
+        any_end: Whether a reason that is not in the table is a normal end if there is an answer.
+        no_end: Whether a missing reason is too, if the answer was not streamed: a stream without one broke off.
     """
     metadata = message.response_metadata
     finish = _finish(metadata, finishes)
@@ -85,7 +85,7 @@ def _is_streamed(message: AIMessage) -> bool:
 
 
 def _arguments_are_json(message: AIMessage) -> bool:
-    # Merging chunks mends arguments that break off, so a call can look whole that the model never finished.
+    # Merging chunks repairs truncated arguments, so a call that the model never finished can look complete.
     for chunk in vars(message).get("tool_call_chunks", ()):
         try:
             json.loads(chunk["args"] or "{}", strict=False)
@@ -121,7 +121,7 @@ def _finish(metadata: Mapping[str, Any], finishes: Mapping[str, FailureKind | No
         return _once(incomplete["reason"])
     found = _first(metadata, _FINISH)
     if found is not None and found not in finishes:
-        # A status that moves on while the reply streams is joined to one word, and the last word holds.
+        # A status that changes during a stream is concatenated into one string, and the last status counts.
         return next((name for name in finishes if found == "in_progress" + name), found)
     return found
 
@@ -137,15 +137,15 @@ def _first(metadata: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
 
 
 def _once(text: str) -> str:
-    """Undo the repetition that merging chunks makes of a value which each of them carries."""
-    # A string is a repetition exactly when it occurs in its double at a place other than both ends.
+    """Undo the repetition of a value that every merged chunk carried."""
+    # A string is a repetition exactly if it occurs in its double at a position other than both ends.
     period = (text + text).find(text, 1)
     return text[:period]
 
 
 def _usage(message: AIMessage, finish: str | None) -> tuple[Usage | None, str]:
     if finish is None and _is_streamed(message):
-        # What a stream tells on its way is no account of the whole; `StreamUsage` counts what was seen of it.
+        # Usage reported during a stream does not cover the whole; `StreamUsage` counts the part that was seen.
         return None, "usage not told: the stream broke off"
     usage, doubt = believed(message)
     if usage is not None and not usage.output and not _empty(message):

@@ -1,4 +1,4 @@
-"""`Reply`: what a complete reply says of its own making."""
+"""`Reply`: the metadata of a complete reply."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["Reply"]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a message says of its own making.
+    """The metadata of a reply.
 
     Attributes:
-        model: The name the provider gave of the model that answered; None where it gave none.
+        model: The name of the model that answered, as the provider gave it; None if it gave none.
         failure: None for a usable answer.
-        usage: None where it is not told, or not believable: whoever pays then charges what was set aside.
-        doubt: Why there is no usage, for the ledger; empty where there is one.
+        usage: None if not reported or not plausible; the call is then charged the amount reserved for it.
+        doubt: Why there is no usage, for the ledger; empty if there is one.
     """
 
     model: str | None

@@ -1,7 +1,7 @@
-"""Replies of servers that speak OpenAI's Chat Completions nearly, put into the form that OpenAI would have sent.
+"""Convert replies of servers that almost follow OpenAI's Chat Completions into the form OpenAI would have sent.
 
-LangChain reads that form only: it overlooks calls without an index, joins a name that every piece repeats, gives a
-reply that names no model the name that was asked for, and takes a refusal in a stream for an empty answer.
+LangChain reads only that form: it ignores calls without an index, concatenates a name that every chunk repeats, gives a
+reply without a model the requested name, and treats a refusal in a stream as an empty answer.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ _DONE: Final = b"[DONE]"
 
 
 class TidyCompletions(Completions):
-    """`Completions` whose replies and chunks are in order."""
+    """`Completions` whose replies and chunks are converted to OpenAI's form."""
 
     async def create(self, **payload: Any) -> Any:
         """Send one request.
 
         Args:
-            payload: As `Completions.create` takes it.
+            payload: As for `Completions.create`.
         """
         reply = await super().create(**payload)
         return _TidyStream(reply) if payload.get("stream") else tidy(reply)
 
 
 def tidy(body: Any) -> Any:
-    """Put a whole reply in order, in place.
+    """Convert a whole reply to OpenAI's form, in place, and return it.
 
     Args:
-        body: The JSON of it.
+        body: The parsed JSON.
     """
     if not isinstance(body, dict):
         return body
     if not body.get("model"):
-        # LangChain would fill in the name that was asked for.
+        # Otherwise LangChain would fill in the requested name.
         body["model"] = ""
     choices = body.get("choices")
     if error := error_in(body):
@@ -65,13 +65,13 @@ def tidy(body: Any) -> Any:
 
 
 def _calls_in(said: dict[str, Any]) -> Any:
-    """The calls of a message or a delta; older servers have a field for a single one."""
+    """Return the calls of a message or a delta; older servers have a field for a single call."""
     single = said.pop("function_call", None)
     return said.get("tool_calls") or ([{"function": single}] if isinstance(single, Mapping) else None)
 
 
 class _TidyStream:
-    """Stands where langchain-openai expects the SDK's stream."""
+    """Replaces the SDK's stream in langchain-openai."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -120,7 +120,7 @@ class _TidyStream:
         if delta.get("refusal"):
             self._refused = True
         if reason := choice.get("finish_reason"):
-            # Merging joins the words of all chunks, so only the first may name one.
+            # Merging concatenates the reasons of all chunks, so only the first may have one.
             choice["finish_reason"] = (REFUSED if self._refused else reason) if self._finish is None else None
             self._finish = reason
         return chunk
@@ -146,7 +146,7 @@ class _Call:
 
 
 class _Calls:
-    """The calls of one reply, told apart by index, by id, or by one being complete when the next begins."""
+    """The calls of one reply, distinguished by index, by id, or by one being complete when the next begins."""
 
     def __init__(self) -> None:
         self._made: list[_Call] = []
@@ -157,11 +157,11 @@ class _Calls:
         return bool(self._made)
 
     def tidied(self, calls: Any, *, whole: bool = False) -> list[dict[str, Any]]:
-        """Put the calls of a message, or the pieces in a delta, in order.
+        """Convert the calls of a message, or the call chunks of a delta, to OpenAI's form.
 
         Args:
             calls: As the server sent them.
-            whole: Each entry is a call of its own.
+            whole: Whether each entry is a separate call.
         """
         entries = calls if isinstance(calls, list) else [calls]
         return [self._tidied(entry, whole) for entry in entries if isinstance(entry, Mapping)]
@@ -184,7 +184,7 @@ class _Calls:
             call = _Call(len(self._made), told, name)
             self._made.append(call)
         self._at[index] = call
-        # A name is told once: pieces are joined, and so would be what each of them repeats.
+        # Send a name only once: merging concatenates chunks, and would repeat it.
         tell = name if begins or name != call.name else None
         call.name = call.name or name
         call.pieces.append(arguments)
@@ -196,7 +196,7 @@ class _Calls:
         }
 
     def _known(self, index: Any, told: str, name: str, arguments: str) -> _Call | None:
-        """The call that a piece goes on with; None where it begins one."""
+        """Return the call that a chunk continues; None if it begins a new one."""
         if index is None and told:
             return next((call for call in reversed(self._made) if call.id == told), None)
         call = self._at.get(index) if index is not None else (self._made[-1] if self._made else None)

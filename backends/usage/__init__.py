@@ -1,4 +1,4 @@
-"""How providers count: what each tells of a call's usage, read to one form and believed or not at one door."""
+"""Convert the usage that providers report into one form, and check in one place whether it is plausible."""
 
 from .counting import Doubt, believed, counted
 from .seen import StreamUsage

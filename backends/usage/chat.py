@@ -1,4 +1,4 @@
-"""Usage as OpenAI's two formats tell it, taken from LangChain's chat models before they interpret it."""
+"""Usage in OpenAI's two formats, taken from LangChain's chat models before they interpret it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NOWHERE: Final = object()
 
 
 class CountingChat(CountingStreams):
-    """Stands before a chat model of langchain-openai in a subclass of both."""
+    """Mixin that precedes a langchain-openai chat model among a subclass's bases."""
 
     async def _agenerate(self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> ChatResult:
         model: Any = self
@@ -29,7 +29,7 @@ class CountingChat(CountingStreams):
         if not ours or model._use_responses_api(payload):
             result: ChatResult = await super()._agenerate(messages, stop, run_manager, **kwargs)  # type: ignore[misc]
         else:
-            # As LangChain does it, but without a thread to read what has been read already.
+            # The same as LangChain does, without its thread to read the reply, which is already read.
             result = self._create_chat_result(await model.async_client.create(**payload))
         return settled(result)
 
@@ -39,7 +39,7 @@ class CountingChat(CountingStreams):
             silent = {**chunk, "usage": None}
             choices = silent.get("choices") or ()
             if choices and choices[0].get("delta") is None:
-                # LangChain skips such a chunk, with all that it tells.
+                # LangChain would skip such a chunk with all of its data.
                 silent["choices"] = []
             chunk = silent
         made: ChatGenerationChunk | None = super()._convert_chunk_to_generation_chunk(chunk, *args, **kwargs)  # type: ignore[misc]
@@ -62,7 +62,7 @@ class CountingChat(CountingStreams):
 
 
 def _find(body: Any) -> Any:
-    """The usage of a body or chunk, wherever a server puts it: at the top, in ``x_groq`` or in the choice."""
+    """Return the usage in a body or chunk, which servers put at the top, in ``x_groq`` or in the choice."""
     if not isinstance(body, Mapping):
         return _NOWHERE
     choices = body.get("choices")
@@ -74,7 +74,7 @@ def _find(body: Any) -> Any:
 
 
 def carry_usage(client: AsyncOpenAI) -> None:
-    """Have the SDK's client move the usage of each response to where `carried` puts it, before it reads the response.
+    """Make the SDK's client apply `carried` to each response before it parses it.
 
     Args:
         client: The SDK's client.
@@ -83,7 +83,7 @@ def carry_usage(client: AsyncOpenAI) -> None:
 
     def carrying(*, data: Any, **how: Any) -> Any:
         if isinstance(data, dict):
-            # Whole, or within an event of a stream.
+            # The response may be the whole body or part of a stream event.
             for response in (data.get("response"), data if "output" in data else None):
                 if isinstance(response, dict):
                     carried(response)
@@ -93,10 +93,10 @@ def carry_usage(client: AsyncOpenAI) -> None:
 
 
 def carried(response: dict[str, Any]) -> dict[str, Any]:
-    """Move the usage of a response, in place, to its metadata, which LangChain does not read but passes on.
+    """Move the usage of a response, in place, to its metadata, which LangChain passes on without reading it.
 
     Args:
-        response: The JSON of it.
+        response: The parsed JSON of the response.
     """
     usage = response.pop("usage", None)
     if usage is not None:
@@ -105,10 +105,10 @@ def carried(response: dict[str, Any]) -> dict[str, Any]:
 
 
 def settled(result: ChatResult) -> ChatResult:
-    """Put the usage that `carried` moved into the messages it belongs to.
+    """Set the usage that `carried` moved on the messages it belongs to.
 
     Args:
-        result: What LangChain made of the response.
+        result: LangChain's result for the response.
     """
     for generation in result.generations:
         Running().settle(generation.message)  # type: ignore[arg-type]  # a model answers

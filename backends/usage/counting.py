@@ -1,6 +1,6 @@
-"""Read what a provider told of a call's usage, in whichever form, to LangChain's `UsageMetadata`, and judge it.
+"""Convert a provider's usage, in any format, to LangChain's `UsageMetadata`, and check that it is plausible.
 
-LangChain adds the usage of a stream's chunks up, so the running totals of a provider are turned into what came since.
+LangChain adds up the usage of a stream's chunks, so a provider's running totals are converted to increments.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ __all__ = [
 ]  # fmt: skip
 
 DOUBT: Final = "usage_doubt"
-"""Key of a reply's metadata: why the usage that the provider told is not believed."""
+"""Key of a reply's metadata: why the usage that the provider reported is not plausible."""
 TIER: Final = "service_tier"
 STASH: Final = "pointsman_usage"
-"""Key under which a usage waits in a message's metadata to be read."""
+"""Key under which a usage is stored in a message's metadata until it is read."""
 _PICO: Final = 10**12
 _MOST: Final = 10**8
-"""Tokens: no model reads or writes a tenth of it in one call, and what is charged by mistake is spent."""
+"""Tokens: no model reads or writes a tenth of this in one call, and a wrong charge would use up the budget."""
 _CHARGED: Final = "charged_picodollars"
 _SEARCHES: Final = "web_searches"
-# What a provider calls the tier that costs the usual price.
+# Names of the service tier with the standard price.
 _USUAL: Final = frozenset({"", "standard", "default", "auto", "batch", "on_demand"})
 
 
 class Doubt(Exception):
-    """A provider cannot have counted so; says in a few words why."""
+    """A provider's usage is impossible; the message says why in a few words."""
 
 
 def counted(form: Form, raw: Any) -> UsageMetadata | None:
@@ -48,13 +48,13 @@ def counted(form: Form, raw: Any) -> UsageMetadata | None:
 
     Args:
         form: Its format.
-        raw: The usage, as it stands in the provider's JSON.
+        raw: The usage, as in the provider's JSON.
 
     Returns:
-        The usage in LangChain's form, None where nothing is told (yet).
+        The usage in LangChain's form, None if nothing is reported (yet).
 
     Raises:
-        Doubt: A number is none, or cannot be.
+        Doubt: A value is not a number, or is impossible.
     """
     if raw is None:
         return None
@@ -69,7 +69,7 @@ def counted(form: Form, raw: Any) -> UsageMetadata | None:
     tokens: dict[str, Any] = {name: counts.get(name, 0) for name in _TOKENS}
     usage = Usage(**tokens, searches=counts.get("searches", 0), charged=charged)
     if doubt := usage.doubt() or _contradiction(counts):
-        # Nothing told yet is no lie: some servers begin with zeros.
+        # All zeros only means that nothing is reported yet: some servers begin with zeros.
         if not any(counts.values()):
             return _metadata(usage, 0)
         raise Doubt(doubt)
@@ -83,18 +83,18 @@ _TOKENS: Final = (
 
 
 def usage_of(metadata: Mapping[str, Any], tier: str = "") -> Usage:
-    """Read the usage of a message, whoever counted it.
+    """Convert the usage of a message, whether we or LangChain counted it.
 
     Args:
         metadata: Its usage, in LangChain's form.
-        tier: The tier of service it was given.
+        tier: The service tier of the call.
     """
     into, out = metadata.get("input_token_details") or {}, metadata.get("output_token_details") or {}
 
     def of(details: Mapping[str, Any], *endings: str) -> Any:
-        # A tier of service prefixes its counts, and the lifetimes of cache entries have counts of their own.
+        # Service tiers prefix their counts, and each lifetime of cache entries has its own count.
         found = [count for key, count in details.items() if key.endswith(endings) and count is not None]
-        # One that is no number is left for the door to find.
+        # Return a value that is not a number as it is, so that `believed` finds it.
         return next((count for count in found if type(count) is not int), None) or sum(found)
 
     return Usage(
@@ -114,7 +114,7 @@ def usage_of(metadata: Mapping[str, Any], tier: str = "") -> Usage:
 
 
 class Running:
-    """Turns the running totals of one stream into what came since, which adds up to the last of them."""
+    """Converts the running totals of one stream to increments, which add up to the last total."""
 
     def __init__(self) -> None:
         self._raw: dict[str, Any] = {}
@@ -122,7 +122,7 @@ class Running:
         self._doubted = False
 
     def settle(self, message: AIMessage) -> None:
-        """Put into a chunk what its provider told with it, as `stash` or a response's metadata left it there.
+        """Set the usage of a chunk from what `stash` or a response's metadata stored in it.
 
         Args:
             message: The chunk, or a whole reply.
@@ -137,12 +137,12 @@ class Running:
             self.told(message, *stashed)
 
     def told(self, message: AIMessage, form: Form, raw: Any) -> None:
-        """Put a usage into the chunk it came with.
+        """Set the usage of the chunk it came with.
 
         Args:
             message: The chunk, or a whole reply.
             form: The provider's format.
-            raw: What it told.
+            raw: The provider's usage.
         """
         message.usage_metadata = None
         if isinstance(raw, Mapping):
@@ -164,7 +164,7 @@ class Running:
 
 
 class CountingStreams:
-    """Stands before a chat model that leaves what it hears in its chunks, in a subclass of both."""
+    """Mixin that precedes, among a subclass's bases, a chat model that stores raw usage in its chunks."""
 
     def _stream(self, *args: Any, **kwargs: Any) -> Iterator[ChatGenerationChunk]:
         running = Running()
@@ -181,12 +181,12 @@ class CountingStreams:
 
 
 def stash(message: AIMessage, form: Form, raw: Any) -> None:
-    """Leave a raw usage in a chunk for `Running.settle`, which knows what came before."""
+    """Store a raw usage in a chunk for `Running.settle`, which knows the previous total."""
     message.response_metadata[STASH] = (form, raw)
 
 
 def plain(usage: Any) -> Any:
-    """Give an SDK's usage as the JSON it was read from; anything else as it is."""
+    """Return an SDK's usage object as the JSON it was parsed from; anything else unchanged."""
     dump = getattr(usage, "model_dump", None)
     return usage if dump is None else dump(mode="python", by_alias=True, warnings=False)
 
@@ -198,7 +198,7 @@ def _told(raw: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
         if value is None:
             continue
         count = value if type(value) is int else _count(name, value)
-        # A proxy may tell zero under one name and the truth under another; two truths are none.
+        # A proxy may report zero under one name and the count under another; two different counts are a contradiction.
         if found and count and count != found:
             raise Doubt(f"{names[0]} and its other names differ")
         found = count if found is None else max(found, count)
@@ -238,14 +238,14 @@ def _count(name: str, value: Any) -> int:
 
 
 def _complete(form: Form, counts: dict[str, int]) -> None:
-    """Add what the format counts beside a number to it, and to the output what only the total holds."""
+    """Add parts that the format counts separately to their totals, and to the output what only the total includes."""
     lifetimes = counts.get("cache_write_5m", 0) + counts.get("cache_write_1h", 0)
     counts["cache_write"] = max(counts.get("cache_write", 0), lifetimes)
     for whole, parts in form.beside.items():
         counts[whole] += sum(counts[part] for part in parts)
     reasoning = 0 if "output" in form.beside else counts.get("reasoning", 0)
     if reasoning > counts["output"] and counts["output"] >= 0:
-        # More than the whole cannot be within it.
+        # More reasoning than output means that the output does not include it.
         counts["output"] += reasoning
     counts["output"] += max(0, counts.get("total", 0) - counts["input"] - counts["output"])
 
@@ -257,7 +257,7 @@ def _contradiction(counts: Mapping[str, int]) -> str:
 
 
 def _charged(raw: Mapping[str, Any]) -> int:
-    """Picodollars a router says it charged; with the user's own key the upstream's charge comes on top."""
+    """Return the picodollars a router reports as charged; with the user's own key, the upstream's charge is added."""
     total = 0
     for name in ("cost", "cost_details.upstream_inference_cost") if raw.get("is_byok") is True else ("cost",):
         value = _at(raw, name)
@@ -270,7 +270,7 @@ def _charged(raw: Mapping[str, Any]) -> int:
 
 
 def _tier(raw: Any) -> str:
-    """The tier of service that a usage tells of itself."""
+    """Return the service tier that a usage reports; empty for the standard one."""
     for name in ("speed", TIER, "trafficType"):
         told = raw.get(name)
         if isinstance(told, str) and told.removeprefix("ON_DEMAND_").lower() not in _USUAL:
@@ -307,16 +307,16 @@ def _minus(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def believed(message: AIMessage) -> tuple[Usage | None, str]:
-    """Say what a reply used, and why its own word on that is not taken; money is settled by nothing else.
+    """Return the usage of a reply if it is plausible; all charges are based on this function.
 
-    A usage with one number that cannot be is no usage: what is left of it might be a cheap answer. Whoever gets None
-    charges what was set aside for the call.
+    A usage with one impossible number is rejected as a whole, because the rest might make the answer look cheap. If the
+    usage is None, the caller charges the amount reserved for the call.
 
     Args:
-        message: A complete reply, the chunks of a stream added up, or some of them.
+        message: A complete reply, the sum of a stream's chunks, or of some of them.
 
     Returns:
-        The usage, None where it is not told or not believable; and the doubt, empty where there is none.
+        The usage, None if it is not reported or not plausible; and the doubt, empty if there is none.
     """
     doubt = message.response_metadata.get(DOUBT)
     if doubt:
@@ -334,6 +334,6 @@ def believed(message: AIMessage) -> tuple[Usage | None, str]:
 
 def _unlikely(usage: Usage) -> str:
     if not usage.input:
-        # Every prompt has some.
+        # Every prompt has some tokens.
         return "input 0"
     return next((f"{name} {count}" for name in ("input", "output") if (count := getattr(usage, name)) > _MOST), "")

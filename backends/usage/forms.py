@@ -1,4 +1,4 @@
-"""The ways of counting, as data: which number of a provider's usage means what, and the page that says so."""
+"""The usage formats, as data: the meaning of each number in a provider's usage, and the pages that document it."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ["CHAT", "FORMS", "GEMINI", "MESSAGES", "RESPONSES", "Form"]
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One wire format's usage.
+    """The usage in one wire format.
 
     Attributes:
-        name: Of the format.
-        names: Meaning -> the names under which a provider of this format tells it; ``list[KIND]`` is the entry of a
+        name: The format's name.
+        names: Meaning -> the names under which providers of this format report it; ``list[KIND]`` is the entry of a
             list by modality. A meaning is a field of `Usage`, ``total``, or a part that ``beside`` adds to one.
-        beside: Meaning -> the parts that its own number leaves out.
-        required: Meanings without which nothing is told yet.
-        told_in_pieces: A stream tells one number here and another there, so that later ones complete the earlier; else
-            each telling replaces the one before.
-        sources: The pages.
+        beside: Meaning -> the parts that its own number does not include.
+        required: Meanings without which the usage counts as not reported yet.
+        told_in_pieces: Whether a stream reports different numbers in different events, so that later ones add to the
+            earlier; otherwise each report replaces the one before.
+        sources: The pages that document it.
     """
 
     name: str
@@ -37,9 +37,9 @@ MESSAGES: Final = Form(
     name="messages",
     names=MappingProxyType(
         {
-            # "input_tokens: the number of input tokens which were used", those of the cache counted apart.
+            # "input_tokens: the number of input tokens which were used", with cache tokens counted separately.
             "input": ("input_tokens",),
-            # Thinking and the calls of tools are within it.
+            # It includes thinking and tool calls.
             "output": ("output_tokens",),
             "cache_read": ("cache_read_input_tokens",),
             "cache_write": ("cache_creation_input_tokens",),
@@ -50,7 +50,7 @@ MESSAGES: Final = Form(
         }
     ),
     beside=MappingProxyType({"input": ("cache_read", "cache_write")}),
-    # message_start tells the input, each message_delta the output so far.
+    # message_start reports the input, each message_delta the output so far.
     told_in_pieces=True,
     sources=(
         "platform.claude.com/docs/en/build-with-claude/prompt-caching#tracking-cache-performance",
@@ -65,7 +65,7 @@ CHAT: Final = Form(
     names=MappingProxyType(
         {
             "input": ("prompt_tokens",),
-            # Tokens of a prediction, accepted or rejected, are within it.
+            # It includes the tokens of a prediction, accepted or rejected.
             "output": ("completion_tokens",),
             "cache_read": (
                 "prompt_tokens_details.cached_tokens",
@@ -81,7 +81,7 @@ CHAT: Final = Form(
             ),
             "audio": ("prompt_tokens_details.audio_tokens",),
             "output_audio": ("completion_tokens_details.audio_tokens",),
-            # Within the output or beside it: the total tells which.
+            # Included in the output or not: the total shows which.
             "reasoning": ("completion_tokens_details.reasoning_tokens", "reasoning_tokens"),
             "total": ("total_tokens",),
             "cost": ("cost",),

@@ -1,4 +1,4 @@
-"""Usage as Gemini tells it, taken from langchain-google-genai and the SDK under it before they interpret it."""
+"""Usage in Gemini's format, taken from langchain-google-genai and the SDK under it before they interpret it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _HEARD: Final = "pointsman_heard"
 
 
 class _Heard:
-    """What the provider told last in one call."""
+    """The usage that the provider reported last in one call."""
 
     def __init__(self) -> None:
         self.raw: Any = None
 
 
 class CountingGemini:
-    """Stands before `ChatGoogleGenerativeAI` in a subclass of both."""
+    """Mixin that precedes `ChatGoogleGenerativeAI` among a subclass's bases."""
 
     async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
         heard = _Heard()
@@ -50,7 +50,7 @@ class CountingGemini:
 
     @property
     def async_client(self) -> _Client:
-        """The SDK's client, whose models are listened to."""
+        """The SDK's client, wrapped to record the usage of replies."""
         return _Client(super().async_client)  # type: ignore[misc]
 
 
@@ -80,7 +80,7 @@ async def _heard_by(stream: Any, heard: _Heard) -> AsyncIterator[Any]:
 
 
 def _hear(response: Any, heard: _Heard) -> Any:
-    # A doubt stands where the SDK saw no usage at all.
+    # If the SDK saw no usage, keep an implausible one that was recorded before.
     if response.usage_metadata is not None:
         heard.raw = plain(response.usage_metadata)
         response.usage_metadata = None
@@ -88,11 +88,11 @@ def _hear(response: Any, heard: _Heard) -> Any:
 
 
 class _Listening(Proxy):
-    """The SDK's way to the server; it takes a usage that cannot be out of a body, since the SDK reads True as 1.
+    """The SDK's API client; it removes an impossible usage from a body, since the SDK would read True as 1.
 
     Args:
-        client: The SDK's own.
-        heard: Where the doubt is left.
+        client: The SDK's own API client.
+        heard: Where the impossible usage is recorded.
     """
 
     def __init__(self, client: Any, heard: _Heard) -> None:
@@ -123,13 +123,13 @@ class _Listening(Proxy):
             self._heard.raw = body.pop("usageMetadata")
             response.body = json.dumps(body)
         except (ValueError, LookupError, TypeError):
-            # No JSON object, or one that only quotes the name: the SDK says what is wrong with it, if anything is.
+            # Not a JSON object, or one that only quotes the name: the SDK reports what is wrong with it, if anything.
             return response
         return response
 
 
 def _refuse_error(text: str) -> None:
-    """Raise as the SDK does for the error that a body tells in spite of the status of an answer."""
+    """Raise the SDK's exception if a body contains an error despite a success status."""
     if '"error"' not in text or '"candidates"' in text:
         return
     try:
@@ -150,7 +150,7 @@ def read_gemini(read: Any, response: Any) -> ChatResult:
 
     Args:
         read: LangChain's reader.
-        response: The SDK's, whose usage is taken out.
+        response: The SDK's response; its usage is removed.
     """
     raw = plain(response.usage_metadata)
     response.usage_metadata = None

@@ -1,4 +1,4 @@
-"""Usage as Anthropic's Messages tell it, taken from langchain-anthropic before it interprets it."""
+"""Usage in the format of Anthropic's Messages, taken from langchain-anthropic before it interprets it."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _NO_NUMBER: Final = "no number"
 
 
 class CountingMessages(CountingStreams):
-    """Stands before `ChatAnthropic` in a subclass of both; a stream tells its input with its first chunk."""
+    """Mixin that precedes `ChatAnthropic` among a subclass's bases; a stream's first chunk carries its input."""
 
     def _make_message_chunk_from_anthropic_event(self, event: Any, **kwargs: Any) -> tuple[AIMessageChunk | None, Any]:
         holder = {"message_start": getattr(event, "message", None), "message_delta": event}.get(event.type)
         raw = getattr(holder, "usage", None)
         if raw is not None:
-            # LangChain reckons with it, which raises on text.
+            # LangChain calculates with it, which raises if it is text.
             holder.usage = None  # type: ignore[union-attr]  # it has one
         chunk, block = super()._make_message_chunk_from_anthropic_event(event, **kwargs)  # type: ignore[misc]
         if chunk is not None and holder is not None:
@@ -36,10 +36,10 @@ class CountingMessages(CountingStreams):
 
     def _format_output(self, data: Any, **kwargs: Any) -> ChatResult:
         if not hasattr(data, "model_copy"):
-            # No message at all: LangChain says so.
+            # Not a message at all: LangChain raises for it.
             return super()._format_output(data, **kwargs)  # type: ignore[misc, no-any-return]
         if getattr(data, "type", None) == "error" or getattr(data, "error", None):
-            # Told with the status of an answer.
+            # An error sent with a success status.
             from anthropic import APIError
 
             body = plain(data)
@@ -53,9 +53,9 @@ class CountingMessages(CountingStreams):
 
 
 def keep_exact(client: Any) -> None:
-    """Have the SDK's client leave what only looks like a number in a usage as something that does not.
+    """Make the SDK's client replace values in a usage that only look like numbers, so that they are rejected later.
 
-    It fits an event to one of many types, and reads True and "1" as 1.
+    The SDK coerces events to its types, and would read True and "1" as 1.
 
     Args:
         client: The SDK's client.

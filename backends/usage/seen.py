@@ -1,4 +1,4 @@
-"""`StreamUsage`: what a stream has used so far, so that one that is abandoned can be charged at least that."""
+"""`StreamUsage`: what a stream has used so far, so that an abandoned stream is charged at least that."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["BYTES_PER_TOKEN", "StreamUsage"]
 
 BYTES_PER_TOKEN: Final = 3
-"""Vendors name four characters of English a token (developers.openai.com/tokenizer), and one of Chinese or Japanese is
-about one, of three bytes; dense text such as numbers has more of them, so this is an estimate, mostly a high one."""
+"""Vendors give four characters of English per token (developers.openai.com/tokenizer); a Chinese or Japanese character
+is about one token, of three bytes. Dense text such as numbers has more tokens, so this estimate is mostly too high."""
 _WORDS: Final = ("text", "thinking", "reasoning", "refusal")
 
 
 class StreamUsage:
-    """Counts along while a stream is read; `add` each chunk once, as the chat model gave it."""
+    """Counts usage while a stream is read; `add` each chunk once, unchanged."""
 
     def __init__(self) -> None:
         self._told: UsageMetadata | None = None
@@ -34,7 +34,7 @@ class StreamUsage:
         """Count a chunk.
 
         Args:
-            chunk: The next of the stream.
+            chunk: The next chunk of the stream.
         """
         if chunk.usage_metadata is not None:
             from langchain_core.messages.ai import add_usage
@@ -52,7 +52,7 @@ class StreamUsage:
 
     @property
     def told(self) -> Usage | None:
-        """What the provider has told so far, None where that is nothing or not believable."""
+        """The usage that the provider has reported so far, None if there is none or it is not plausible."""
         from langchain_core.messages import AIMessage
 
         message = AIMessage("", response_metadata=self._metadata)
@@ -61,21 +61,21 @@ class StreamUsage:
 
     @property
     def seen_output(self) -> int:
-        """Tokens of output seen so far, by the bytes and no fewer than the chunks that brought some."""
+        """Output tokens seen so far, estimated from the bytes, and at least the number of non-empty chunks."""
         return max(-(-self._bytes // BYTES_PER_TOKEN), self._chunks)
 
     @property
     def so_far(self) -> Usage | None:
-        """The least an abandoned stream used: what was told, its output no less than what was seen.
+        """The least an abandoned stream used: the reported usage, with at least the output seen.
 
-        None where no input was told; whoever reserved the call knows what it can have been.
+        None if no plausible usage was reported; the caller then relies on the amount reserved for the call.
         """
         told = self.told
         return None if told is None else replace(told, output=max(told.output, self.seen_output))
 
 
 def _size(content: Any) -> int:
-    """Bytes of what a model wrote or thought; the calls of tools are listed apart."""
+    """Return the bytes of what a model wrote or thought; tool calls are counted separately."""
     if isinstance(content, str):
         return len(content.encode("utf-8", "surrogatepass"))
     if isinstance(content, Mapping):

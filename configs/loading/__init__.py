@@ -1,1 +1,1 @@
-"""From files, environment and flags to settings, and what a project's files may ask for."""
+"""Load settings from files, environment and flags, and decide what a project's files may change."""

@@ -1,4 +1,4 @@
-"""Read one YAML file into nodes that know their places, refusing what `yaml.safe_load` would let through unseen."""
+"""Read a YAML file into nodes with their positions, rejecting mistakes that `yaml.safe_load` silently accepts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_DEPTH: Final = 32
 MAX_NODES: Final = 50_000
 
 _TOO_DEEP: Final = f"is nested more than {MAX_DEPTH} levels deep"
-# From 0.2.6 on libyaml reads ahead and stops by itself at 1,000 levels, in these words.
+# From 0.2.6 on libyaml reads ahead and stops by itself at 1,000 levels, with this message.
 _TOO_DEEP_FOR_LIBYAML: Final = "exceeded maximum nesting depth"
 
 Layer = Literal["built-in", "user", "project", "environment", "flag"]
@@ -29,7 +29,7 @@ Layer = Literal["built-in", "user", "project", "environment", "flag"]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a setting was written: a file with a line from 1, a variable, or a flag."""
+    """Where a setting was written: a file with a line counted from 1, a variable, or a flag."""
 
     layer: Layer
     name: str
@@ -37,7 +37,7 @@ class Place:
 
     @property
     def origin(self) -> str:
-        """The place in the words of ``pointsman config show``."""
+        """The place as ``pointsman config show`` displays it."""
         if self.layer == "flag":
             return "flag"
         where = self.name if self.line is None else f"{self.name}:{self.line}"
@@ -53,12 +53,12 @@ class Node:
 
 
 def fail(message: str, place: Place) -> NoReturn:
-    """Raise a `ConfigError` of one line at a place."""
+    """Raise a one-line `ConfigError` for a place."""
     raise ConfigError(" ".join(message.split()), file=place.name, line=place.line) from None
 
 
 def plain(node: Node) -> Any:
-    """Drop the places."""
+    """Return the plain value of a node, without places."""
     if isinstance(node.value, Mapping):
         return {key: plain(child) for key, child in node.value.items()}
     if isinstance(node.value, list):
@@ -67,7 +67,7 @@ def plain(node: Node) -> Any:
 
 
 def wrap(value: Any, place: Place) -> Node:
-    """Give a value from Python one place throughout."""
+    """Wrap a Python value in nodes that all have the same place."""
     if isinstance(value, Mapping):
         return Node({str(key): wrap(child, place) for key, child in value.items()}, place)
     if isinstance(value, list | tuple | set | frozenset):
@@ -83,13 +83,13 @@ def text_of(path: Path, place: Place) -> str | None:
         place: How to name it in messages.
 
     Returns:
-        Its text, or None when there is no such file.
+        Its text, or None if there is no such file.
 
     Raises:
-        ConfigError: The file cannot be read, is no text, or is too large.
+        ConfigError: The file cannot be read, is not text, or is too large.
     """
     try:
-        # Without O_NONBLOCK the opening of a named pipe would wait for a writer for ever.
+        # Without O_NONBLOCK, opening a named pipe would block until there is a writer.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with open(descriptor, "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -111,7 +111,7 @@ def text_of(path: Path, place: Place) -> str | None:
 
 
 def parse(text: str, place: Place) -> Node | None:
-    """Parse one YAML document with the types of `yaml.safe_load` (text, numbers, truth values, dates, null).
+    """Parse one YAML document with the types of `yaml.safe_load` (text, numbers, booleans, dates, null).
 
     Args:
         text: The document.
@@ -121,17 +121,17 @@ def parse(text: str, place: Place) -> Node | None:
         The document, or None for an empty one.
 
     Raises:
-        ConfigError: The text is not YAML, a key stands twice, a tag asks for anything else than plain data, or the
-            document is nested or expands (by aliases) beyond reason.
+        ConfigError: The text is not YAML, a key appears twice, a tag asks for anything other than plain data, or the
+            document is nested too deeply or expands (by aliases) too far.
     """
-    # Built from events rather than with yaml.compose: libyaml's composer recurses in C, and a file of half a million
-    # brackets ends the whole process there before 0.2.6.
+    # Built from events rather than with yaml.compose: libyaml's composer recurses in C, and before 0.2.6 a file of half
+    # a million brackets crashes the process there.
     try:
         return _Reader(text, place).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or error.context or "unreadable"
-        # The mark stands one past the end where something is missing there.
+        # The mark is one line past the end if something is missing there.
         line = None if mark is None else min(mark.line + 1, text.count("\n") + 1)
         where = Place(place.layer, place.name, line)
         if problem == _TOO_DEEP_FOR_LIBYAML:

@@ -1,4 +1,4 @@
-"""`grants`: what a project's files would change beyond choosing among what the user allows, and being stricter."""
+"""`grants`: changes in a project's files beyond choosing among what the user allows, or being stricter."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ __all__ = ["Grant", "grants"]
 Path = tuple[str, ...]
 
 _GONE: Final = None
-"""What stands where there is no setting: taken away, or not there before."""
+"""Stands for an absent setting: removed, or not there before."""
 
 _WHOLE: Final[tuple[Path, ...]] = (
     ("providers", "*", "options"), ("models", "*", "options"), ("models", "*", "prices"), ("models", "*", "scores"),
     ("routing", "rules", "*"), ("risk", "rules", "*"), ("routing", "classes", "*"), ("routing", "limits", "require"),
 )  # fmt: skip
-"""Mappings that are judged as one setting."""
+"""Mappings that are compared as one setting."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One thing that a project's file may do only once the user trusts it.
+    """One change that a project's file may make only if the user trusts it.
 
     Attributes:
-        setting: Its dotted name.
+        setting: The dotted name of the setting.
         what: What the file would do, in one line of printable text.
-        place: Where.
+        place: Where the file says so.
     """
 
     setting: str
@@ -47,7 +47,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """One setting that differs; ``theirs`` are the routing rules that the user's own files wrote."""
+    """One setting that differs; ``theirs`` are the ids of the routing rules in the user's own files."""
 
     path: Path
     old: Any
@@ -58,13 +58,13 @@ class _Change:
 
 
 def grants(before: Settings, after: Settings, places: Mapping[Path, Place], theirs: Iterable[str]) -> list[Grant]:
-    """List what the project's files do that takes the user's trust. What no rule here knows takes it.
+    """List the changes in the project's files that require the user's trust. A change without a rule here requires it.
 
     Args:
         before: The settings without the project's files.
-        after: The same with them.
-        places: Where the project's files wrote each setting, or took it away.
-        theirs: Ids of the routing rules that the user's own files wrote.
+        after: The settings with them.
+        places: Where the project's files set or removed each setting.
+        theirs: Ids of the routing rules in the user's own files.
     """
     found = []
     own = frozenset(theirs)
@@ -103,7 +103,7 @@ def _fits(pattern: Path, path: Path) -> bool:
 
 
 def _place(path: Path, places: Mapping[Path, Place]) -> Place:
-    """The nearest place: of the setting, of what it is a part of, else of one of its parts."""
+    """Return the nearest place: of the setting, of a mapping that contains it, or else of one of its parts."""
     for end in range(len(path), 0, -1):
         if path[:end] in places:
             return places[path[:end]]
@@ -114,7 +114,7 @@ def _place(path: Path, places: Mapping[Path, Place]) -> Place:
     return Place("project", "a file of the project")
 
 
-# What is free: the rules, by setting.
+# The rules, by setting, for changes that need no trust.
 
 
 def _always(_: _Change) -> bool:
@@ -122,7 +122,7 @@ def _always(_: _Change) -> bool:
 
 
 def _set_within(within: Callable[[Any, Any], bool]) -> Callable[[_Change], bool]:
-    """The rule that a setting may be set where there was none, and where there was one if the new one is within it."""
+    """Return a rule that allows setting an unset value, and replacing a value by one within it."""
     return lambda change: change.new is not None and (change.old is None or within(change.new, change.old))
 
 
@@ -137,7 +137,7 @@ _approved = _set_within(_all_known)
 
 
 def _more(change: _Change) -> bool:
-    """No least score is lowered."""
+    """Return whether no minimum score is lowered."""
     return all((change.new or {}).get(name, 0.0) >= least for name, least in (change.old or {}).items())
 
 
@@ -150,7 +150,7 @@ def _removed(change: _Change) -> bool:
 
 
 def _model(change: _Change) -> bool:
-    """A model may go; and one may come that the user's own server on this machine serves, below every floor."""
+    """Allow removing a model, or adding one on the user's own local server, at a tier below every floor."""
     if change.new is _GONE:
         return True
     if change.old is not _GONE:
@@ -161,7 +161,7 @@ def _model(change: _Change) -> bool:
 
 
 def _class(change: _Change) -> bool:
-    """A class of users has at least the bounds that it had, or that everybody has."""
+    """Allow limits of a user class that are at least as strict as its limits before, or as everybody's."""
     old, new = (side.routing.limits_of(change.path[2]).model_dump() for side in (change.before, change.after))
     return all(
         old[name] == new[name] or free(_Change((name,), old[name], new[name], change.before, change.after, frozenset()))
@@ -170,18 +170,18 @@ def _class(change: _Change) -> bool:
 
 
 def _effect(change: _Change) -> bool:
-    """What a server's tool does may be said to be worse; one of which nothing is said counts as the worst."""
+    """Allow raising the effect of a server's tool; a tool without one counts as the worst."""
     return change.new is None or change.new >= (change.old or Effect.DESTRUCTIVE)
 
 
 def _risk_rule(change: _Change) -> bool:
-    """The highest rule that applies holds, so that another one can only raise."""
+    """Allow new rules and raised risks: the highest applicable rule counts, so another rule can only raise the risk."""
     old, new = change.old, change.new
     return old is None or (new is not None and new["when"] == old["when"] and new["risk"] >= old["risk"])
 
 
 def _routing_rule(change: _Change) -> bool:
-    """Rules choose among what the floors leave; but the user's own, and what a rule demands or forbids, stand."""
+    """Allow rules, which choose within the floors, unless they weaken the user's own rules, requirements or bans."""
     old, new = change.old, change.new
     if old is not None:
         guards = bool(old["require"] or old["avoid"])
@@ -199,7 +199,7 @@ def _stricter(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def _tiers_of(change: _Change) -> Iterator[Tier]:
-    """The tiers that rules of the user's ask for, before which a rule of the project's would go."""
+    """Yield the tiers of the user's rules, which a rule of the project would precede."""
     for rule in change.before.routing.rules:
         if rule.id in change.theirs and rule.tier is not None:
             yield rule.tier
@@ -257,10 +257,10 @@ _FREE: Final[Mapping[Path, Callable[[_Change], bool]]] = {
     **{("sandbox", name): _fewer for name in ("domains", "environment", "readable", "writable")},
     **{("sandbox", name): _lower for name in ("timeout", "memory", "processes", "cpu", "file_size", "disk", "output")},
 }
-"""What a project's file may change without being asked about; whatever is not here takes trust."""
+"""The changes that a project's file may make without trust; any other change requires it."""
 
 
-# What it is called: one line, printable, without the shape of a key.
+# Descriptions of changes: one line, printable, redacted.
 
 
 def _said(change: _Change) -> str:

@@ -1,4 +1,4 @@
-"""Lay configuration over configuration: files, environment and flags as trees of one shape, merged key by key."""
+"""Merge layers of configuration: files, environment and flags as trees of one shape, merged key by key."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ SECTIONS: Final[Mapping[str, str]] = {section: file for file, sections in FILES.
 NAMED: Final = ("providers", "models", "agents", "mcp", "workflows")
 RULES: Final = (("routing", "rules"), ("risk", "rules"))
 RENAMED: Final[Mapping[tuple[str, str], str]] = {("routing", "cures"): "on_failure"}
-"""Section and key as version 0.1 had them, with the key's name now; a file may have either."""
+"""Section and key of version 0.1 -> the key's current name; a file may use either."""
 
 _PREFIX: Final = "POINTSMAN_"
-# Variables without a section, and the likeliest slips; a nearer name than any of these is not one of ours, such as the
-# POINTSMAN_PORT_80_TCP that a container platform sets for a service of that name.
+# Variables without a section. An unknown name that is not close to these or to `_LIKELY` is not one of ours, such as
+# the POINTSMAN_PORT_80_TCP that a container platform sets for a service of that name.
 _PLAIN: Final = (
     *("POINTSMAN_STATE", "POINTSMAN_OFFLINE", "POINTSMAN_MEMORY"),
     *("POINTSMAN_HOME", "POINTSMAN_TRUST", MEMORY_TOKEN),
@@ -39,13 +39,13 @@ _PLAIN: Final = (
 _SINGLE: Final = ("state", "offline", "memory")
 _NOT_SETTINGS: Final = ("POINTSMAN_HOME", "POINTSMAN_TRUST", MEMORY_TOKEN)
 _SECTION_PREFIXES: Final = tuple(f"{_PREFIX}{section.upper()}_" for section in SECTIONS)
-# What a container platform sets for a service called pointsman-models.
+# Variables that a container platform sets for a service called pointsman-models.
 _ORCHESTRATED: Final = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_(TCP|UDP|SCTP)|$)")
 _LIKELY: Final = (*_PLAIN, "POINTSMAN_ROUTING__STRATEGY", "POINTSMAN_ROUTING__APPROVED")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """Add ``; did you mean ...?`` for the nearest known name, or nothing when none is near."""
+    """Return ``; did you mean ...?`` for the nearest known name, or an empty string if none is near."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean '{near[0]}'?" if near else ""
 
@@ -54,13 +54,13 @@ def read_file(path: Path, file: str, place: Place, texts: dict[Path, str]) -> No
     """Read ``models.yaml`` or one of its siblings.
 
     Args:
-        path: The file; an absent one reads as empty.
+        path: The file; a missing file reads as empty.
         file: Which of `FILES` it is.
         place: How to name it in messages.
-        texts: Receives what stands in it.
+        texts: Receives its text.
 
     Raises:
-        ConfigError: As `documents.text_of` and `documents.parse`, or a key at the top that does not belong there.
+        ConfigError: As in `documents.text_of` and `documents.parse`, or for a top-level key that does not belong there.
     """
     wrong = path.with_suffix(".yml")
     if not os.path.lexists(path) and os.path.exists(wrong):
@@ -80,12 +80,12 @@ def read_file(path: Path, file: str, place: Place, texts: dict[Path, str]) -> No
         if key in SECTIONS:
             fail(f"'{key}' belongs in {SECTIONS[key]}.yaml", node.place)
         fail(f"unknown key '{key}' in {file}.yaml{suggest(key, FILES[file])}", node.place)
-    # A section with nothing under it says nothing; it does not remove what the layers below say.
+    # An empty section has no effect; it does not remove the settings of lower layers.
     return Node({key: _renamed(key, node) for key, node in document.value.items() if node.value is not None}, place)
 
 
 def _renamed(section: str, node: Node) -> Node:
-    """The section with the keys of version 0.1 under their names of now, where it has not both."""
+    """Return the section with the keys of version 0.1 renamed, unless it also has the current name."""
     if not isinstance(node.value, dict):
         return node
     now = {old: new for (where, old), new in RENAMED.items() if where == section and new not in node.value}
@@ -93,17 +93,17 @@ def _renamed(section: str, node: Node) -> Node:
 
 
 def expand(node: Node, environ: Mapping[str, str], *, refused: str | None, keys: frozenset[str]) -> Node:
-    """Put environment variables into ``${NAME}`` of every text.
+    """Replace ``${NAME}`` in every text by environment variables.
 
     Args:
         node: The tree.
         environ: The variables.
-        refused: Why this file may not do that, None for the user's own: whoever can write a file with ``${NAME}`` in
-            it can have any variable sent to a server of his choice.
-        keys: Variables that hold providers' keys, which must not spread into settings that are shown.
+        refused: Why this file may not use them, None for the user's own: anyone who can write ``${NAME}`` into a file
+            can have any variable sent to a server of their choice.
+        keys: Variables that hold providers' keys, which must not end up in settings that are shown.
 
     Raises:
-        ConfigError: A ``${`` where it is not allowed, an unset variable, or a broken reference.
+        ConfigError: A ``${`` is not allowed, a variable is not set, or a reference is malformed.
     """
     value, place = node.value, node.place
     if isinstance(value, dict):
@@ -131,19 +131,19 @@ def expand(node: Node, environ: Mapping[str, str], *, refused: str | None, keys:
 def merge(
     low: Node, high: Node, path: tuple[str, ...] = (), removed: dict[tuple[str, ...], Place] | None = None
 ) -> Node:
-    """Lay one tree over another.
+    """Merge one tree into another.
 
-    Mappings merge key by key, and null takes a key away. Lists replace, except rules, which merge by id: one with a
-    known id takes that rule's place unless it says the same, the others come first.
+    Mappings merge key by key, and null removes a key. Lists replace each other, except rules, which merge by id: a rule
+    with a known id replaces that rule unless both are equal; new rules come first.
 
     Args:
-        low: The tree below.
-        high: The tree that wins.
-        path: Where both stand.
-        removed: Receives what null took away, and where.
+        low: The lower tree.
+        high: The tree that takes precedence.
+        path: The path of both.
+        removed: Receives the settings that null removed, and where.
 
     Raises:
-        ConfigError: Null for a provider, model, agent or rule that does not exist; rules that are no rules.
+        ConfigError: Null for a provider, model, agent or rule that does not exist, or an invalid list of rules.
     """
     removed = {} if removed is None else removed
     if path in RULES:
@@ -172,7 +172,7 @@ def _merge_rules(low: Node, high: Node, path: tuple[str, ...], removed: dict[tup
     for name, rule in _rules(high, ".".join(path)).items():
         if rule.value is not None:
             if name in where:
-                # A copy of what is there already is nobody's own rule.
+                # A rule equal to the existing one keeps the existing one's origin.
                 if plain(rule) != plain(rules[where[name]]):
                     rules[where[name]] = rule
             else:
@@ -186,7 +186,7 @@ def _merge_rules(low: Node, high: Node, path: tuple[str, ...], removed: dict[tup
 
 
 def _rules(node: Node, name: str) -> dict[str, Node]:
-    """Read rules by id from a list of rules, or from a mapping of id to rule, where null removes one."""
+    """Return rules by id, from a list of rules or from a mapping of id to rule, in which null removes a rule."""
     if isinstance(node.value, dict):
         items = [
             (key, rule if not isinstance(rule.value, dict) else _with_id(key, rule)) for key, rule in node.value.items()
@@ -222,7 +222,7 @@ def _id_of(rule: Node, name: str) -> str:
 
 
 def leaves(node: Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Place]]:
-    """List every setting of a tree with its place; a list is one setting, and so is a rule."""
+    """Yield every setting of a tree with its place; a list or a rule counts as one setting."""
     if path in RULES:
         for rule in node.value:
             yield (*path, rule.value["id"].value), rule.place
@@ -234,14 +234,14 @@ def leaves(node: Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 def from_environment(environ: Mapping[str, str], base: Node) -> Node:
-    """Read ``POINTSMAN_SECTION__KEY__KEY=value``; a name of ``base`` is met in capitals with ``_`` for every sign.
+    """Read ``POINTSMAN_SECTION__KEY__KEY=value``; names of ``base`` match in capitals, with ``_`` for other characters.
 
     Args:
         environ: The variables; empty ones count as unset.
-        base: The tree of the layers below, whose names are known.
+        base: The merged lower layers, whose names are known.
 
     Raises:
-        ConfigError: A variable that names no section, or looks like a misspelt one.
+        ConfigError: A variable names no section, or looks like a misspelt one.
     """
     root = Node({}, Place("environment", "environment"))
     for name in sorted(environ):
@@ -268,7 +268,7 @@ def from_environment(environ: Mapping[str, str], base: Node) -> Node:
 
 
 def _joined(name: str, base: Node) -> str:
-    """The variable as it is likely meant, with two underscores after the section and after a name that it has."""
+    """Return the variable as probably intended, with two underscores after the section and after a known name."""
     section, _, rest = name.removeprefix(_PREFIX).partition("_")
     node = base.value.get(section.lower())
     for key in node.value if node is not None and isinstance(node.value, dict) else ():
@@ -289,10 +289,10 @@ def _known(segments: list[str], base: Node) -> list[str]:
 
 
 def from_flags(flags: Mapping[str, Any], base: Node) -> Node:
-    """Read dotted keys; None counts as not given. Names of ``base`` may hold dots themselves (``openai/gpt-5.5``).
+    """Read dotted keys; None counts as not given. Names of ``base`` may contain dots (``openai/gpt-5.5``).
 
     Raises:
-        ConfigError: A key that names no section.
+        ConfigError: A key names no section.
     """
     root = Node({}, Place("flag", "flag"))
     for name, value in flags.items():
@@ -319,7 +319,7 @@ def _split(name: str, base: Node) -> list[str]:
 
 
 def _value(text: str, path: list[str], place: Place) -> Node:
-    # Plain text is left to the schema, which knows whether it wants a number or a name; free-form options have none.
+    # Plain text is left to the schema, which knows the expected type; free-form options have no schema.
     if text[:1] in ("[", "{") or text == "null" or "options" in path:
         node = parse(text, place)
         return wrap(None if node is None else plain(node), place)

@@ -1,4 +1,4 @@
-"""`load` puts the settings together: built-in < user's files < project's files < environment < flags."""
+"""`load` merges the settings: built-in < user's files < project's files < environment < flags."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from .trust import TrustStore, UntrustedError, rooted, state_folder, trusts
 __all__ = ["OFFLINE", "environment", "load", "review", "user_folder"]
 
 _SHARED: Final = "'${...}' is expanded only in your own files (~/.config/pointsman), never in a project's; put it there"
-# What can be taken up while models are in use; a changed catalogue needs new clients.
+# Files that can be reloaded while models are in use; a changed catalogue needs new clients.
 _RELOADED: Final = ("routing", "risk")
 # Byte order mark, zero-width space and joiners, word joiner.
 _UNSEEN: Final = "\ufeff\u200b\u200c\u200d\u2060"
-# What a variable is called whose value is to be shown nowhere, whichever program it is for.
+# Names of variables whose values must never be shown, whichever program they are for.
 _SECRET: Final = re.compile(r"(?:_KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)\Z")
 OFFLINE: Final = "offline"
-"""Folder of the state in which what was simulated is kept."""
+"""Subfolder of the state for simulated runs."""
 _INSIDE: Final = "'${...}' is not expanded here: your own files lie inside the project, where an agent could write them"
 
 
 def environment() -> Mapping[str, str]:
-    """Take a snapshot of the process's environment; the only place outside ``cli`` that reads it."""
+    """Return a snapshot of the process's environment; the only place outside ``cli`` that reads it."""
     return MappingProxyType(dict(os.environ))
 
 
 def user_folder(environ: Mapping[str, str]) -> Path | None:
-    """Find the folder of the user's own files, or None where not even a home folder is known.
+    """Return the folder of the user's own files, or None if not even a home folder is known.
 
-    ``$POINTSMAN_HOME``, else ``$XDG_CONFIG_HOME/pointsman``, else ``~/.config/pointsman``; of the latter two a relative
-    path counts as none, as in `state_folder`.
+    ``$POINTSMAN_HOME``, else ``$XDG_CONFIG_HOME/pointsman``, else ``~/.config/pointsman``; in the latter two a relative
+    path counts as unset, as in `state_folder`.
     """
     if own := environ.get("POINTSMAN_HOME"):
         return Path(own)
@@ -66,25 +66,25 @@ def load(
     config_dir: Path | None = None,
     trust: bool | None = None,
 ) -> Settings:
-    """Load the settings. Reads files only: writes nothing, creates no folder, asks no network.
+    """Load the settings. It only reads files: it writes nothing, creates no folder and uses no network.
 
-    The files of the folder in which the process stands are not the user's will: until ``pointsman trust`` has allowed
-    them as they are, they choose among what the layers below allow and are stricter, and nothing else. A folder
-    elsewhere that a program names itself is the program's own choice.
+    The files of a project that contains the current folder are not trusted: until ``pointsman trust`` has allowed
+    their exact content, they may only choose among what the lower layers allow, or be stricter. A folder elsewhere that
+    a program names itself is the program's own choice.
 
     Args:
-        project: The project folder; the current one when None.
-        environ: The environment, as from `environment`.
-        user: Folder of the user's own files; as `user_folder` finds it when None.
+        project: The project folder; the current one if None.
+        environ: The environment, as returned by `environment`.
+        user: Folder of the user's own files; `user_folder` if None.
         flags: Dotted setting -> value, such as ``{"routing.strategy": "latency", "offline": True}``; None as a value
             counts as not given.
-        config_dir: Folder of the project's files; ``<project>/configs`` when there is one, else ``<project>``.
-        trust: True obeys the project's files as they are now; False asks the user's trust wherever they lie. None asks
-            it where the process stands in the project, unless ``POINTSMAN_TRUST`` is set.
+        config_dir: Folder of the project's files; ``<project>/configs`` if it exists, else ``<project>``.
+        trust: True obeys the project's files as they are now; False requires the user's trust wherever they are. None
+            requires it if the current folder is in the project, unless ``POINTSMAN_TRUST`` is set.
 
     Raises:
-        ConfigError: The first mistake found, in one line with its file and line; an `UntrustedError` for what takes
-            the user's trust.
+        ConfigError: The first mistake found, in one line with its file and line; an `UntrustedError` for changes
+            that require the user's trust.
     """
     project = (project or Path.cwd()).absolute()
     places = partial(_places, project, user or user_folder(environ), config_dir)
@@ -102,13 +102,13 @@ def review(
     environ: Mapping[str, str],
     config_dir: Path | None = None,
 ) -> tuple[list[Grant], Mapping[Path, str]]:
-    """Say what the project's files do that takes the user's trust, given already or not.
+    """Return the changes in the project's files that require the user's trust, whether already given or not.
 
     Args:
-        project: As for `load`, and so are the others.
+        project: As for `load`, like the other arguments.
 
     Returns:
-        What takes trust, and the text of each of the project's files.
+        The changes that require trust, and the text of each of the project's files.
 
     Raises:
         ConfigError: The first mistake found.
@@ -121,12 +121,12 @@ def review(
 
 
 Consent: TypeAlias = Callable[[Path, str], bool]
-"""Whether what stands in a file of the project may be obeyed."""
+"""Returns whether a file of the project with this text may be obeyed."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Places:
-    """Where the files are: ``folder`` holds the project's, ``user`` the user's own."""
+    """Where the files are: the project's in ``folder``, the user's own in ``user``."""
 
     project: Path
     folder: Path
@@ -136,7 +136,7 @@ class _Places:
 
 @dataclass(frozen=True, slots=True)
 class _Layers:
-    """What the files say: ``below`` without the project's, ``tree`` with them; ``texts`` are the project's files."""
+    """The merged files: ``below`` without the project's, ``tree`` with them; ``texts`` are the project's files."""
 
     below: Node
     tree: Node
@@ -159,7 +159,7 @@ def _load(
     asks: bool = False,
 ) -> Settings:
     places = find()
-    # Its files are looked at before they are read, so that no later change is missed.
+    # `Sources` stats the files before they are read, so that no later change is missed.
     sources = Sources(_watched(places), partial(_load, find, environ, flags, consent, asks=asks))
     layers = _read_layers(places, environ)
     removed = dict(layers.removed)
@@ -176,7 +176,7 @@ def _read_layers(places: _Places, environ: Mapping[str, str]) -> _Layers:
     texts: dict[Path, str] = {}
     below = _builtin()
     user, folder = places.user, places.folder
-    # The same folder cannot be both; as the project's it may do less.
+    # The same folder cannot be both; it counts as the project's, which may do less.
     own = [] if user is None or _same(user, folder) else _read(user, "user", str(user), {})
     shared = _read(folder, "project", _shown(folder, places.project), texts)
     keys = _key_names([below, *own, *shared])
@@ -190,7 +190,7 @@ def _read_layers(places: _Places, environ: Mapping[str, str]) -> _Layers:
 
 
 def _grants(layers: _Layers, places: _Places, environ: Mapping[str, str]) -> list[Grant]:
-    """What the project's files do that takes trust; in the user's own folder they are the user's will."""
+    """Return the changes in the project's files that require trust; files in the user's own folder require none."""
     if not layers.texts or (places.user is not None and _same(places.user, places.folder)):
         return []
     written = dict(leaves(layers.tree)) | dict(layers.removed)
@@ -200,7 +200,7 @@ def _grants(layers: _Layers, places: _Places, environ: Mapping[str, str]) -> lis
         before = _settings(layers.below, {}, places, environ)
         after = _settings(layers.tree, layers.removed, places, environ)
     except ConfigError:
-        # They do not stand without each other or the environment, so that nothing tells what they change.
+        # One layer is invalid without the others or the environment, so what the project's files change is unknown.
         return [Grant(".".join(path), f"sets {'.'.join(path)}", place) for path, place in said.items()]
     return grants(before, after, said, theirs)
 
@@ -241,7 +241,7 @@ def _settings(
                 **data,
                 "project": places.project,
                 "state": places.project / state if isinstance(state, str | os.PathLike) else state,
-                # Whoever names a folder means it.
+                # A folder that was named explicitly needs no mark.
                 "needs_mark": asks and not data.get("state"),
                 "obeyed": _obeyed(places, environ),
                 "origins": MappingProxyType(origins),
@@ -272,7 +272,7 @@ def _values(section: Any) -> list[Any]:
 
 
 def _pasted(text: str) -> str:
-    """A key without what comes along when it is copied: blanks, line ends, marks nobody sees, quotes."""
+    """Return a key without what is often copied with it: blanks, line ends, invisible characters, quotes."""
     text = text.strip().strip(_UNSEEN).strip()
     return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
@@ -296,7 +296,7 @@ def _read(folder: Path, layer: Layer, shown: str, texts: dict[Path, str]) -> lis
 
 
 def _name(path: Path, places: _Places) -> str:
-    """How messages name a file of the project."""
+    """Return how messages name a file of the project."""
     return os.path.join(_shown(places.folder, places.project), path.name)
 
 
@@ -324,18 +324,18 @@ def _project_folder(project: Path, config_dir: Path | None) -> Path:
 
 
 def _folders(places: _Places) -> list[Path]:
-    """Where files are read, those folders included that would count once they are made."""
+    """Return the folders in which files are read, including those that would be read if they existed."""
     shared = [places.folder] if places.config_dir is not None else [places.project, places.project / "configs"]
     return shared if places.user is None else [places.user, *shared]
 
 
 def _watched(places: _Places) -> list[Path]:
-    """The files of what can be taken up later."""
+    """Return the files that can be reloaded later."""
     return [folder / f"{name}.yaml" for folder in _folders(places) for name in _RELOADED]
 
 
 def _obeyed(places: _Places, environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """What no tool may write: the files that are or would be read, here or by the next command, and what is trusted."""
+    """Return what no tool may write: files that this or the next command reads or would read, and trusted content."""
     folders = dict.fromkeys([*_folders(places), places.project, places.project / "configs"])
     state = state_folder(environ)
     files = [folder / f"{name}.yaml" for folder in folders for name in FILES]

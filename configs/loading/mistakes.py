@@ -1,4 +1,4 @@
-"""Turn what is wrong with a merged configuration into one line that names the place and the remedy."""
+"""Describe a mistake in a merged configuration in one line that names the place and the fix."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .layers import RENAMED, RULES, suggest
 
 __all__ = ["check_names", "check_secrets", "explain"]
 
-# What a file cannot say of itself.
+# Fields that no file can set.
 _OURS: Final = frozenset({"needs_mark", "obeyed", "origins", "project", "secrets", "sources"})
 _WANTED: Final[Mapping[str, str]] = {
     "string_type": "must be text; put it in quotes",
@@ -42,7 +42,7 @@ _WANTED: Final[Mapping[str, str]] = {
 }
 
 
-# Bounds that may be changed but not taken away; and what to write instead.
+# Bounds that may be changed but not removed; and what to write instead.
 _KEPT: Final = (("risk", "floors"), ("routing", "budgets"))
 _BOUNDS: Final[Mapping[str, str]] = {
     "risk": "name the tier below which such a step may not run, such as frontier",
@@ -52,7 +52,7 @@ _BOUNDS: Final[Mapping[str, str]] = {
 
 def explain(error: ValidationError, tree: Node) -> NoReturn:
     """Raise the first mistake that pydantic found as a `ConfigError` with its place."""
-    # An unknown key is told first: a misspelt required key is also a missing one, and the spelling is the cause.
+    # An unknown key is reported first: a misspelt required key is also a missing one, and the spelling is the cause.
     details = error.errors(include_url=False, include_context=True)
     detail = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
     path, place = _find(tree, detail["loc"])
@@ -83,7 +83,7 @@ _CAPS: Final = ("max_cost", "max_tokens")
 
 
 def _instead(kind: str, path: tuple[str | int, ...]) -> str:
-    """What to write for an amount of money that is none."""
+    """Return a hint on what to write instead of an invalid amount of money."""
     if kind not in ("finite_number", "greater_than_equal"):
         return ""
     if "prices" in path:
@@ -104,14 +104,14 @@ def _show(value: Any) -> str:
 
 
 def _fields(path: tuple[str | int, ...]) -> Iterable[str]:
-    """The keys that may stand at a path, as the types of the schemas have them."""
+    """Return the keys that are allowed at a path, according to the types of the schemas."""
     kind: Any = Settings
     for part in path:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             field = kind.model_fields.get(str(part))
             kind = None if field is None else field.annotation
         else:
-            # What each item of a list is, or each value of a mapping.
+            # The type of each item of a list, or of each value of a mapping.
             args = get_args(kind) or (None,)
             kind = args[0] if get_origin(kind) is tuple else args[-1]
         if get_origin(kind) in (Union, UnionType):
@@ -122,7 +122,7 @@ def _fields(path: tuple[str | int, ...]) -> Iterable[str]:
 
 
 def _find(tree: Node, loc: tuple[str | int, ...]) -> tuple[tuple[str | int, ...], Place]:
-    """Follow a pydantic location as far as the tree goes; parts it adds for unions and keys are left out."""
+    """Follow a pydantic location as far as the tree goes, skipping the parts it adds for unions and keys."""
     path: list[str | int] = []
     node = tree
     for part in loc:
@@ -130,7 +130,7 @@ def _find(tree: Node, loc: tuple[str | int, ...]) -> tuple[tuple[str | int, ...]
             node = node.value[part]
             path.append(part)
         elif isinstance(node.value, Mapping) and part != "[key]" and not _is_a_union_tag(part):
-            # A key that is missing has a name, but no place other than its mapping's.
+            # A missing key has a name, but no place other than its mapping's.
             path.append(part)
             break
     return tuple(path), node.place
@@ -141,7 +141,7 @@ def _is_a_union_tag(part: str | int) -> bool:
 
 
 def _dotted(tree: Node, path: tuple[str | int, ...]) -> str:
-    """Write a path with dots, a rule by its id."""
+    """Return a path in dotted form, with rules by their ids."""
     parts: list[str] = []
     node = tree
     for index, part in enumerate(path):
@@ -163,15 +163,15 @@ def _holds(node: Node, part: str | int) -> bool:
 
 
 def check_secrets(tree: Node) -> None:
-    """Refuse keys written into the configuration itself.
+    """Reject secrets written into the configuration itself.
 
     Raises:
-        ConfigError: A value with the shape of a vendor's key, a provider's ``key`` that is no variable's name, or a
-            password in a ``base_url``. The value is never repeated.
+        ConfigError: A value looks like a vendor's key, a provider's ``key`` is not the name of a variable, or a
+            ``base_url`` contains a password. The message never contains the value.
     """
     for path, node in _scalars(tree, ()):
         text = node.value
-        # What is shipped is most of the tree and the same in every process; a test looks through it once.
+        # The built-in files are most of the tree and the same in every process; a test checks them once.
         if not isinstance(text, str) or node.place.layer == "built-in":
             continue
         if path[0] == "providers" and path[-1] == "key" and len(path) == 3 and not _names_a_variable(text):
@@ -190,7 +190,7 @@ def _shown(path: tuple[str, ...]) -> str:
 def _names_a_variable(text: str) -> bool:
     if redact(text) != text or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", text):
         return False
-    # Hexadecimal and base64 keys fit the grammar of a name; names do not run to 24 characters without an underscore.
+    # Hexadecimal and base64 keys are also valid names, but names do not have 24 characters without an underscore.
     return not re.fullmatch(r"[A-Za-z0-9]{24,}", text)
 
 
@@ -220,15 +220,15 @@ def _scalars(node: Node, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...
 
 
 def check_names(settings: Settings, tree: Node, removed: Mapping[tuple[str, ...], Place]) -> None:
-    """Check what one setting says of another.
+    """Check the references between settings.
 
     Args:
-        settings: Valid by their schema.
-        tree: The same with places.
-        removed: What null took away, and where.
+        settings: Settings that are valid by their schema.
+        tree: The same settings with places.
+        removed: The settings that null removed, and where.
 
     Raises:
-        ConfigError: A name that stands for nothing, a feature or value a rule cannot meet, an incomplete table.
+        ConfigError: A name refers to nothing, a rule has a feature or value that cannot match, or a table lacks a key.
     """
     names = _Names(settings, tree, removed)
     for name in settings.models:
@@ -301,7 +301,7 @@ def _check_servers(settings: Settings, names: _Names) -> None:
 
 
 class _Names:
-    """The checks, each of which knows where to point."""
+    """The checks of references, with the places for their messages."""
 
     def __init__(self, settings: Settings, tree: Node, removed: Mapping[tuple[str, ...], Place]) -> None:
         self._settings = settings

@@ -1,4 +1,4 @@
-"""What of a project the user trusts: the content of its files, kept in the user's home."""
+"""What the user trusts in a project: the content of its files, stored in the user's home."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["TrustStore", "UntrustedError", "rooted", "state_folder", "trusts"]
 
 
 class UntrustedError(ConfigError):
-    """Files of the project want what only the user may allow.
+    """Files of the project make changes that only the user may allow.
 
     Attributes:
-        grants: What they want.
+        grants: The changes.
     """
 
     def __init__(self, grants: Sequence[Grant]) -> None:
@@ -36,11 +36,11 @@ class UntrustedError(ConfigError):
 
 
 def state_folder(environ: Mapping[str, str]) -> Path | None:
-    """Find the folder of what Pointsman keeps for the user beside a project, or None where no home is known.
+    """Return the folder for Pointsman's data of the user outside any project, or None if no home is known.
 
     ``$POINTSMAN_HOME/state``, else ``$XDG_STATE_HOME/pointsman``, else ``~/.local/state/pointsman``
-    (specifications.freedesktop.org/basedir-spec, by which a relative path counts as none; it would lie in whatever
-    folder the command is run in, and come with it).
+    (specifications.freedesktop.org/basedir-spec, by which a relative path counts as unset; it would be inside whatever
+    folder the command runs in, and could come with a project).
     """
     if own := environ.get("POINTSMAN_HOME"):
         return Path(own) / "state"
@@ -51,15 +51,15 @@ def state_folder(environ: Mapping[str, str]) -> Path | None:
 
 
 def rooted(environ: Mapping[str, str], *names: str) -> Path | None:
-    """The first of these variables that holds an absolute path, or None."""
+    """Return the path in the first of these variables that holds an absolute one, or None."""
     return next((Path(path) for name in names if os.path.isabs(path := environ.get(name, ""))), None)
 
 
 def trusts(environ: Mapping[str, str]) -> bool:
-    """Whether ``POINTSMAN_TRUST`` says to obey a project's files without asking, as a CI job sets it.
+    """Return whether ``POINTSMAN_TRUST`` says to obey a project's files without asking, as a CI job may set it.
 
     Raises:
-        ConfigError: It says neither yes nor no.
+        ConfigError: It means neither yes nor no.
     """
     text = environ.get("POINTSMAN_TRUST", "").strip().lower()
     if text in ("", "0", "false", "no", "off"):
@@ -70,10 +70,10 @@ def trusts(environ: Mapping[str, str]) -> bool:
 
 
 class TrustStore:
-    """The contents of files that the user trusts, one entry a file, readable by the user alone.
+    """The contents of files that the user trusts, one entry per file, readable by the user only.
 
     Args:
-        environ: Tells where the user's home is; without one nothing is trusted and nothing kept.
+        environ: Gives the user's home; without one nothing is trusted and nothing stored.
     """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -81,16 +81,16 @@ class TrustStore:
         self._folder = None if state is None else state / "trust"
 
     def knows(self, path: Path, text: str) -> bool:
-        """Whether the user trusts this very content at this very place."""
+        """Return whether the user trusts exactly this content at exactly this path."""
         return self.last(path) == text
 
     def last(self, path: Path) -> str | None:
-        """The content that was trusted last, None where none was."""
+        """Return the content that was trusted last, or None if there is none."""
         file = self._entry(path)
         if file is None:
             return None
         try:
-            # Without O_NONBLOCK the opening of a named pipe would wait for a writer for ever.
+            # Without O_NONBLOCK, opening a named pipe would block until there is a writer.
             with open(os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), encoding="utf-8") as kept:
                 entry = json.load(kept)
         except (OSError, ValueError, RecursionError):
@@ -99,10 +99,10 @@ class TrustStore:
         return entry["text"] if whole and entry.get("path") == _place(path) else None
 
     def keep(self, path: Path, text: str) -> None:
-        """Trust this content at this place from now on.
+        """Trust this content at this path from now on.
 
         Raises:
-            ConfigError: No home is known, or it cannot be written.
+            ConfigError: No home is known, or the entry cannot be written.
         """
         file = self._entry(path)
         if file is None or self._folder is None:
@@ -124,10 +124,10 @@ class TrustStore:
             ) from error
 
     def forget(self, path: Path) -> bool:
-        """Trust nothing at this place any more; says whether anything was.
+        """Trust nothing at this path any more; return whether anything was trusted.
 
         Raises:
-            ConfigError: What is kept cannot be taken away.
+            ConfigError: The entry cannot be removed.
         """
         file = self._entry(path)
         known = self.last(path) is not None
@@ -145,5 +145,5 @@ class TrustStore:
 
 
 def _place(path: Path) -> str:
-    """The place by its name: what a link in a folder leads to is not trusted there for being trusted elsewhere."""
+    """Return the absolute path with symlinks unresolved: trust in a file does not extend to symlinks to it."""
     return os.path.abspath(path)

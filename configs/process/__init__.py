@@ -1,1 +1,1 @@
-"""What belongs to the process: its forks and its end, and what is made, closed or imported in it."""
+"""Utilities for the process: forks and exit, cached attributes, closing, lazy imports, ids and queues."""

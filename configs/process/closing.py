@@ -1,4 +1,4 @@
-"""`Closing`: what holds files or connections is closed at the end of a ``with`` block."""
+"""`Closing`: makes an object with a `close` method a context manager."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["Closing"]
 
 
 class Closing:
-    """Something with a `close`, for ``with`` and ``async with`` alike."""
+    """An object with `close`, usable in both ``with`` and ``async with``."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of files and connections."""
+        """Release files and connections."""
 
     def __enter__(self) -> Self:
         return self

@@ -34,20 +34,20 @@ __all__ = [
 ]
 
 _FORK_SECONDS = 5.0
-"""How long a fork waits at most for a thread: transactions take milliseconds."""
+"""Maximum time a fork waits for a thread: transactions take milliseconds."""
 _END_SECONDS = 15.0
-"""How long `os._exit` waits at most; a file that another process holds is waited for ten seconds."""
+"""Maximum time `os._exit` waits; a file locked by another process is waited for ten seconds."""
 _IMPORT_SECONDS = 10.0
-"""How long the end of a process waits at most for what a thread imports."""
+"""Maximum time the exit of a process waits for a thread's import."""
 
 _UNDIVIDED = {
-    # They take the lock of a module, which nobody would release in a child.
+    # They take the lock of a module, which would never be released in a child.
     "_find_and_load": "<frozen importlib._bootstrap>",
     "_lock_unlock_module": "<frozen importlib._bootstrap>",
-    # It waits until no process has the pipe open any more that closes as the program starts; a child would keep it.
+    # It waits until a pipe that the started program closes is open in no process; a forked child would keep it open.
     "_execute_child": os.__file__.replace("os.py", "subprocess.py"),
 }
-"""Functions, and the files they are in, that no thread may be in while the process forks."""
+"""Functions, with their files, that no other thread may be running while the process forks."""
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Lock:
         last: Its holder waits for no other lock, and holders of all others may wait for it.
 
     Attributes:
-        inner: The lock itself, to be taken where a microsecond counts; another one in a forked child.
+        inner: The lock itself, for callers where a microsecond counts; replaced in a forked child.
     """
 
     def __init__(self, *, shared: bool = False, last: bool = False) -> None:
@@ -115,7 +115,7 @@ class Lock:
         self.inner = threading.RLock()
 
 
-# Reentrant, since the garbage collector may make or drop any of these from within.
+# Reentrant, since garbage collection may add or drop members while it is held.
 _guard = threading.RLock()
 _locks: weakref.WeakValueDictionary[str, Lock] = weakref.WeakValueDictionary()
 _fork_aware: weakref.WeakSet[ForkAware] = weakref.WeakSet()
@@ -129,7 +129,7 @@ _interval = sys.getswitchinterval()
 
 
 def lock_of(path: Path | None) -> Lock:
-    """The lock that this process's writers of one file take before SQLite's own.
+    """Return the lock that this process's writers of one file take before SQLite's own.
 
     SQLite waits for its lock by polling every 1 to 100 ms; between threads a lock that wakes its next holder is
     faster.
@@ -156,20 +156,20 @@ def reset_in_children(member: ForkAware) -> None:
 def close_before_forks(member: ClosedOverForks, *locks: Lock) -> None:
     """Close a member's file before every fork and reset the member in the child, as long as it lives.
 
-    Args:
-        member: It stays as it is where another thread holds one of its locks for longer than a fork waits.
-        locks: Those under which its file is used.
-
     SQLite keeps its record of file locks per process. A child inherits that record and the open file, but not the
     locks (https://www.sqlite.org/howtocorrupt.html, 2.6): it would write without a lock, and the next process that
     closes the file would delete its write-ahead log. So no file may be open during a fork.
+
+    Args:
+        member: The member; it is left open if another thread holds one of its locks longer than a fork waits.
+        locks: The locks under which its file is used.
     """
     with _guard:
         _closed_over_forks[member] = locks
 
 
 def keep_for_good(inherited: object) -> None:
-    """Exempt an object of the parent's from garbage collection in a forked child, until the child is gone.
+    """Exempt an object of the parent from garbage collection in a forked child, until the child exits.
 
     A child shares its parent's files, sockets and the epoll object of its parent's event loop. Objects close what they
     hold when they are collected; in the child that would drop locks of the parent's files, or remove its connections
@@ -182,10 +182,10 @@ def keep_for_good(inherited: object) -> None:
 
 
 def at_exit(phase: ExitPhase) -> Callable[[Callable[[], None]], Callable[[], None]]:
-    """Call a function when the process exits normally or by `os._exit`; it may be called twice.
+    """Register a function to call when the process exits normally or by `os._exit`; it may be called twice.
 
     Args:
-        phase: When, relative to the others.
+        phase: When to call it, relative to the others.
     """
 
     def register(end: Callable[[], None]) -> Callable[[], None]:
@@ -196,15 +196,15 @@ def at_exit(phase: ExitPhase) -> Callable[[Callable[[], None]], Callable[[], Non
 
 
 def broken_by_exit(error: BaseException | None) -> bool:
-    """Whether an error was raised because the interpreter is shutting down and starts no more threads.
+    """Return whether an error was raised because the interpreter is shutting down and starts no more threads.
 
     This can happen before the functions of `at_exit` run, since Python first waits for non-daemon threads.
 
     Args:
-        error: The error; its causes and contexts are looked at too.
+        error: The error; its causes and contexts are checked too.
     """
     while error is not None:
-        # As `concurrent.futures.thread` and, from Python 3.12 on, `_thread` put it.
+        # The wording of `concurrent.futures.thread` and, from Python 3.12 on, of `_thread`.
         if isinstance(error, RuntimeError) and str(error).endswith("interpreter shutdown"):
             return True
         error = error.__cause__ or error.__context__
@@ -239,7 +239,8 @@ def watch_exit() -> None:
 
 def _end_and_leave(status: int) -> NoReturn:
     if _watching:
-        # In a thread, so that what is stuck keeps no process alive; at the very end none starts, and all is done.
+        # In a thread, so that a blocked function cannot keep the process alive. At the very end no thread can start,
+        # but then everything has already run.
         ending = threading.Thread(target=_end, name="pointsman-end", daemon=True)
         with suppress(RuntimeError):
             ending.start()
@@ -256,12 +257,12 @@ def _end() -> None:
 
 
 def _undivided() -> set[int]:
-    """What other threads do that no fork may come into: the ids of their innermost frames of `_UNDIVIDED`."""
+    """Return the ids of other threads' innermost frames that run a function of `_UNDIVIDED`."""
     found = set()
     own = threading.get_ident()
     for thread, innermost in sys._current_frames().items():
         frame: FrameType | None = None if thread == own else innermost
-        # One that forks itself, such as for a `preexec_fn`, waits for this thread.
+        # Skip a thread that is itself forking, such as for a `preexec_fn`: it waits for this thread.
         while frame is not None and frame.f_code is not _before_fork.__code__:
             if _UNDIVIDED.get(frame.f_code.co_name) == frame.f_code.co_filename:
                 found.add(id(frame))
@@ -274,11 +275,11 @@ def _await_undivided(seconds: float = _IMPORT_SECONDS) -> None:
     """Wait for other threads that import or start a process.
 
     Python stops daemon threads at any point, and crashes if one is initialising an extension module. In a forked child
-    the lock of a module that another thread was importing is never released: importing it there would wait for ever.
+    the lock of a module that another thread was importing is never released: importing it there would block forever.
 
     Args:
-        seconds: How long at most. What is still loading by then, such as a module that serves for ever, is not waited
-            for again.
+        seconds: Maximum time. An import that is still running then, such as a module that serves forever, is not
+            waited for again.
     """
     global _endless
     deadline = time.monotonic() + seconds
@@ -290,8 +291,8 @@ def _await_undivided(seconds: float = _IMPORT_SECONDS) -> None:
 
 
 atexit.register(_await_undivided)
-# The last to register is called first. The first finalizer has all of them run at exit: they hang up connections on
-# which calls are still under way.
+# The last registered function is called first. The first finalizer ever created registers the call of all finalizers
+# at exit, and those close connections that calls still use.
 weakref.finalize(_end, int).detach()
 atexit.register(_end)
 
@@ -302,13 +303,13 @@ def _before_fork() -> None:
     while True:
         with _guard:
             locks = _locks_in_use()
-        # First those whose holders may wait for the others.
+        # Take first the locks whose holders may wait for the others.
         taken = [
             lock
             for lock in sorted(locks, key=lambda one: (one.last, one.shared))
             if lock.acquire(max(0.0, deadline - time.monotonic()))
         ]
-        # Held through the fork, so that nobody opens a file meanwhile.
+        # Held during the fork, so that no thread opens a file meanwhile.
         _guard.acquire()
         if locks.issuperset(_locks_in_use()):
             break
@@ -319,7 +320,7 @@ def _before_fork() -> None:
         if set(own) <= set(taken):
             member.close_for_fork()
     _taken.extend(taken)
-    # Last, and from the last look until the fork no other thread has its turn: it could begin anew.
+    # Do this last, and let no other thread run between the last check and the fork, since it could start anew.
     _interval = sys.getswitchinterval()
     deadline = time.monotonic() + _FORK_SECONDS
     while True:
@@ -346,7 +347,7 @@ def _in_child() -> None:
     sys.setswitchinterval(_interval)
     _guard = threading.RLock()
     _watching = False
-    # One may have no member yet: another thread has asked for it and waits for `_guard`, which it never gets here.
+    # A lock may have no member yet, if another thread of the parent was waiting for `_guard` to register one.
     for lock in [*_taken, *_locks.values()]:
         lock.reset_after_fork()
     _taken.clear()

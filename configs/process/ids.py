@@ -1,4 +1,4 @@
-"""Ids of decisions, calls and reservations: unique, and ordered in time."""
+"""Ids of decisions, calls and reservations: unique, and ordered by time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ __all__ = ["new_id"]
 
 
 def new_id() -> str:
-    """Make 32 hex digits that nobody else has: the time in milliseconds or so, then 80 random bits of the system.
+    """Return a unique id of 32 hex digits: the time in about milliseconds, then 80 random bits from the system.
 
-    Ids that follow each other in time stand side by side in an index, as RFC 9562, section 5.7, has it. A generator of
-    the process would repeat itself: in two children forked at once, before it is seeded anew, and wherever a program
-    calls `random.seed`.
+    Consecutive ids are adjacent in an index, as in RFC 9562, section 5.7. A random generator of the process could
+    repeat ids: in two children forked at once, before it is reseeded, and if a program calls `random.seed`.
     """
     return f"{time.time_ns() >> 20:012x}{os.urandom(10).hex()}"

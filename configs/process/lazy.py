@@ -1,4 +1,4 @@
-"""Names of a package that are imported at their first use, since what they need costs up to a second to load."""
+"""Names of a package that are imported on first use, since their dependencies take up to a second to load."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["lazily"]
 
 
 def lazily(package: str, names: Mapping[str, Sequence[str]]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Make the ``__getattr__`` and ``__dir__`` of a package (PEP 562).
+    """Return the ``__getattr__`` and ``__dir__`` of a package (PEP 562).
 
     Args:
-        package: Its name.
-        names: Module inside the package -> the public names that it has; its own name means the module itself.
+        package: The package's name.
+        names: Module inside the package -> its public names; the module's own name means the module itself.
     """
     homes = {name: module for module, known in names.items() for name in known}
 

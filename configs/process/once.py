@@ -1,4 +1,4 @@
-"""Attributes made at first use, exactly once, safe for threads and forks."""
+"""Attributes computed on first use, exactly once, safe for threads and forks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ T = TypeVar("T")
 class Once(Generic[T]):
     """A `functools.cached_property` whose second caller waits for the first.
 
-    Since Python 3.12 the standard one makes a part for each, and before that its lock can be held for ever in a forked
-    child.
+    Since Python 3.12 the standard one may compute the value once per thread, and before that its lock can stay held
+    forever in a forked child.
 
     Args:
-        make: Makes the part of an object.
+        make: Computes the value for an object.
     """
 
     def __init__(self, make: Callable[[Any], T]) -> None:
@@ -38,7 +38,7 @@ class Once(Generic[T]):
     def __get__(self, owner: object | None, kind: type) -> Self | T:
         if owner is None:
             return self
-        # Once it is there, Python finds the part in the object itself and does not ask here.
+        # Once it is set, Python finds the value in the object itself and does not call this.
         parts = owner.__dict__
         with self._lock:
             if self._name not in parts:

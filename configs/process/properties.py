@@ -1,8 +1,8 @@
-"""The cached properties of all libraries, in a forked child.
+"""Keep the cached properties of all libraries usable in a forked child.
 
-Until Python 3.11 `functools.cached_property` has one lock per property, shared by all instances, for as long as the
-value is computed (https://github.com/python/cpython/issues/87634). A child forked while another thread holds it would
-wait for ever at the first use of that property, of any instance. Python 3.12 has no such lock.
+Until Python 3.11 `functools.cached_property` has one lock per property, shared by all instances and held while a value
+is computed (https://github.com/python/cpython/issues/87634). A child forked while another thread holds it would block
+forever at the first use of that property, of any instance. Python 3.12 has no such lock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["unlock_properties"]
 
 
 class _LockOfThisProcess:
-    """Stands for the attribute `lock` of every cached property.
+    """Replaces the attribute `lock` of every cached property.
 
     Args:
         process: Id of the process.

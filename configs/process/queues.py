@@ -1,4 +1,4 @@
-"""Waits for the next item of a queue for a limited time."""
+"""Wait for the next item of a queue for a limited time."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ T = TypeVar("T")
 
 
 def next_within(queue: SimpleQueue[T], seconds: float) -> T:
-    """The next item of a queue that one thread takes from.
+    """Return the next item of a queue that has a single consumer thread.
 
-    Up to Python 3.12 ``queue.get(timeout=seconds)`` can wait for ever: on an empty queue whose inner lock is free, as
-    it is at first and whenever an item was taken at once, it takes that lock, computes the rest of the time, and takes
-    a rest below zero for no limit (``_queue_SimpleQueue_get_impl`` in CPython's Modules/_queuemodule.c). A
-    ``get_nowait`` before it leaves the lock taken.
+    Up to Python 3.12 ``queue.get(timeout=seconds)`` can block forever: on an empty queue whose inner lock is free, as
+    it is at first and after an item was taken without waiting, it takes that lock, computes the remaining time, and
+    treats a negative rest as no limit (``_queue_SimpleQueue_get_impl`` in CPython's Modules/_queuemodule.c). Calling
+    ``get_nowait`` first leaves the lock taken.
 
     Args:
         queue: The queue.
-        seconds: How long to wait at most.
+        seconds: Maximum time to wait.
 
     Raises:
-        Empty: Nothing came in that time.
+        Empty: No item came in that time.
     """
     try:
         return queue.get_nowait()

@@ -1,4 +1,4 @@
-"""A context variable that has another value while a block lasts."""
+"""Set a context variable for the duration of a block."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ T = TypeVar("T")
 
 @contextmanager
 def set_to(variable: ContextVar[T], value: T) -> Iterator[None]:
-    """Give a variable a value inside the block, as tokens themselves do from Python 3.14 on.
+    """Set a variable inside the block and restore it afterwards, as tokens themselves do from Python 3.14 on.
 
     Args:
         variable: The variable.
-        value: What it holds inside the block; before and after it holds what it held.
+        value: Its value inside the block.
     """
     token = variable.set(value)
     try:
