@@ -1,4 +1,4 @@
-"""`Execution`: a graph driven within the bounds of a run, watched, and what came of it."""
+"""`Execution`: run a graph within the bounds of a run, watch it, and report the outcome."""
 
 from __future__ import annotations
 
@@ -48,22 +48,22 @@ if TYPE_CHECKING:
 __all__ = ["Ended", "Execution", "NothingKept", "thread"]
 
 _OUTSIDE = (AllFailed, BackendError, BudgetExceeded, ConfigError, RunTimeout, StepLimit)
-"""Errors that are for nothing that a model said."""
+"""Errors that are not caused by what a model said."""
 _ENDS = (*ENDED, Status.FAILED)
-"""What a graph's own ``status`` may say of how it ended; any other word in its state is its own affair."""
+"""What a graph's own ``status`` may say about how it ended; any other value is not interpreted."""
 _EDGE: Final = "branch:to:"
 _SENDS: Final = "__pregel_tasks"
 """Where LangGraph keeps which nodes come next (`langgraph.graph.state`, `langgraph._internal._constants`)."""
 _DURABILITY: Literal["sync"] = "sync"
-"""A step that has ended is on the disk before the next begins: otherwise it would run again after a crash."""
+"""A step that has ended is on disk before the next begins: otherwise it would run again after a crash."""
 
 
 class NothingKept(ConfigError):
-    """A run cannot be taken up, as nothing is kept of it; nor was anything called or done."""
+    """A run cannot be resumed because nothing is stored of it; nothing was called or done."""
 
 
 def thread(run: str) -> RunnableConfig:
-    """The configuration under which LangGraph keeps a run.
+    """Return the configuration under which LangGraph stores a run.
 
     Args:
         run: Its id.
@@ -81,11 +81,11 @@ class Execution:
     Attributes:
         name: What is run, for the ledger.
         opened: Opens the graph over the checkpoints of its runs, to be written with a fencing token.
-        outputs: What its outputs are typed by.
+        outputs: The types of its outputs.
         runtime: What it runs on.
         emit: Called with each event as it happens.
-        ended: Told how the run ended, once, before what it was given is deleted; gives the result to be returned.
-        news: What waits for a person, and somebody is to be told of.
+        ended: Called once with how the run ended, before its input is deleted; returns the result to be returned.
+        news: What waits for a person and is to be notified.
     """
 
     name: str
@@ -97,11 +97,11 @@ class Execution:
     news: list[Pending] = field(default_factory=list)
 
     async def begin(self, asked: Sequence[BaseMessage], bounds: Bounds) -> RunResult:
-        """Run the first part, and have somebody told what comes to wait.
+        """Run the first part, and notify somebody of what then waits.
 
         Args:
             asked: The conversation; its last message asks.
-            bounds: What bounds it.
+            bounds: Its limits.
         """
         return await self.told(await self.run(None, None, bounds, asked))
 
@@ -111,13 +111,13 @@ class Execution:
         """Run this part, and keep the person's queue in step with it.
 
         Args:
-            answers: What a person has answered; None to go on as after a crash.
-            taken: The run that is taken up again, which the caller owns.
-            bounds: What bounds it.
-            asked: What a new run is given.
+            answers: What a person has answered; None to continue as after a crash.
+            taken: The run that is resumed, which the caller holds.
+            bounds: Its limits.
+            asked: The input of a new run.
 
         Raises:
-            ConfigError: There is nothing to be taken up, or something stands in the way and nothing was called or done.
+            ConfigError: There is nothing to resume, or the run cannot start, and nothing was called or done.
             RunOwned: Somebody else has taken it over.
         """
         emit = self.emit
@@ -132,16 +132,16 @@ class Execution:
     async def _part(
         self, answers: Command[Any] | None, taken: Taken | None, asked: Sequence[BaseMessage], books: Run
     ) -> RunResult:
-        """Drive the graph to its end, or to where a person is needed, and tell the ledger."""
+        """Run the graph to its end, or to where a person is needed, and update the ledger."""
         if not taken:
             asked = keep(asked, self.runtime.settings.state, books.id, books.journal)
-        # Whoever looks for the run after a kill finds it; what cannot be written yet keeps nobody from reading.
+        # The run can be found after a kill; if it cannot be written yet, the run starts anyway.
         with suppress(ConfigError):
             await asyncio.to_thread(self.runtime.ledger.flush)
         reached(Point.BEGIN)
         async with self.opened(books.lease.token) as graph:
             config = thread(books.id)
-            # LangGraph counts the input as a superstep of its own.
+            # LangGraph counts the input as a separate superstep.
             config["recursion_limit"] = (books.row.max_steps or 0) + 1
             if taken and (await graph.aget_state(config)).created_at is None:
                 asked = await self._given(taken, books)
@@ -169,38 +169,38 @@ class Execution:
         return result
 
     async def _given(self, taken: Taken, books: Run) -> Sequence[BaseMessage]:
-        """What a run was given that was cut off before its graph had begun, and so has done nothing."""
-        # Whatever has done something had a checkpoint before it, and would do it again.
+        """Return the input of a run that was cut off before its graph had begun, and so has done nothing."""
+        # A run that has done something had a checkpoint before that, and would repeat it.
         idle = not taken.calls and not taken.journal.acts
         found = await kept(taken.journal) if idle else None
         if found is None:
             books.gone = True
-            # Nobody can answer what it waited for.
+            # Nobody can answer what it waited for any more.
             await asyncio.to_thread(ask_person, self.runtime, books.id, ())
             kind = NothingKept if idle else ConfigError
             raise kind(f"run {taken.row.id} cannot be resumed: nothing is kept of it any more")
         return found
 
     async def _input(self, graph: Graph, books: Run, asked: Sequence[BaseMessage]) -> dict[str, Any]:
-        """What LangGraph is given, which it has on the disk before the first node runs."""
+        """Return LangGraph's input, which it stores on disk before the first node runs."""
         try:
             return work_of(asked, graph)
         except ConfigError:
-            # It can never begin.
+            # The run can never begin.
             await self._let_go(books)
             raise
 
     async def _cut_off(self, error: BaseException, graph: Graph, config: RunnableConfig, books: Run) -> None:
-        """Note how far a run came, and forget what of it is not to be relied upon."""
+        """Record how far a run came, and delete what must not be relied upon."""
         if isinstance(error, Fenced):
             return
         if isinstance(error, Exception) and not isinstance(error, _OUTSIDE):
-            # It may be for what a model said, so that is asked anew.
+            # What a model said may be the cause, so the model is asked again.
             await self._forget(books, CALLS)
         try:
             snapshot = await graph.aget_state(config)
         except ConfigError:
-            # What cannot be read now may hold steps. What ended the run is told all the same.
+            # The unreadable state may hold steps. What ended the run is reported regardless.
             books.begun = True
             return
         acted = books.journal is not None and books.journal.acted
@@ -208,15 +208,15 @@ class Execution:
         books.so_far = await self._outcome(graph, snapshot, books, Status.FAILED)
 
     async def _forget(self, books: Run, names: str = "") -> None:
-        """Delete what the run kept for the case that it is cut off, under names that begin so."""
+        """Delete what the run stored in case it is cut off, under names with this prefix."""
         if books.journal is not None:
-            # The run is done: what cannot be deleted now must not make it fail.
+            # The run is done: a failure to delete must not make it fail.
             with suppress(ConfigError):
                 forget_kept = partial(self.runtime.ledger.kept.forget, token=books.lease.token)
                 await asyncio.to_thread(forget_kept, books.id, names)
 
     async def told(self, result: RunResult) -> RunResult:
-        """Have somebody told what has come to wait, once nobody holds the run any more; who cannot be told is noted.
+        """Notify somebody of what now waits, once nobody holds the run any more; a failed notification is noted.
 
         Args:
             result: How this part ended.
@@ -227,8 +227,8 @@ class Execution:
         return replace(result, notes=(*result.notes, *notes))
 
     async def _let_go(self, books: Run) -> None:
-        """Delete what the run was given and has kept: it cannot be taken up any more."""
-        # First, since it is refused where somebody else has taken the run over, who needs the files, too.
+        """Delete the run's input and what it stored: it can no longer be resumed."""
+        # First, since it is refused if somebody else has taken the run over, and they need the files, too.
         await self._forget(books)
         await asyncio.to_thread(forget, self.runtime.settings.state, books.id)
 
@@ -239,9 +239,9 @@ class Execution:
         books: Run,
         status: Status | None = None,
     ) -> RunResult:
-        """What the checkpoint tells of a run; with a status, of one that was cut off so and has no output."""
+        """Return a run's result from its checkpoint; ``status`` is given if it was cut off and has no output."""
         state = snapshot.values
-        # Of a run that was cut off the checkpoint cannot tell what has been answered.
+        # The checkpoint of a run that was cut off does not show what has been answered.
         stops = [stop for task in snapshot.tasks for stop in task.interrupts] if status is None else []
         pending = [pending_of(stop, books.id) for stop in stops]
         steps = tuple(map(self.outputs.record, state.get("done", [])))
@@ -260,17 +260,17 @@ class Execution:
 
 
 def _has_stepped(graph: Graph, snapshot: StateSnapshot) -> bool:
-    """Whether a node of the user's own has come to its end; the supervisor's do nothing but by calls."""
+    """Return whether a user's node has ended; the supervisor's nodes act only through calls."""
     supervised = any(INNER.items() <= (node.metadata or {}).items() for node in graph.nodes.values())
     # LangGraph counts the nodes' supersteps from 1.
     return not supervised and (snapshot.metadata or {}).get("step", 0) > 0
 
 
 async def _refuse_changed(graph: Graph, config: RunnableConfig, run: str) -> None:
-    """Refuse a graph that lacks a node at which the run stopped: LangGraph would take it for one that has ended.
+    """Refuse a graph that lacks a node at which the run stopped: LangGraph would treat the run as ended.
 
     Raises:
-        ConfigError: It lacks one.
+        ConfigError: The graph lacks such a node.
     """
     kept = await graph.checkpointer.aget_tuple(config) if isinstance(graph.checkpointer, BaseCheckpointSaver) else None
     values: Mapping[str, Any] = kept.checkpoint["channel_values"] if kept is not None else {}

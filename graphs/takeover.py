@@ -1,4 +1,4 @@
-"""Take a run up again: hold it, keep out whoever held it before, then read what there is of it."""
+"""Resume a run: hold it, fence off its earlier holders, then read its state."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ __all__ = ["own_row", "taken"]
 
 
 def own_row(home: Runtime, run: str, workflow: str) -> RunRow:
-    """The row of a run of a workflow; this waits for the ledger's file.
+    """Return the row of a run of a workflow; this waits for the ledger's file.
 
-    The graph of another workflow may have the same steps for other ends.
+    The graph of another workflow may have the same steps for another purpose.
 
     Args:
         home: The runtime it ran on.
@@ -40,15 +40,15 @@ def own_row(home: Runtime, run: str, workflow: str) -> RunRow:
 
 @asynccontextmanager
 async def taken(home: Runtime, run: str, workflow: str) -> AsyncIterator[Taken]:
-    """Hold a run inside the block; nothing is read of it before all earlier holders are kept from changing it.
+    """Hold a run inside the block; nothing of it is read before all earlier holders are prevented from changing it.
 
     Args:
         home: The runtime it ran on.
         run: Its id.
-        workflow: Name of the workflow that takes it up.
+        workflow: Name of the workflow that resumes it.
 
     Raises:
-        ConfigError: As `own_row`, or its checkpoints do not go with the ledger.
+        ConfigError: As `own_row`, or its checkpoints do not match the ledger.
         RunOwned: Somebody works on it right now.
     """
     await asyncio.to_thread(own_row, home, run, workflow)
