@@ -225,7 +225,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
                 fails or waits for a person leaves it unchanged.
             context: What tools and middleware read as ``runtime.context``.
             max_cost: USD it may spend.
-            max_tokens: Tokens of input and output that it may use, the agents it calls included.
+            max_tokens: Tokens of input and output that it may use, including those of the agents it calls.
             max_steps: Supersteps it may take: each model turn is one, and so are the tool calls after it. Defaults to
                 what its ``turns`` need.
             timeout: Seconds it may take.

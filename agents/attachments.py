@@ -91,7 +91,7 @@ def attached(files: Any) -> list[dict[str, Any]]:
         files: What was given for ``files=``.
 
     Raises:
-        ConfigError: As `attach`; or it is no list, or together they are larger than `MAX_FILES`.
+        ConfigError: As `attach`; or it is not a list, or together they are larger than `MAX_FILES`.
     """
     if isinstance(files, str | bytes | Path | Mapping) or not isinstance(files, Iterable):
         raise ConfigError(f"files must be a list, such as files=['invoice.pdf'], not {type(files).__name__}")
@@ -103,7 +103,7 @@ def attached(files: Any) -> list[dict[str, Any]]:
 
 
 def name_of(block: Mapping[str, Any]) -> str:
-    """What an attachment is called.
+    """Return the name of an attachment.
 
     Args:
         block: Its content block.

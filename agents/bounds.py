@@ -43,13 +43,13 @@ class Bounds:
     """The limits of a run and how it is labelled; a resumed run keeps the values that are left out here.
 
     Attributes:
-        max_cost: USD it may spend in all its parts, the runs inside it included.
+        max_cost: USD it may spend in all its parts, including nested runs.
         max_steps: Supersteps of its graph that this part may take.
         timeout: Seconds that this part may take.
         user: Who it is for, in the ledger.
-        user_class: Class of users whose limits hold.
+        user_class: Class of users whose limits apply.
         tags: Free labels, in the ledger.
-        max_tokens: Tokens of input and output that it may use in all its parts, the runs inside it included.
+        max_tokens: Tokens of input and output that it may use in all its parts, including nested runs.
 
     Raises:
         ConfigError: If a bound is invalid.
@@ -162,8 +162,8 @@ def token_caps(own: Sequence[TokenCap], outer: TokenCaps | None) -> TokenCaps | 
     """Return the token caps that a run's calls count against; None if there are none.
 
     Args:
-        own: Its caps, the innermost first.
-        outer: Those of the run around it, in this process.
+        own: Its caps, innermost first.
+        outer: Those of its enclosing run, in this process.
     """
     caps = outer
     for cap in reversed(own):

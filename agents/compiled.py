@@ -202,7 +202,7 @@ async def invoked(
 
     Args:
         agent: The agent.
-        graph: Its graph; an agent of the user's own class may have one of its own.
+        graph: Its graph; an agent of a user's class may have its own.
         turn: Supersteps that one of its turns takes.
         input: As `Agent.ainvoke` takes it.
         config: LangGraph's; its ``recursion_limit`` defaults to that of the turns the agent may take.

@@ -53,7 +53,7 @@ def check_thread(thread: Any) -> None:
         thread: What was given; None for no thread.
 
     Raises:
-        ConfigError: It is no text, empty, or too long.
+        ConfigError: It is not a text, is empty, or is too long.
     """
     if thread is None or (isinstance(thread, str) and 0 < len(thread.strip()) <= len(thread) <= _LONGEST):
         return
@@ -121,7 +121,7 @@ def occupied(state: Path, target: str, thread: str) -> Iterator[Thread]:
         thread: The thread.
 
     Raises:
-        ThreadBusy: Another run has it.
+        ThreadBusy: Another run holds it.
     """
     key = f"{quote(target, safe='')[:80]}-{hashlib.sha256(f'{target}/{thread}'.encode()).hexdigest()[:32]}"
     try:

@@ -1,4 +1,4 @@
-"""Errors of a run that is cut off by one of its bounds, its work being kept, and of a run that does not exist."""
+"""Errors of a run that is cut off by one of its bounds (its work is kept), and of a run that does not exist."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ _NODES: Final = ("before_model", "after_model")
 
 
 def middleware_of(agent: str, given: Any) -> tuple[AgentMiddleware[Any, Any], ...]:
-    """Check what was given as an agent's middleware, and declare the effects of LangChain's own tools.
+    """Check the middleware given to an agent, and declare the effects of LangChain's own tools.
 
     Args:
         agent: Its name, for the message.

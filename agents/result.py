@@ -62,7 +62,7 @@ ENDED: Final = (Status.DONE, Status.HANDED_OVER, Status.REJECTED)
 
 
 class Outcome(StrEnum):
-    """The outcome of a call, which a step wanted to make, of a tool that does more than read."""
+    """The outcome of a call that does more than read and that a step wanted to make."""
 
     DONE = "done"
     FAILED = "failed"
@@ -165,7 +165,7 @@ class Pending:
             when it was asked; an answer that names it holds only for these.
         allowed: The decisions a person may take: approve, edit, reject, respond.
         run: The run that waits.
-        effect: What the call does with these very arguments.
+        effect: What the call does with exactly these arguments.
         preview: What it would change, as a unified diff, if its tool provides one.
         sandbox: Where the call would run and what confines it: ``in the sandbox: …``, ``UNSANDBOXED: …``, or in this
             process; empty if unknown.

@@ -108,7 +108,7 @@ class Composed:
         """Return the plain LangGraph graph, not yet compiled, to combine with your own nodes.
 
         Args:
-            runtime: What it runs on; the working directory's project when absent.
+            runtime: What it runs on; defaults to the working directory's project.
         """
         runtime = runtime or Runtime.default()
         if self._graph is not None:
@@ -126,7 +126,7 @@ class Composed:
         acts work there too; the bounds of a run, its ownership and resuming it are up to the host.
 
         Args:
-            runtime: What it runs on; the working directory's project when absent.
+            runtime: What it runs on; defaults to the working directory's project.
 
         Raises:
             ConfigError: The state folder is not the user's own, or an agent names a model or tool that does not exist.

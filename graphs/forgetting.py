@@ -58,9 +58,9 @@ async def forget(
     """Delete from the memory as `ChromaStore.forget` does, and from the stored data of runs that were told it.
 
     Runs and conversations that hold a text which the memory was ever made to forget are deleted entirely, except for
-    active runs; all cached model answers are deleted; calls and handoffs in the ledger lose such texts. Calling this
-    again deletes what it had to leave. A text of fewer than four words is looked for only in the memory, and what a
-    model has said about it in its own words stays.
+    runs that are running or waiting; all cached model answers are deleted; calls and handoffs in the ledger lose such
+    texts. Calling this again deletes what it had to leave. A text of fewer than four words is looked for only in the
+    memory, and what a model has said about it in its own words stays.
 
     Args:
         runtime: Runtime whose memory and state are used.

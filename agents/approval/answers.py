@@ -3,8 +3,8 @@
 An act is asked about as ``{"action_requests": [{name, args, description}], "review_configs": [{…}]}`` and answered by
 ``{"decisions": [decision]}`` or the bare decision (``langchain.agents.middleware.human_in_the_loop``). What LangChain's
 agent inbox sends is understood, too: ``[{"type": "accept" | "edit" | "response" | "ignore", "args": …}]``
-(``langgraph.prebuilt.interrupt.HumanResponse``), or the same in ``decisions`` under LangChain's types. What LangChain's
-own middleware asks in a graph of the user's is answered in the form that it takes.
+(``langgraph.prebuilt.interrupt.HumanResponse``), or the same in ``decisions`` under LangChain's types. Questions of
+LangChain's own middleware in a user's graph are answered in the form that it takes.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _is_one_action(asked: object) -> bool:
 
 
 def _is_per_call(asked: object) -> bool:
-    """Whether LangChain's own middleware asks about a single call, which takes a bare decision."""
+    """Return whether LangChain's own middleware asks about a single call, which takes a bare decision."""
     return isinstance(asked, Mapping) and asked.get("type") == "tool_approval" and {"name", "args"} <= set(asked)
 
 
@@ -272,14 +272,14 @@ def _fields(answer: object) -> dict[str, Any] | None:
 
 
 def _edits(given: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
-    """Whether an answer gives other arguments than were asked about."""
+    """Return whether an answer gives arguments other than those asked about."""
     edited = given.get("edited_action") or {}
     named = [given.get("args"), given.get("arguments"), edited.get("args") if isinstance(edited, Mapping) else edited]
     return any(arguments is not None and arguments != asked for arguments in named)
 
 
 def _edited(given: Mapping[str, Any], request: HITLRequest, refused: Any) -> dict[str, Any]:
-    """The arguments of an edit."""
+    """Return the arguments of an edit."""
     action, review = request["action_requests"][0], request["review_configs"][0]
     edited = given.get("edited_action", {"args": given.get("args", given.get("arguments"))})
     if not isinstance(edited, Mapping) or not isinstance(edited.get("args"), Mapping):
@@ -294,7 +294,7 @@ def _edited(given: Mapping[str, Any], request: HITLRequest, refused: Any) -> dic
 
 
 def answers_by_id(given: object, waiting: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """The answers to what a run waits for, each checked and bound to what was asked.
+    """Return the answers to what a run waits for, each checked and bound to what was asked.
 
     Args:
         given: Id of what waits -> answer; or the answer itself if only one thing waits.
@@ -322,11 +322,11 @@ def answers_by_id(given: object, waiting: Sequence[tuple[str, Any]]) -> dict[str
 
 
 def in_words(act: Pending, answer: Any) -> str:
-    """What a person decided, for the record of the run.
+    """Return what a person decided, for the record of the run.
 
     Args:
         act: What waited.
-        answer: The answer as `answers_by_id` gives it.
+        answer: The answer as `answers_by_id` returns it.
     """
     if not act.tool:
         return f"answered: {_shown(answer)}"

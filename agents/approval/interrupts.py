@@ -246,7 +246,7 @@ class _Asking:
                 return self._allowed(edited, now)
 
     def _answer(self, problem: str) -> tuple[Question | None, Question, HITLRequest, Any]:
-        """Return the question then, the question now, the request and its answer; stops the graph if there is none."""
+        """Return the question then and now, the request and its answer; stops the graph if there is no answer."""
         preview = preview_of(self._asked.tool, self._asked.call["args"])
         then, now = self._kept.question(self._key), self._asked.question(preview)
         if then is not None and not stale(then, now, self._expires):

@@ -53,7 +53,7 @@ class Asked:
     Attributes:
         tool: Its tool.
         call: The call, with the arguments that are asked about.
-        effect: What it does with these very arguments.
+        effect: What it does with exactly these arguments.
         risk: The risk of a call with that effect.
         origin: Where the call comes from: run, step, agent, and the model that wrote it.
         sources: Argument -> source of its value.
@@ -197,7 +197,7 @@ class Asked:
 
 
 def _confinement(tool: BaseTool) -> str:
-    """Where a call of this tool runs, and what confines it."""
+    """Return where a call of this tool runs, and what confines it."""
     declared = declaration_of(tool)
     if declared is not None and declared.sandbox:
         return declared.sandbox
@@ -253,7 +253,7 @@ def _middle(text: str) -> str:
 
 
 def _author(request: ToolCallRequest) -> str:
-    """The model that wrote the call, as ``provider/name``; empty if unknown."""
+    """Return the model that wrote the call, as ``provider/name``; empty if unknown."""
     state = request.state
     messages = state.get("messages", ()) if isinstance(state, Mapping) else getattr(state, "messages", ())
     for message in reversed(messages):

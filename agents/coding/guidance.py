@@ -103,7 +103,7 @@ def _read(workspace: Workspace, path: str) -> tuple[str, str]:
 
 
 def _led_to(workspace: Workspace, path: str) -> str:
-    """Resolve a path that may be a symlink to another file of the workspace, which no tool may write either.
+    """Resolve a path that may be a symlink within the workspace; tools may not write the symlink's target either.
 
     Raises:
         ToolFailed: It leads to nothing, out of the workspace, or to a file of another kind, which may hold secrets.

@@ -73,7 +73,7 @@ def without_exits(graph: CompiledStateGraph[Any, Any, Any, Any]) -> CompiledStat
 
 
 def _contained(code: Runnable[Any, Any], where: str) -> Runnable[Any, Any]:
-    """Return a view of a node's code, with those functions contained that LangGraph and LangChain run in own tasks."""
+    """Return a view of a node's code in which the functions that run as separate tasks are contained."""
     from langgraph.graph.state import CompiledStateGraph
 
     if isinstance(code, CompiledStateGraph):

@@ -118,7 +118,7 @@ def _turn(turns: Counter[tuple[int, str]], attempt: int, what: str) -> int:
 
 
 def _digest(name: str, given: Any, more: Mapping[str, Any], attempt: int) -> str:
-    """Return a digest of what is asked, without message ids and without values that have none, such as a connection."""
+    """Return a digest of what is asked, without message ids and unhashable values, such as an open connection."""
     fields = {**given} if isinstance(given, Mapping) else {"given": given}
     messages = fields.pop("messages", ())
     told = {key: known for key, value in {**fields, **more}.items() if (known := hashed(value)) == hashed(value)}

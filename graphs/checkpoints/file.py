@@ -31,11 +31,11 @@ Work = Callable[[Connection], T]
 _LINGER_SECONDS: Final = 5.0
 """Seconds the file stays open after its last run: opening it costs as much as a step does, closing it more."""
 _STOP_SECONDS: Final = 2.0
-"""Most seconds that the end of the process waits for what is being written."""
+"""Maximum seconds that the end of the process waits for what is being written."""
 _GROUP_SECONDS: Final = 0.002
 """Seconds patient work waits for more: a task's writes are followed by the next checkpoint well within that time."""
 _MOST_TOGETHER: Final = 64
-"""Most pieces of work that are written to disk together, so that none waits long for others."""
+"""Maximum number of pieces of work written to disk together, so that none waits long for others."""
 
 
 @dataclass(frozen=True, slots=True)

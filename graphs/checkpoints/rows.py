@@ -213,7 +213,7 @@ def search(
         sealed: Decrypts them.
         where: Conditions, each with the value of its one parameter.
         matches: Returns from its metadata whether one is wanted.
-        limit: The most to return.
+        limit: Maximum number to return.
     """
     conditions = f" WHERE {' AND '.join(where)}" if where else ""
     found: list[Found] = []

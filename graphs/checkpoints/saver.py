@@ -69,7 +69,7 @@ class Checkpoints(Prepared):
             config: Names the thread, and a namespace or a checkpoint of it; all when absent.
             filter: What their metadata must contain.
             before: Names a checkpoint that they precede.
-            limit: The most to return.
+            limit: Maximum number to return.
         """
         for found in await self.file.call(self._search(config, filter, before, limit), writes=False):
             yield self._tuple(found)
@@ -101,7 +101,7 @@ class Checkpoints(Prepared):
         Args:
             thread: Its id.
             channels: The channels.
-            limit: The most checkpoints to return.
+            limit: Maximum number of checkpoints to return.
         """
         config: RunnableConfig = {"configurable": {"thread_id": thread, "checkpoint_ns": ""}}
         found = await self.file.call(self._search(config, None, None, limit), writes=False)
@@ -118,7 +118,7 @@ class Checkpoints(Prepared):
     async def araised(self, thread: str) -> frozenset[str]:
         """Return the ids of what the tasks of a thread that have since raised had asked.
 
-        LangGraph stores the answers they got with their error, in one transaction, and gives them these again.
+        LangGraph stores the answers to these with the task's error, in one transaction, and gives them to it again.
 
         Args:
             thread: Its id.

@@ -1,4 +1,4 @@
-"""The memory that all agents share: as a graph's store, and as the way the steps of one run tell each other."""
+"""The memory that all agents share: as a graph's store, and to pass results between the steps of one run."""
 
 from __future__ import annotations
 
