@@ -1,6 +1,6 @@
 """Pointsman: agents bound to models by the risk of each step.
 
-Names are imported at their first use, so that ``import pointsman`` costs next to nothing.
+Names are imported on first use, so that ``import pointsman`` costs almost nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The runs of a project, whoever started them: what they wait for, answers to it, and taking back what they edited."""
+"""The runs of a project, whoever started them: read what they wait for, answer it, and undo their edits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def _blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """The same for synchronous code."""
+    """Return the same function for synchronous code."""
 
     @wraps(function)
     def twin(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -38,14 +38,14 @@ def _blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 
 @checked
 async def apending(run: str | None = None, *, runtime: Runtime | None = None) -> tuple[Pending, ...]:
-    """What waits for a person in the runs of a project, the longest first; ``act.run`` tells in which.
+    """Return what waits for a person in the runs of a project, longest-waiting first; ``act.run`` names the run.
 
     Args:
-        run: This run alone.
-        runtime: Whose runs; those of the working directory's project when absent.
+        run: Only this run.
+        runtime: Runtime whose runs are read; defaults to the working directory's project.
 
     Raises:
-        ConfigError: There is no such run, or what is kept of the runs cannot be read.
+        ConfigError: There is no such run, or what is stored of the runs cannot be read.
     """
     from .agents.runs import row_of
     from .graphs.waiting import waiting
@@ -72,25 +72,26 @@ async def aanswer(
     timeout: float | None = None,
     tags: Sequence[str] = (),
 ) -> RunResult[Any]:
-    """Answer what a run waits for, and go on with it, within the bounds it was given.
+    """Answer what a run waits for, and resume it, within the bounds it was given.
 
     Args:
         run: Its id.
-        answers: Id of what waits -> answer, or the answer itself where one thing waits; as `Workflow.resume` takes it.
-        workflow: What runs. A run of the command line tells where that is; a program has to give its own.
-        runtime: What it ran on; the working directory's project when absent.
-        max_cost: USD the run may spend, what it has spent already included.
+        answers: Id of what waits -> answer, or the answer itself if only one thing waits; as `Workflow.resume` takes
+            it.
+        workflow: What runs. A run of the command line records where that is; a program must give its own.
+        runtime: What it ran on; defaults to the working directory's project.
+        max_cost: USD the run may spend in total, including what it has already spent.
         max_tokens: Tokens of input and output that it may use, likewise.
         max_steps: Supersteps this part may take.
         timeout: Seconds this part may take.
         tags: Further labels.
 
     Returns:
-        The outcome of the whole run, as `Workflow.run` gives it.
+        The outcome of the whole run, as `Workflow.run` returns it.
 
     Raises:
-        ConfigError: There is no such run, it waits for nothing or not for that, or an answer is not understood: nothing
-            was done then. Or what runs is not known, or has changed since it was last named.
+        ConfigError: There is no such run, it waits for nothing or not for that, or an answer is not understood: in
+            these cases nothing was done. Or what runs is not known, or has changed since it was last named.
         RunOwned: Somebody works on it right now.
     """
     from .agents.runs import row_of
@@ -124,19 +125,19 @@ async def aundo(
     dry_run: bool = False,
     runtime: Runtime | None = None,
 ) -> tuple[Undone, ...]:
-    """Put the files that a run's file tools changed back as they were, or none where one of them cannot be.
+    """Restore the files that a run's file tools changed, or none of them if one cannot be restored.
 
     Args:
-        run: Its id; what runs inside it changed counts, too.
-        paths: These files alone, each relative to the workspace, or absolute.
-        last: The run's last edit alone; each further time the one before.
-        redo: Take the last undo back instead.
-        force: Also files that somebody else has changed since; what is there is kept, and ``redo`` brings it back.
-        dry_run: Change nothing, and say in `Undone.problem` what stands in the way.
-        runtime: What it ran on; the working directory's project when absent.
+        run: Its id; changes by nested runs are included.
+        paths: Only these files, each relative to the workspace or absolute.
+        last: Undo only the run's last edit; each further call undoes the one before.
+        redo: Revert the last undo instead.
+        force: Include files that somebody else has changed since; their content is saved, and ``redo`` restores it.
+        dry_run: Change nothing, and report in `Undone.problem` what prevents it.
+        runtime: What it ran on; defaults to the working directory's project.
 
     Returns:
-        The files with what becomes of them; empty where everything is as it was.
+        The files with what happens to them; empty if everything is already as it was.
 
     Raises:
         ConfigError: There is no such run, it did not edit one of the paths, or a file cannot be put back.

@@ -44,13 +44,13 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def _described(entry: AgentEntry) -> AgentSpec:
-    """What an entry of ``agents.yaml`` says, as arguments of `Agent`."""
+    """Return the arguments of `Agent` that an entry of ``agents.yaml`` describes."""
     middleware: Sequence[AgentMiddleware[Any, Any]] = ()
     if entry.todos:
         from langchain.agents.middleware import TodoListMiddleware
 
         middleware = (TodoListMiddleware(),)
-    # All else goes by the same names in both.
+    # The other fields have the same names in both.
     described: Any = {**entry.model_dump(exclude={"todos"}), "middleware": middleware}
     spec: AgentSpec = described
     return spec
@@ -66,37 +66,37 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
     Args:
         name: Its name in plans, ledger and progress.
         instructions: Its system prompt, a text or a SystemMessage.
-        tier: The least tier it asks for; the risk of a step may raise it.
-        max_tier: The highest tier it may use. Floors are not lowered for it: where the risk of a step wants a higher
-            one, the step is refused.
-        model: The model it prefers while that qualifies, as ``provider/name``.
+        tier: The lowest tier it asks for; the risk of a step may raise it.
+        max_tier: The highest tier it may use. It does not lower floors: if the risk of a step requires a higher tier,
+            the step is refused.
+        model: The model it prefers, if that model qualifies, as ``provider/name``.
         task: What it does, for the routing rules (``classify``, ``code``, ``vision``, …).
-        kind: What its steps are for. Left out, its reach tells: no tools ``transform`` (``decide`` where it asks for
-            the frontier tier), tools that only read ``gather``, any other tools ``act``.
+        kind: What its steps are for. By default it follows from the tools: ``transform`` without tools (``decide`` if
+            it asks for the frontier tier), ``gather`` if all tools only read, ``act`` otherwise.
         tools: Functions made with `pointsman.tool`, LangChain tools, or names in the tool registry. A plain LangChain
             tool counts as ``destructive`` until `pointsman.declare` says what it does.
-        output: Pydantic model its answer must fit.
+        output: Pydantic model that its answer must match.
         examples: Field of the output -> CSV (``text,label``) with labelled examples.
-        reversible: Whether what its tools do can be taken back.
+        reversible: Whether what its tools do can be undone.
         max_output: Tokens of output to leave room for.
         latency: How urgent its answers are: ``batch``, ``interactive`` or ``critical``, as `RoutedChatModel` takes it.
-        turns: Turns of its model that one of its steps may take.
-        context: Tokens of input that a turn may have. Where the conversation is longer, its oldest turns are shown in
-            short; what the model takes when absent.
-        guidance: Files of the workspace, such as AGENTS.md, that say how to work in it. It is told what they say, as
-            text from outside, which lowers no risk and allows nothing.
-        middleware: LangChain middleware, the outermost first; what it makes of a tool call is still judged, approved
-            and recorded. The tools it adds count as ``destructive`` until `pointsman.declare` says what they do.
-        state_schema: TypedDict of its state, derived from ``langchain.agents.AgentState``; the fields that the state of
-            a graph around it has too are handed in, and out again where they changed.
+        turns: Maximum number of model turns in one of its steps.
+        context: Maximum input tokens of a turn. In a longer conversation, the oldest turns are abridged. Defaults to
+            what the model accepts.
+        guidance: Files of the workspace, such as AGENTS.md, that say how to work in it. The agent is given
+            their contents as outside text, which lowers no risk and permits nothing.
+        middleware: LangChain middleware, outermost first; a tool call that it changes is still judged, approved and
+            recorded. The tools it adds count as ``destructive`` until `pointsman.declare` says what they do.
+        state_schema: TypedDict of its state, derived from ``langchain.agents.AgentState``; fields that an enclosing
+            graph's state also has are passed in, and passed back out if they changed.
         context_schema: Class of ``runtime.context``.
-        store: LangGraph store of its tools; that of the graph around it when absent.
-        checkpointer: LangGraph checkpointer of its own, which keeps the conversations of ``thread=``; absent, they are
-            kept in the project's state, encrypted.
+        store: LangGraph store for its tools; defaults to the store of the enclosing graph.
+        checkpointer: Its own LangGraph checkpointer, which stores the conversations of ``thread=``; by default they are
+            stored in the project's state, encrypted.
 
     Raises:
-        ConfigError: On a name, tier, kind, bound or tool that is none, two tools of one name, or an output that no
-            answer can be typed by.
+        ConfigError: If a name, tier, kind, bound or tool is invalid, two tools share a name, or the output cannot be
+            used as the type of an answer.
     """
 
     name: str
@@ -114,15 +114,15 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
 
     @classmethod
     def named(cls, name: str, runtime: Runtime | None = None, **changes: Unpack[AgentSpec]) -> Agent[str]:
-        """The agent that ``agents.yaml`` describes, the built-in ones among them: ``coding``, ``terminal`` and others.
+        """Return an agent described in ``agents.yaml``, including built-in ones: ``coding``, ``terminal`` and others.
 
         Args:
             name: Its name there.
-            runtime: Whose configuration; the working directory's project when absent.
-            changes: What is otherwise; arguments of `Agent`.
+            runtime: Runtime whose configuration is read; defaults to the working directory's project.
+            changes: Arguments of `Agent` that override the entry.
 
         Raises:
-            ConfigError: There is none of that name.
+            ConfigError: There is no agent of that name.
         """
         known = (runtime or Runtime.default()).settings.agents
         if name not in known:
@@ -136,7 +136,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         Args:
             name: Its name.
             entry: Its entry.
-            changes: What is otherwise.
+            changes: Arguments of `Agent` that override the entry.
         """
         described = _described(entry)
         described.update(changes)
@@ -147,7 +147,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
 
     @property
     def graph(self) -> CompiledStateGraph[Any, Any, Any, Any]:
-        """The LangChain agent underneath, built anew where the default runtime has become another.
+        """The LangChain agent underneath, rebuilt if the default runtime has changed.
 
         Raises:
             ConfigError: The model it prefers is not in the catalogue.
@@ -164,23 +164,23 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         """Run once on a text, a message list, or a graph's state with ``messages``.
 
         Args:
-            input: That; of a state the fields of its own ``state_schema`` are read too. A ``Command`` answers what
-                waits in an agent with a checkpointer of its own.
+            input: The text, messages or state; from a state, the fields of its own ``state_schema`` are read too. A
+                ``Command`` answers what is pending in an agent with its own checkpointer.
             config: LangGraph's: callbacks, tags, ``configurable``, ``recursion_limit`` (its ``turns`` when absent).
             kwargs: Further arguments of LangGraph's ``ainvoke``, such as ``context``.
 
         Returns:
-            ``messages``: what it added; ``structured_response``: its typed output, where it declares one; and the
+            ``messages``: what it added; ``structured_response``: its typed output, if it declares one; and the
             fields of its state that it changed.
 
         Raises:
-            NoAnswer: It gave none within its turns, made the same call again and again, or is too deep inside others.
+            NoAnswer: It gave no answer within its turns, repeated the same call, or is nested too deep in other agents.
             ApprovalPending: It wants to make a call that waits for a person, and runs outside any workflow or graph
                 with a checkpointer.
         """
         if self.tools:
             await self.runtime.reach(self.tools)
-        # A class of the user's own may have its graph in another way.
+        # A user's subclass may build its graph differently.
         given = (self.tools, self.output, self.middleware, self.checkpointer, self.context, self.guidance)
         plain = type(self) is Agent and not any(given)
         if plain and is_kept_around() and isinstance(input, str | list) and config is None:
@@ -193,7 +193,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         return await invoked(self, self.graph, self._ready().turn, input, config, saver, **more)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
-        """The same from synchronous code."""
+        """Do the same as `ainvoke`, from synchronous code."""
         return sync.run(self.ainvoke(input, config, **kwargs))
 
     @checked
@@ -215,32 +215,32 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
     ) -> RunResult[Output]:
         """Do one task alone, as a run of its own in the ledger.
 
-        It cannot be taken up again: put an agent that may need a person's approval, or that runs for long, into a
+        It cannot be resumed: put an agent that may need a person's approval, or that runs for long, into a
         `Workflow`.
 
         Args:
             task: What is asked: a text, a message, or a conversation whose last message asks.
             files: What goes with it: paths, bytes, or content blocks; see `attach`.
-            thread: Conversation to go on with, kept from run to run under this name, this agent's alone. One that
-                fails or waits for a person leaves it as it was.
+            thread: Conversation to continue, stored from run to run under this name, for this agent only. A run that
+                fails or waits for a person leaves it unchanged.
             context: What tools and middleware read as ``runtime.context``.
             max_cost: USD it may spend.
-            max_tokens: Tokens of input and output that it may use, the agents it calls included.
-            max_steps: Supersteps it may take: each of its model's turns is one, and so are the tools after it; those of
-                its ``turns`` when absent.
+            max_tokens: Tokens of input and output that it may use, including those of the agents it calls.
+            max_steps: Supersteps it may take: each model turn is one, and so are the tool calls after it. Defaults to
+                what its ``turns`` need.
             timeout: Seconds it may take.
             user: Who it is for, in the ledger.
-            user_class: Class of users whose limits in ``routing.yaml`` hold.
+            user_class: Class of users whose limits in ``routing.yaml`` apply.
             tags: Free labels, in the ledger.
             runtime: What to run on; the agent's own when absent.
 
         Returns:
-            The output, typed where the agent declares one, with the run's cost, calls and decisions. Where it failed
-            the status says so, and `RunResult.error` why.
+            The output, typed if the agent declares one, with the run's cost, calls and decisions. If it failed, the
+            status says so and `RunResult.error` says why.
 
         Raises:
-            ConfigError: On an input or bound that is none, or when no model may run it; nothing was called then.
-            ThreadBusy: Another run works on the thread.
+            ConfigError: If an input or bound is invalid, or no model may run it; nothing was called in that case.
+            ThreadBusy: Another run is using the thread.
         """
         messages = asked(task, files)
         check_thread(thread)
@@ -280,10 +280,10 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
     async def _conversed(
         self, messages: list[BaseMessage], config: RunnableConfig, thread: str | None, more: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Run once, within a conversation where one is named."""
+        """Run once, within a conversation if a thread is named."""
         if thread is None:
             return await self.ainvoke(messages, config, **more)
-        # The thread outlives the run around it, if there is one, and so the files of that.
+        # The thread outlives the enclosing run, if any, and that run's files.
         messages = [*await asyncio.to_thread(brought, self.runtime.settings.state, messages)]
         config = {**config, **place_of(self.name, thread)}
         with occupied(self.runtime.settings.state, self.name, thread) as kept:
@@ -294,9 +294,9 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
                 return await self._invoked(messages, config, saver, **more)
 
     async def step(self, input: Any, config: RunnableConfig | None = None) -> StepRecord:
-        """Run once and tell how it went: the model that really ran, its risk, the output, the time."""
+        """Run once and return a record: the model that actually ran, its risk, the output, the time."""
         started = time.monotonic()
-        # A node of Pointsman's that names its step asks for this alone, with whatever is remembered by then.
+        # A Pointsman node that names its step asks only this agent, with whatever is remembered by then.
         alone = only_one(self) if current().step and not current().agent else nullcontext()
         with alone:
             added = await self.ainvoke(input, config)

@@ -1,4 +1,4 @@
-"""The calls of an agent as its middleware stands around them: their types, and a look at each call of its model."""
+"""Types for the calls that an agent's middleware wraps, and a base class that inspects each model call."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ AsyncModelHandler: TypeAlias = Callable[[ModelRequest], Awaitable[ModelResponse]
 
 
 class TurnMiddleware(AgentMiddleware[Any, Any]):
-    """Looks at each call of an agent's model before it is made."""
+    """Inspect each call of an agent's model before it is made."""
 
     def wrap_model_call(self, request: ModelRequest, handler: ModelHandler) -> ModelAnswer:
-        """Look at the call, then make it."""
+        """Inspect the call, then make it."""
         return handler(self.seen(request))
 
     async def awrap_model_call(self, request: ModelRequest, handler: AsyncModelHandler) -> ModelAnswer:
-        """Look at the call, then make it."""
+        """Inspect the call, then make it."""
         return await handler(self.seen(request))
 
     @abstractmethod
     def seen(self, request: ModelRequest) -> ModelRequest:
-        """The call to make in its place; raises where none is to be made."""
+        """Return the call to make instead; raise if none is to be made."""

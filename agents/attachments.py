@@ -1,4 +1,4 @@
-"""Attachments: pictures, documents and other files beside a task, as content blocks of LangChain's."""
+"""Attachments: pictures, documents and other files beside a task, as LangChain content blocks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _OTHERS: Final[tuple[tuple[bytes, str], ...]] = (
 def attach(source: Attached, *, name: str | None = None) -> dict[str, Any]:
     """Make a content block of a file, for ``files=`` or for a message of your own.
 
-    What it is its first bytes tell, else its name, else that it is a text.
+    Its type is detected from its first bytes, else from its name; otherwise it must be text.
 
     Args:
         source: Its path, or its bytes; a content block stays as it is.
@@ -85,13 +85,13 @@ def attach(source: Attached, *, name: str | None = None) -> dict[str, Any]:
 
 
 def attached(files: Any) -> list[dict[str, Any]]:
-    """The content blocks of all files of a task.
+    """Return the content blocks of all files of a task.
 
     Args:
         files: What was given for ``files=``.
 
     Raises:
-        ConfigError: As `attach`; or it is no list, or together they are larger than `MAX_FILES`.
+        ConfigError: As `attach`; or it is not a list, or together they are larger than `MAX_FILES`.
     """
     if isinstance(files, str | bytes | Path | Mapping) or not isinstance(files, Iterable):
         raise ConfigError(f"files must be a list, such as files=['invoice.pdf'], not {type(files).__name__}")
@@ -103,7 +103,7 @@ def attached(files: Any) -> list[dict[str, Any]]:
 
 
 def name_of(block: Mapping[str, Any]) -> str:
-    """What an attachment is called.
+    """Return the name of an attachment.
 
     Args:
         block: Its content block.
@@ -113,7 +113,7 @@ def name_of(block: Mapping[str, Any]) -> str:
 
 
 def messages_of(input: Any) -> list[BaseMessage]:
-    """The conversation that an agent is given.
+    """Return the conversation that an agent is given.
 
     Args:
         input: A text, a message, a list of messages, or a graph's state with one of these as ``messages``.
@@ -134,14 +134,14 @@ def messages_of(input: Any) -> list[BaseMessage]:
 
 
 def asked(task: Any, files: Any = ()) -> list[BaseMessage]:
-    """What a run is asked: its conversation, with the files in its last message.
+    """Return what a run is asked: its conversation, with the files in its last message.
 
     Args:
         task: What was given.
         files: What was given for ``files=``.
 
     Raises:
-        ConfigError: It is no task, or an empty one; or as `attached`.
+        ConfigError: The task is empty or has the wrong type; or as `attached`.
     """
     if not isinstance(task, str | BaseMessage | list | tuple):
         raise ConfigError(f"there is nothing to do: give the task as a text or as messages, not {type(task).__name__}")

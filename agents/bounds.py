@@ -40,19 +40,19 @@ class BoundsFields(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What bounds a run and what it is booked on; a run that is taken up again keeps what is left out here.
+    """The limits of a run and how it is labelled; a resumed run keeps the values that are left out here.
 
     Attributes:
-        max_cost: USD it may spend in all its parts, the runs inside it included.
+        max_cost: USD it may spend in all its parts, including nested runs.
         max_steps: Supersteps of its graph that this part may take.
         timeout: Seconds that this part may take.
         user: Who it is for, in the ledger.
-        user_class: Class of users whose limits hold.
+        user_class: Class of users whose limits apply.
         tags: Free labels, in the ledger.
-        max_tokens: Tokens of input and output that it may use in all its parts, the runs inside it included.
+        max_tokens: Tokens of input and output that it may use in all its parts, including nested runs.
 
     Raises:
-        ConfigError: On a bound that bounds nothing.
+        ConfigError: If a bound is invalid.
     """
 
     max_cost: float | None = None
@@ -93,12 +93,12 @@ class Bounds:
             raise ConfigError(f"timeout is {self.timeout}: give a number of seconds above 0")
 
     def over(self, row: RunRow) -> RunRow:
-        """The row of a run under these bounds, each that is left out as it was."""
+        """Return the row of a run with these bounds; those that are left out stay unchanged."""
         return replace(
             row,
             user=self.user or row.user,
             user_class=self.user_class or row.user_class,
-            # Those of a run that is taken up again are mostly given again.
+            # A resumed run is usually given the same tags again.
             tags=tuple(dict.fromkeys((*row.tags, *self.tags))),
             max_cost=row.max_cost if self.max_cost is None else min(_pico(self.max_cost), _LARGEST),
             max_steps=min(self.max_steps or row.max_steps or _MOST_STEPS, _LARGEST),
@@ -108,33 +108,33 @@ class Bounds:
 
 
 def check_cap(max_cost: float) -> None:
-    """Refuse what bounds nothing.
+    """Reject a cap that is not valid.
 
     Args:
         max_cost: USD a run may spend.
 
     Raises:
-        ConfigError: It is negative, infinite or no number.
+        ConfigError: It is negative, infinite or not a number.
     """
-    # Neither comparison holds for what is no number.
+    # Both comparisons are false for NaN.
     if not 0 <= max_cost < math.inf:
         raise ConfigError(f"a cap of {max_cost} is not valid: give USD, 0 or more, or leave it out for no cap")
 
 
 def scope_of(run: str) -> str:
-    """The scope in which the money of a run is counted."""
+    """Return the scope in which the cost of a run is counted."""
     return f"run:{run}"
 
 
 def cap_of(runtime: Runtime, row: RunRow) -> tuple[tuple[str, int], ...]:
-    """The scope of a run with the most it may spend in picodollars, if anything bounds that.
+    """Return the scope of a run with its spending cap in picodollars, if it has one.
 
     Args:
         runtime: What it runs on.
         row: Its row.
 
     Raises:
-        ConfigError: The policy knows classes of users, and not this one.
+        ConfigError: The policy defines classes of users, but not this one.
     """
     allowed = _limits(runtime, row.user_class).max_cost
     caps = [cap for cap in (row.max_cost, None if allowed is None else _pico(allowed)) if cap is not None]
@@ -142,12 +142,12 @@ def cap_of(runtime: Runtime, row: RunRow) -> tuple[tuple[str, int], ...]:
 
 
 def token_cap_of(runtime: Runtime, row: RunRow, calls: Iterable[CallRow]) -> tuple[TokenCap, ...]:
-    """The most tokens a run may use, if anything bounds that.
+    """Return the token cap of a run, if it has one.
 
     Args:
         runtime: What it runs on.
         row: Its row.
-        calls: Its calls so far, those of runs inside it too.
+        calls: Its calls so far, including those of nested runs.
 
     Raises:
         ConfigError: As `cap_of`.
@@ -159,11 +159,11 @@ def token_cap_of(runtime: Runtime, row: RunRow, calls: Iterable[CallRow]) -> tup
 
 
 def token_caps(own: Sequence[TokenCap], outer: TokenCaps | None) -> TokenCaps | None:
-    """What the calls of a run count against, in tokens; None where nothing has a cap.
+    """Return the token caps that a run's calls count against; None if there are none.
 
     Args:
-        own: Its caps, the innermost first.
-        outer: Those of the run around it, in this process.
+        own: Its caps, innermost first.
+        outer: Those of its enclosing run, in this process.
     """
     caps = outer
     for cap in reversed(own):
@@ -176,7 +176,7 @@ def _pico(dollars: float) -> int:
 
 
 def _limits(runtime: Runtime, user_class: str) -> Limits:
-    """The bounds on a class of users; a class that is misspelt must not get the bounds of everybody."""
+    """Return the limits of a class of users; a misspelt class must not get the default limits."""
     routing = runtime.dispatcher.policy.routing
     if routing.classes and user_class not in (*routing.classes, _EVERYBODY):
         near = suggest(user_class, routing.classes)

@@ -1,4 +1,4 @@
-"""`Compiled`: an agent made ready for one runtime, as a model that routes and as LangChain's graph around it."""
+"""`Compiled`: an agent prepared for one runtime, as a model that routes and as LangChain's graph around it."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ _KEPT: ContextVar[bool] = ContextVar("pointsman_kept", default=False)
 
 
 def kept_around() -> AbstractContextManager[None]:
-    """Say that agents inside the block are steps of a graph that keeps each answer as soon as it is there.
+    """Mark agents inside the block as steps of a graph that stores each answer as soon as it is there.
 
-    One that takes a single turn then needs no graph of its own, whose checkpoints would hold the same again.
+    An agent that takes a single turn then needs no graph of its own, whose checkpoints would only duplicate it.
     """
     return set_to(_KEPT, True)
 
 
 def is_kept_around() -> bool:
-    """Whether a graph around keeps each answer; see `kept_around`."""
+    """Return whether an enclosing graph stores each answer; see `kept_around`."""
     return _KEPT.get()
 
 
 class Compiled:
-    """An agent made ready for one runtime; model and graph are each made at their first use.
+    """An agent prepared for one runtime; model and graph are each built on first use.
 
     Args:
         agent: The agent.
@@ -89,17 +89,17 @@ class Compiled:
             examples=agent.examples,
             latency=agent.latency,
             answer=agent.output,
-            # LangGraph adds the chunks up, and the workflow tells whoever watches that words were withdrawn.
+            # LangGraph concatenates the chunks, and the workflow tells listeners that words were withdrawn.
             on_cut="retract",
             dispatcher=self.runtime.dispatcher,
         )
 
     @cached_property
     def graph(self) -> CompiledStateGraph[Any, Any, Any, Any]:
-        """LangChain's agent with what Pointsman puts around its tools.
+        """LangChain's agent with Pointsman's middleware around its tools.
 
         Raises:
-            ConfigError: As `model`; or a tool that the registry does not have, or two of one name.
+            ConfigError: As `model`; or a tool is not in the registry, or two tools share a name.
         """
         from langchain.agents import create_agent
         from langchain.agents.structured_output import ToolStrategy
@@ -122,7 +122,7 @@ class Compiled:
 
     @cached_property
     def middleware(self) -> list[AgentMiddleware[Any, Any]]:
-        """The middleware of its graph, the outermost first; none where nothing can be called."""
+        """The middleware of its graph, outermost first; that around calls only if it has tools or middleware."""
         agent = self.agent
         around = self._around if agent.tools or agent.middleware else []
         guided, bounded = [], []
@@ -139,7 +139,7 @@ class Compiled:
 
     @property
     def _around(self) -> list[AgentMiddleware[Any, Any]]:
-        """What stands around its calls, of models and of tools."""
+        """The middleware around its calls of models and tools."""
         agent, runtime = self.agent, self.runtime
         from .approval.interrupts import ApprovalMiddleware
         from .containment.tools import ContainmentMiddleware
@@ -156,8 +156,8 @@ class Compiled:
             *([KeepMiddleware()] if hooks(given) else []),
             *given,
             *([RoutedMiddleware(agent.name), OnceMiddleware()] if given else []),
-            # What the user's make of a call is not done again where it is done; a person allows it, a verifier judges,
-            # and the ledger has it; then the tool runs and whatever it raises stays its own.
+            # After the user's middleware: a call that was already made is not repeated; a person allows it, a verifier
+            # judges it, and the ledger records it; then the tool runs and whatever it raises is contained.
             RecallMiddleware(),
             ApprovalMiddleware(lambda: runtime.settings, agent.bound_tools()),
             CheckMiddleware(agent.name),
@@ -175,7 +175,7 @@ class Compiled:
         return STEPS_A_TURN + hooks(self.middleware)
 
     async def answer(self, asked: Sequence[BaseMessage]) -> AIMessage:
-        """The only turn of an agent without tools and a typed output, as the graph of one node would take it.
+        """Take the only turn of an agent without tools or typed output, as a graph of one node would take it.
 
         Args:
             asked: The conversation.
@@ -198,19 +198,19 @@ async def invoked(
     saver: BaseCheckpointSaver[Any] | None = None,
     **kwargs: Any,
 ) -> dict[str, Any]:
-    """Run an agent's graph, and give what it added, as `Agent.ainvoke` does.
+    """Run an agent's graph and return what it added, as `Agent.ainvoke` does.
 
     Args:
         agent: The agent.
-        graph: Its graph; an agent of the user's own class may have one of its own.
+        graph: Its graph; an agent of a user's class may have its own.
         turn: Supersteps that one of its turns takes.
         input: As `Agent.ainvoke` takes it.
-        config: LangGraph's; its ``recursion_limit`` is that of the turns it may take where it has none.
-        saver: Has the conversation so far, where it is kept for the agent.
+        config: LangGraph's; its ``recursion_limit`` defaults to that of the turns the agent may take.
+        saver: Checkpointer with the conversation so far, if it is stored for the agent.
         kwargs: Further arguments of LangGraph's, such as ``context``.
 
     Raises:
-        NoAnswer: It gave none within its turns, made the same call again and again, or is too deep inside others.
+        NoAnswer: It gave no answer within its turns, repeated the same call, or is nested too deep in other agents.
         ApprovalPending: It wants to make a call that waits for a person, and nothing around it can ask one.
     """
     from langgraph.errors import GraphRecursionError
@@ -244,7 +244,7 @@ async def invoked(
 
 
 async def _given(graph: CompiledStateGraph[Any, Any, Any, Any], input: Any, config: Any) -> tuple[Any, set[str | None]]:
-    """What the graph is given, and the ids of the messages that it has already."""
+    """Return what the graph is given, and the ids of the messages that it has already."""
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.types import Command
 
@@ -263,9 +263,9 @@ async def _given(graph: CompiledStateGraph[Any, Any, Any, Any], input: Any, conf
 
 
 def _named(messages: Sequence[BaseMessage], place: str | None) -> list[BaseMessage]:
-    """The messages, each with an id, which is the same again at the same place.
+    """Return the messages, each with an id that is the same again at the same place.
 
-    By their ids those that are added are told from those that were given, whatever is taken out in between.
+    The ids distinguish added messages from given ones, whatever is removed in between.
     """
     ids = [new_id() if place is None else _hash(f"{place} {number}") for number in range(len(messages))]
     return [m if m.id else m.model_copy(update={"id": key}) for m, key in zip(messages, ids, strict=True)]
@@ -283,7 +283,7 @@ def _field(state: Any, name: str) -> Any:
 
 
 def _added(agent: Described, given: Any, known: set[str | None], state: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run of an agent's graph adds to the state around it."""
+    """Return what a run of an agent's graph adds to the enclosing state."""
     from .middleware import KEPT
 
     before = given if isinstance(given, Mapping) else {}
@@ -301,7 +301,7 @@ def _added(agent: Described, given: Any, known: set[str | None], state: Mapping[
     if agent.output is not None:
         made: Any = state.get("structured_response")
         if isinstance(made, Mapping):
-            # It was read from a checkpoint, and its class is none that can be imported.
+            # It was read from a checkpoint, and its class cannot be imported.
             made = wrapped(agent.output).model_validate(made)
         result["structured_response"] = made if made is None or isinstance(made, agent.output) else made.root
     return result

@@ -1,7 +1,7 @@
-"""Conversations: what a thread of an agent or a workflow has come to, kept from one run to the next.
+"""Conversations: the state of a thread of an agent or a workflow, stored from one run to the next.
 
-A thread is one file in the project's state, encrypted as checkpoints are, which holds its last state alone: however
-long it grows, a run reads and writes it once. One run at a time works on a thread.
+A thread is one file in the project's state, encrypted like checkpoints, that holds only its last state: however long it
+grows, a run reads and writes it once. One run at a time works on a thread.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SEALED: Final = ".sealed"
 
 
 class ThreadBusy(PointsmanError):
-    """Another run works on the thread right now, and two at once would each miss what the other says.
+    """Another run works on the thread right now, and two at once would each miss what the other adds.
 
     Attributes:
         thread: The thread.
@@ -47,13 +47,13 @@ class ThreadBusy(PointsmanError):
 
 
 def check_thread(thread: Any) -> None:
-    """Refuse what names no thread.
+    """Reject a value that does not name a thread.
 
     Args:
         thread: What was given; None for no thread.
 
     Raises:
-        ConfigError: It is no text, empty, or too long.
+        ConfigError: It is not a text, is empty, or is too long.
     """
     if thread is None or (isinstance(thread, str) and 0 < len(thread.strip()) <= len(thread) <= _LONGEST):
         return
@@ -61,7 +61,7 @@ def check_thread(thread: Any) -> None:
 
 
 def place_of(target: str, thread: str) -> RunnableConfig:
-    """The configuration under which a checkpointer keeps a thread, apart from those of other agents and workflows.
+    """Return the configuration under which a checkpointer stores a thread, separate from other agents and workflows.
 
     Args:
         target: Name of the agent or workflow.
@@ -72,7 +72,7 @@ def place_of(target: str, thread: str) -> RunnableConfig:
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """A thread that one run has to itself.
+    """A thread that one run holds exclusively.
 
     Attributes:
         path: Its file.
@@ -81,13 +81,13 @@ class Thread:
     path: Path
 
     async def load(self, types: Collection[tuple[str, ...]] = ()) -> Any:
-        """What it has come to; None at its beginning.
+        """Return its last state; None if it is new.
 
         Args:
-            types: Module and name of each type that may be made of it, besides LangChain's own.
+            types: Module and name of each type that may be deserialized from it, besides LangChain's own.
 
         Raises:
-            ConfigError: The file cannot be read, or the key it was encrypted with is another.
+            ConfigError: The file cannot be read, or was encrypted with another key.
         """
         try:
             data = await asyncio.to_thread(self.path.read_bytes)
@@ -101,7 +101,7 @@ class Thread:
         return _serializer(types).loads_typed((kind.decode("ascii", "replace"), sealed))
 
     async def keep(self, value: Any) -> None:
-        """Keep what it has come to; a process that is killed leaves what was there before.
+        """Store its new state; if the process is killed, the previous state remains.
 
         Raises:
             ConfigError: The file cannot be written.
@@ -113,7 +113,7 @@ class Thread:
 
 @contextmanager
 def occupied(state: Path, target: str, thread: str) -> Iterator[Thread]:
-    """Have a thread to oneself while the block lasts.
+    """Hold a thread exclusively inside the block.
 
     Args:
         state: The project's state folder.
@@ -121,7 +121,7 @@ def occupied(state: Path, target: str, thread: str) -> Iterator[Thread]:
         thread: The thread.
 
     Raises:
-        ThreadBusy: Another run has it.
+        ThreadBusy: Another run holds it.
     """
     key = f"{quote(target, safe='')[:80]}-{hashlib.sha256(f'{target}/{thread}'.encode()).hexdigest()[:32]}"
     try:
@@ -135,17 +135,17 @@ def occupied(state: Path, target: str, thread: str) -> Iterator[Thread]:
 
 
 def forget_threads(state: Path, wanted: Callable[[bytes], bool]) -> tuple[list[str], list[str]]:
-    """Delete the threads that hold something.
+    """Delete the threads whose state matches.
 
     Args:
         state: The project's state folder.
-        wanted: Whether what is kept of a thread, decrypted and serialized, has it.
+        wanted: Whether a thread's state, decrypted and serialized, matches.
 
     Returns:
         Names of the files that were deleted, and of those that a run has in use.
 
     Raises:
-        ConfigError: A file cannot be read or deleted, or the key it was encrypted with is another.
+        ConfigError: A file cannot be read or deleted, or was encrypted with another key.
     """
     gone: list[str] = []
     busy: list[str] = []
@@ -174,7 +174,7 @@ def _sign_of(key: str) -> str:
 async def restored(
     thread: Thread, place: RunnableConfig, types: Collection[tuple[str, ...]]
 ) -> AsyncIterator[BaseCheckpointSaver[Any]]:
-    """A checkpointer that knows the last state of a thread; what it knows at the end of the block is kept.
+    """Provide a checkpointer with the last state of a thread, and store the thread's state at the end of the block.
 
     Args:
         thread: The thread.
@@ -198,5 +198,5 @@ def _serializer(types: Collection[tuple[str, ...]] = ()) -> SerializerProtocol:
     from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
     from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-    # No class but LangChain's own, and those that are named, is made of what lies in a file.
+    # Only LangChain's own classes, and those that are named, are created from a file.
     return EncryptedSerializer(user_seal(), JsonPlusSerializer(allowed_msgpack_modules=list(types)))

@@ -1,4 +1,4 @@
-"""How a run ends that is cut off by a bound of its own, what it did being kept; and that there is no such run."""
+"""Errors of a run that is cut off by one of its bounds (its work is kept), and of a run that does not exist."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CutOff(PointsmanError):
 
 
 class Exited(PointsmanError):
-    """Code of the user's own called ``sys.exit``, which ends its run and not the program."""
+    """The user's code called ``sys.exit``, which ends its run, not the program."""
 
     def __init__(self, what: str, error: BaseException) -> None:
         said = message_of(error)
@@ -52,7 +52,7 @@ class NoRun(ConfigError):
     """There is no run of this id.
 
     Args:
-        state: Folder of the state in which it was looked for.
+        state: State folder that was searched.
         run: The id.
         meant: What may have been meant, as a sentence of its own.
     """
@@ -64,11 +64,11 @@ class NoRun(ConfigError):
 
 
 class NoAnswer(CutOff):
-    """An agent came to no answer by itself; a supervised run may plan anew."""
+    """An agent reached no answer by itself; a supervised run may plan again."""
 
 
 class TurnLimit(NoAnswer):
-    """An agent went on calling tools without coming to an answer."""
+    """An agent kept calling tools without reaching an answer."""
 
     def __init__(self, agent: str, most: int) -> None:
         super().__init__(
@@ -78,7 +78,7 @@ class TurnLimit(NoAnswer):
 
 
 class RepeatedCall(NoAnswer):
-    """An agent made the same call of a tool again and again, and was told the same each time."""
+    """An agent repeated the same tool call, with the same result each time."""
 
     def __init__(self, agent: str, call: str, times: int) -> None:
         super().__init__(
@@ -88,7 +88,7 @@ class RepeatedCall(NoAnswer):
 
 
 class DepthLimit(NoAnswer):
-    """Agents and workflows were run inside each other deeper than they may.
+    """Agents and workflows were nested deeper than allowed.
 
     Attributes:
         chain: Their names, from the outermost to the one that was not run.
@@ -103,7 +103,7 @@ class DepthLimit(NoAnswer):
 
 
 class HandoffCycle(NoAnswer):
-    """Agents handed their work round in a circle, each inside the tool call of the one before.
+    """Agents passed their work round in a circle, each inside the tool call of the previous one.
 
     Attributes:
         chain: Their names, from the outermost to the one that was not run.
@@ -118,7 +118,7 @@ class HandoffCycle(NoAnswer):
 
 
 class RunTimeout(CutOff, TimeoutError):
-    """The time of a run is over."""
+    """A run exceeded its time limit."""
 
     def __init__(self, run: str, seconds: float, *, kept: bool = True) -> None:
         cure = f"go on with: pointsman resume {run}" if kept else f"give run {run} more than that, or a smaller task"

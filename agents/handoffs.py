@@ -32,9 +32,9 @@ __all__ = [
 
 _HANDOFF = "failed-"
 _UNTOLD = "untold "
-"""What the names of the marks begin with that stand for acts which nobody has been told of."""
+"""Prefix of the names of the marks for acts that nobody has been told of."""
 _ACT = ":"
-"""Stands in the id of an act that waits, between the id of its question and its digest."""
+"""Separates the id of the question from the digest in the id of an act that waits."""
 
 
 async def hand_over(runtime: Runtime, *, risk: str, reason: str, summary: str, step: str = "") -> HandoffRow:
@@ -45,7 +45,7 @@ async def hand_over(runtime: Runtime, *, risk: str, reason: str, summary: str, s
         risk: Risk of the step that could not be done.
         reason: Why it comes to a person.
         summary: What they need to know.
-        step: Id of the step; where it is given, handing the same step over again changes nothing.
+        step: Id of the step; if given, handing the same step over again has no effect.
     """
     run = current().run.id
     handoff = uuid.uuid5(uuid.NAMESPACE_URL, f"{run}/{step}").hex if step else uuid.uuid4().hex
@@ -66,7 +66,7 @@ async def hand_over(runtime: Runtime, *, risk: str, reason: str, summary: str, s
 
 
 def hand_over_failed(runtime: Runtime, run: str, error: AllFailed) -> None:
-    """Put a run whose every model failed in the person's queue; the run itself can be taken up again.
+    """Put a run for which every model failed in the person's queue; the run itself can be resumed.
 
     Args:
         runtime: Whose ledger keeps the queue.
@@ -86,7 +86,7 @@ def hand_over_failed(runtime: Runtime, run: str, error: AllFailed) -> None:
 
 
 def tick_off(runtime: Runtime, run: str) -> None:
-    """Take a run that has been taken up and got further out of the person's queue; this waits for the ledger's file.
+    """Remove a resumed run that got further from the person's queue; this waits for the ledger's file.
 
     Args:
         runtime: Whose ledger keeps the queue.
@@ -98,14 +98,14 @@ def tick_off(runtime: Runtime, run: str) -> None:
 
 
 def waits_for_approval(row: HandoffRow) -> bool:
-    """Whether an item of the person's queue is an act of a run, which is answered and not ticked off."""
+    """Return whether an item of the person's queue is an act of a run, which is answered rather than ticked off."""
     return _ACT in row.id
 
 
 def ask_person(runtime: Runtime, run: str, pending: Sequence[Pending]) -> list[Pending]:
-    """Put what a run waits for in the person's queue, and take out what it no longer waits for.
+    """Put what a run waits for in the person's queue, and remove what it no longer waits for.
 
-    Where somebody is to be told of it, a mark is kept with each new act until they have been (`tell`).
+    If somebody is to be notified, a mark is stored with each new act until they have been (`tell`).
 
     Args:
         runtime: Whose ledger keeps the queue; this waits for its file.
@@ -130,7 +130,7 @@ def ask_person(runtime: Runtime, run: str, pending: Sequence[Pending]) -> list[P
 
 
 def untold(runtime: Runtime, run: str, pending: Sequence[Pending]) -> list[Pending]:
-    """Of what a run waits for, that which nobody has been told of; this waits for the ledger's file.
+    """Return the acts a run waits for that nobody has been told of; this waits for the ledger's file.
 
     Args:
         runtime: Whose ledger keeps the marks.
@@ -142,7 +142,7 @@ def untold(runtime: Runtime, run: str, pending: Sequence[Pending]) -> list[Pendi
 
 
 def tell(runtime: Runtime, run: str, target: str, acts: Sequence[Pending]) -> tuple[str, ...]:
-    """Have somebody told of acts that wait, and take their marks away; after a kill in between they are told again.
+    """Notify somebody of acts that wait, and remove their marks; after a kill in between they are notified again.
 
     Args:
         runtime: Whose settings say whom; this waits until it is told, or for the time that may take.
@@ -151,10 +151,10 @@ def tell(runtime: Runtime, run: str, target: str, acts: Sequence[Pending]) -> tu
         acts: What they are to be told of.
 
     Returns:
-        A note for each way that failed.
+        A note for each channel that failed.
     """
     notes = notified(runtime.settings, run, target, acts)
-    # Who cannot write it down tells it again the next time.
+    # If the marks cannot be removed, the notification is repeated next time.
     with suppress(ConfigError):
         for act in acts:
             runtime.ledger.kept.forget(run, _UNTOLD + act_id(act))
@@ -162,7 +162,7 @@ def tell(runtime: Runtime, run: str, target: str, acts: Sequence[Pending]) -> tu
 
 
 def note_answers(runtime: Runtime, run: str, answers: Sequence[tuple[Pending, str]]) -> None:
-    """Keep in the ledger what a person has answered, before anything is done with it.
+    """Record a person's answers in the ledger before acting on them.
 
     Args:
         runtime: Whose ledger; this waits for its file.
@@ -176,7 +176,7 @@ def note_answers(runtime: Runtime, run: str, answers: Sequence[tuple[Pending, st
 
 
 def act_id(act: Pending) -> str:
-    """Under which id an act that waits stands in the person's queue."""
+    """Return the id under which an act that waits is in the person's queue."""
     return f"{act.id}{_ACT}{act.digest}"
 
 

@@ -1,7 +1,8 @@
-"""What a user's middleware may do to an agent, and where Pointsman's own stands beside it.
+"""What a user's middleware may do to an agent, and how Pointsman's own is placed around it.
 
-Of the hooks around a tool call the user's are outside and ours inside, so that whatever the user's make of a call,
-change in it or repeat, a person and a verifier judge the very call that would happen, and the ledger has it first.
+Of the hooks around a tool call, the user's are outside and Pointsman's inside. So whatever the user's hooks do with a
+call, change it or repeat it, a person and a verifier judge the exact call that would happen, and the ledger has it
+first.
 """
 
 from __future__ import annotations
@@ -34,29 +35,29 @@ if TYPE_CHECKING:
 __all__ = ["KEPT", "KeepMiddleware", "OnceMiddleware", "RoutedMiddleware", "hooks", "middleware_of"]
 
 KEPT: Final = "pointsman_kept"
-"""The field of an agent's state that has what its middleware may since have taken out of the conversation."""
+"""The field of an agent's state that holds what its middleware may since have removed from the conversation."""
 
 _EFFECTS: Final[Mapping[str, Mapping[str, EffectName]]] = {
     "langchain.agents.middleware.todo": {"write_todos": "read"},
     "langchain.agents.middleware.file_search": {"glob_search": "read", "grep_search": "read"},
 }
-"""Module -> effects of the tools that LangChain's own middleware of that module adds: a list of to-dos lives in the
-state of the graph alone. What is not listed here declares itself or counts as destructive."""
+"""Module -> effects of the tools that LangChain's own middleware of that module adds: a to-do list exists only in
+the state of the graph. A tool that is not listed here declares its effect or counts as destructive."""
 
 _NODES: Final = ("before_model", "after_model")
-"""The hooks that take a superstep of their own in each turn."""
+"""The hooks that take a separate superstep in each turn."""
 
 
 def middleware_of(agent: str, given: Any) -> tuple[AgentMiddleware[Any, Any], ...]:
-    """Check what was given as an agent's middleware, and declare the effects of LangChain's own tools.
+    """Check the middleware given to an agent, and declare the effects of LangChain's own tools.
 
     Args:
         agent: Its name, for the message.
         given: What was given.
 
     Raises:
-        ConfigError: It is no list of middleware, two have one name, or one brings a model that nothing would route,
-            bound or record.
+        ConfigError: It is not a list of middleware, two share a name, or one has its own model, which nothing would
+            route, bound or record.
     """
     if isinstance(given, AgentMiddleware) or not isinstance(given, Iterable):
         raise ConfigError(f"agent {agent!r}: middleware must be a list, such as middleware=[TodoListMiddleware()]")
@@ -77,7 +78,7 @@ def middleware_of(agent: str, given: Any) -> tuple[AgentMiddleware[Any, Any], ..
 
 
 def hooks(middleware: Sequence[AgentMiddleware[Any, Any]]) -> int:
-    """Supersteps that middleware adds to each turn of an agent.
+    """Return the number of supersteps that middleware adds to each turn of an agent.
 
     Args:
         middleware: All of the agent's.
@@ -114,10 +115,10 @@ _HOOKS: Final = ("before_agent", *_NODES, "after_agent", *_WRAPS)
 
 
 def _runnable(middleware: AgentMiddleware[Any, Any]) -> AgentMiddleware[Any, Any]:
-    """The same as an agent's graph can run it: each hook contained, since LangChain gives it a task of its own.
+    """Return middleware as an agent's graph can run it: each hook contained, as LangChain runs it in a separate task.
 
-    Runs are asynchronous throughout, so a hook around calls that has the synchronous form alone gets the other one,
-    which runs it in a thread of its own.
+    Runs are asynchronous throughout, so a hook around calls that has only the synchronous form gets an asynchronous
+    one, which runs it in its own thread.
     """
     kind = type(middleware)
     own = {
@@ -131,7 +132,7 @@ def _runnable(middleware: AgentMiddleware[Any, Any]) -> AgentMiddleware[Any, Any
         return middleware
     where = f"the middleware {middleware.name!r}"
     twin = copy.copy(middleware)
-    # A middleware goes by the name of its class.
+    # A middleware is identified by the name of its class.
     hooks = {form: caught(hook, f"{where} ({form})") for form, hook in own.items()}
     twin.__class__ = type(kind.__name__, (kind,), {**hooks, "__module__": kind.__module__})
     return twin
@@ -153,7 +154,7 @@ def _derived(name: str) -> Callable[..., Awaitable[Any]]:
 
 
 class RoutedMiddleware(TurnMiddleware):
-    """Refuse a model call that some other middleware gave to a model that Pointsman does not route.
+    """Refuse a model call that another middleware gave to a model that Pointsman does not route.
 
     Args:
         agent: Name of the agent.
@@ -164,7 +165,7 @@ class RoutedMiddleware(TurnMiddleware):
         self._agent = agent
 
     def seen(self, request: ModelRequest) -> ModelRequest:
-        """The call where its model is routed."""
+        """Return the call if its model is routed; raise otherwise."""
         if not isinstance(request.model, RoutedChatModel):
             raise ConfigError(
                 f"agent {self._agent!r}: a middleware gave this turn to {type(request.model).__name__}, which would be "
@@ -174,9 +175,9 @@ class RoutedMiddleware(TurnMiddleware):
 
 
 class OnceMiddleware(AgentMiddleware[Any, Any]):
-    """Refuse to make a call again that does more than read, where its first attempt was begun and raised.
+    """Refuse to repeat a call that does more than read if its first attempt began and raised.
 
-    A middleware that tries again stands outside, and nobody knows what the first attempt did before it failed.
+    Middleware that retries is outside this one, and it is unknown what the first attempt did before it failed.
     """
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolAnswer:
@@ -208,9 +209,9 @@ class _KeepState(AgentState[Any]):
 
 
 class KeepMiddleware(AgentMiddleware[Any, Any]):
-    """Keep what an agent has said and done, before another middleware takes it out of the conversation.
+    """Keep what an agent has said and done before other middleware removes it from the conversation.
 
-    It stands before all others. A step is known by its messages: with them its acts would be forgotten.
+    It comes before all others. A step is recognized by its messages: without them its acts would be forgotten.
     """
 
     state_schema = _KeepState

@@ -1,4 +1,4 @@
-"""What a step that was run is known by: the model that really ran, its risk, its acts, how it ended."""
+"""The record of a step: the model that actually ran, its risk, its acts, how it ended."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["record_of"]
 
 _EVIDENCE = "evidence."
-"""How the id of a routing rule begins that raised a step by what has happened."""
+"""Prefix of the ids of routing rules that raised a step because of what has happened."""
 
 
 def record_of(agent: Described, added: Mapping[str, Any], seconds: float) -> StepRecord:
-    """Tell how a step went by what it added to the conversation.
+    """Return the record of a step from what it added to the conversation.
 
     Args:
         agent: Who did it.
-        added: As `Agent.ainvoke` gives it.
+        added: As `Agent.ainvoke` returns it.
         seconds: Wall time it took.
     """
     messages: Sequence[BaseMessage] = added["messages"]
@@ -38,7 +38,7 @@ def record_of(agent: Described, added: Mapping[str, Any], seconds: float) -> Ste
     account = accounts[-1] if accounts else {}
     risk = max((Risk(one["risk"]) for one in accounts), default=None)
     known = {tool.name: tool for tool in tools}
-    # The lowest trust of what its tools told it; what it was handed is the caller's to know.
+    # The lowest trust of what its tools returned; the caller knows the trust of what it passed in.
     told = [result_trust(known, message) for message in messages if isinstance(message, ToolMessage)]
     record = StepRecord(
         id=current().step or agent.name,
@@ -57,7 +57,7 @@ def record_of(agent: Described, added: Mapping[str, Any], seconds: float) -> Ste
 
 
 def _risen(accounts: Sequence[Mapping[str, Any]]) -> str:
-    """What made a step leave its declared tier or its first model."""
+    """Return why a step left its declared tier or its first model."""
     failed = dict.fromkeys(failure for account in accounts for failure in account.get("failed") or ())
     rules = dict.fromkeys(rule for account in accounts for rule in account.get("rules") or ())
     evidence = [rule for rule in rules if rule.startswith(_EVIDENCE)]
@@ -66,11 +66,11 @@ def _risen(accounts: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _judged(record: StepRecord, left: Sequence[Act]) -> StepRecord:
-    """The record with what its acts say of how it ended.
+    """Return the record, completed with what its acts say about how it ended.
 
     Args:
         record: The step.
-        left: The acts that were not carried out, and that nothing stands in for.
+        left: The acts that were not carried out and that nothing replaces.
     """
     unverified = [
         f"the call of {act.tool} was not verified: {act.reason}"

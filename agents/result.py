@@ -1,4 +1,4 @@
-"""What a run gives back, and the words for how a step or a run ended."""
+"""The result of a run, and the statuses of steps and runs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["ENDED", "Act", "Outcome", "Output", "Pending", "RunResult", "Status", "StepRecord"]
 
 Output = TypeVar("Output", covariant=True, default=Any)
-"""What a run gives; anything where a name such as `RunResult` stands without it."""
+"""The type of a run's output; Any if a name such as `RunResult` is used without it."""
 
 
 class Status(StrEnum):
-    """How a step or a run ended. ``skipped`` is for steps alone; ``running``, ``pending`` and
-    ``interrupted`` for runs alone.
+    """How a step or a run ended.
+
+    ``skipped`` is only for steps; ``running``, ``pending`` and ``interrupted`` are only for runs.
     """
 
     RUNNING = "running"
@@ -34,17 +35,17 @@ class Status(StrEnum):
     PENDING = "pending"
     """An act waits for a person's approval."""
     HANDED_OVER = "handed_over"
-    """A person must go on."""
+    """A person must continue."""
     REJECTED = "rejected"
     """A person refused an act, so the step did not do what it was for."""
     INTERRUPTED = "interrupted"
-    """It was cancelled, or its process is gone. Only ``runs cancel`` leaves anybody to be given such a result."""
+    """It was cancelled, or its process is gone. Only after ``runs cancel`` is there a caller who gets such a result."""
     SKIPPED = "skipped"
     """A step it needs is not done."""
 
     @classmethod
     def of_run(cls, steps: tuple[StepRecord, ...], *, pending: bool) -> Status:
-        """How a run ended whose steps ended so.
+        """Return how a run ended, from how its steps ended.
 
         Args:
             steps: Its steps.
@@ -57,15 +58,15 @@ class Status(StrEnum):
 
 
 ENDED: Final = (Status.DONE, Status.HANDED_OVER, Status.REJECTED)
-"""How a run ends that came to its end: it cannot be taken up any more."""
+"""The statuses of a run that came to its end: it can no longer be resumed."""
 
 
 class Outcome(StrEnum):
-    """What became of a call that a step wanted to make of a tool that does more than read."""
+    """The outcome of a call that does more than read and that a step wanted to make."""
 
     DONE = "done"
     FAILED = "failed"
-    """It was carried out, or begun, and the tool told an error."""
+    """It was carried out, or begun, and the tool reported an error."""
     DOUBTED = "doubted"
     REJECTED = "rejected"
 
@@ -77,7 +78,7 @@ class Act:
     Attributes:
         tool: The tool.
         arguments: As the model gave them; a person may have edited them since.
-        outcome: ``done`` when it was carried out, ``failed`` when the tool then told an error.
+        outcome: ``done`` when it was carried out, ``failed`` when the tool then reported an error.
         reason: Why it was not carried out, or why it was carried out unverified.
     """
 
@@ -89,23 +90,23 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """One step of a run as it really went.
+    """One step of a run as it actually ran.
 
     Attributes:
         id: Unique within the run.
         agent: Who did it.
-        model: The model that really ran, as ``provider/name``; None when no model did.
+        model: The model that actually ran, as ``provider/name``; None when no model did.
         risk: The step's risk, the highest of its model calls.
-        output: What came out, typed where the agent declares an output.
+        output: What came out, typed if the agent declares an output.
         status: How it ended.
         note: One line on what a reader should know: an escalation and its evidence, a doubt, why it was handed over.
         seconds: Wall time.
-        confidence: Of the model that ran, where it tells.
-        tier: Of the model that ran; empty when no model did.
+        confidence: Confidence of the model that ran, if it reports one.
+        tier: Tier of the model that ran; empty when no model did.
         acts: What it did, or wanted to do, with tools that do more than read.
-        doubt: Why a verifier does not rely on it, where that is how it ended.
-        unverified: Why nobody verified it, or a call it made, where its risk wants that.
-        trust: How far its output may be believed: the lowest trust that was in view when it was written.
+        doubt: Why a verifier does not rely on it, if it ended that way.
+        unverified: Why nobody verified it, or a call it made, if its risk requires that.
+        trust: How far its output may be trusted: the lowest trust that was in view when it was written.
     """
 
     id: str
@@ -130,49 +131,49 @@ class StepRecord:
 
     @property
     def tier_above(self) -> Tier | None:
-        """The next tier after that of the model that ran; None above the highest, and where no model ran."""
+        """The next tier after that of the model that ran; None above the highest, and if no model ran."""
         return next((tier for tier in Tier if tier > Tier(self.tier)), None) if self.tier else None
 
     def noted(self, *notes: str) -> StepRecord:
-        """The same with more to say."""
+        """Return the same record with more notes."""
         return replace(self, note="; ".join(note for note in (self.note, *notes) if note))
 
     def plain(self) -> dict[str, Any]:
-        """The record as plain JSON values, for a checkpoint."""
+        """Return the record as plain JSON values, for a checkpoint."""
         output = self.output.model_dump(mode="json") if isinstance(self.output, BaseModel) else self.output
         acts = [{**asdict(act), "outcome": act.outcome.value} for act in self.acts]
         return {**asdict(replace(self, acts=())), "output": output, "status": self.status.value, "acts": acts}
 
     @classmethod
     def restored(cls, plain: Mapping[str, Any]) -> StepRecord:
-        """The record that `plain` made these values of; its output stays plain."""
+        """Return the record from the values that `plain` returned; its output stays plain."""
         acts = tuple(Act(**{**act, "outcome": Outcome(act["outcome"])}) for act in plain.get("acts", ()))
         return cls(**{**plain, "status": Status(plain["status"]), "acts": acts})
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An act that waits for a person, or a question that a graph of the user's own asks.
+    """An act that waits for a person, or a question that a user's own graph asks.
 
     Attributes:
         id: Names it in an answer.
         tool: The tool that would run; empty for a question of a graph's own.
-        arguments: Its exact arguments; of a question the ``value`` that the graph shows.
+        arguments: Its exact arguments; for a question, the ``value`` that the graph shows.
         risk: Risk of the call.
         reason: Why it waits.
-        digest: Of the tool, what it says about itself, the arguments, and the files it would change as they were when
-            it was asked; an answer that names it holds for these alone.
+        digest: Digest of the tool, what it says about itself, the arguments, and the files it would change as they were
+            when it was asked; an answer that names it holds only for these.
         allowed: The decisions a person may take: approve, edit, reject, respond.
         run: The run that waits.
-        effect: What the call does with these very arguments.
-        preview: What it would change, as a unified diff, where its tool tells that.
+        effect: What the call does with exactly these arguments.
+        preview: What it would change, as a unified diff, if its tool provides one.
         sandbox: Where the call would run and what confines it: ``in the sandbox: …``, ``UNSANDBOXED: …``, or in this
-            process; empty where that is not known.
+            process; empty if unknown.
         sources: Argument -> where its value comes from: the task, the result of a tool, the model, a person.
         origin: Where the call comes from: ``run``, ``step``, ``agent`` and ``model``, as far as they are known, and
-            ``edited`` where a person has changed its arguments.
-        asked: When it was asked, in seconds since the epoch; None where that is not known.
-        expires: When an approval no longer holds and it is asked anew, likewise.
+            ``edited`` if a person has changed its arguments.
+        asked: When it was asked, in seconds since the epoch; None if unknown.
+        expires: When an approval expires and the question is asked again, likewise.
         always: It may be approved for always: this tool with these arguments.
     """
 
@@ -196,25 +197,25 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class RunResult(Generic[Output]):
-    """The outcome of a run, also of one that failed: then it is what was done until then.
+    """The outcome of a run, including one that failed: then it holds what was done until then.
 
     Attributes:
         run: Id of the run, which ``pointsman report --run`` and ``resume`` take.
         status: How it ended.
-        output: What came out; None where the run was cut off, whatever its type says.
+        output: What came out; None if the run was cut off, whatever its type says.
         steps: What was done, in order.
-        cost: USD spent on calls whose price is known, in every part of the run where it was taken up again.
+        cost: USD spent on calls whose price is known, in every part of the run if it was resumed.
         unpriced: Calls whose price is unknown; their cost is not in ``cost``.
         decisions: Every routing decision of the run.
         calls: Every model call of the run, failed ones included.
         pending: Acts that wait for a person when ``status`` is ``pending``.
         notes: What a reader should know.
-        messages: What it added to the conversation: of an agent its answers, its calls of tools and their results; of a
-            workflow its answer.
+        messages: What it added to the conversation: for an agent, its answers, its tool calls and their results; for a
+            workflow, its answer.
         diff: What it changed in files of the workspace, by the file tools and by commands, as a unified diff from what
             was there before to what is there now.
         changed_tests: The files in it that are tests.
-        error: What ended it before its end, in one line that says what to do; None where nothing did.
+        error: What stopped it before its end, in one line that says what to do; None if nothing did.
     """
 
     run: str
@@ -233,10 +234,10 @@ class RunResult(Generic[Output]):
     error: Exception | None = None
 
     def raise_for_status(self) -> Self:
-        """Give the result back, unless the run failed or was cancelled.
+        """Return the result, unless the run failed or was cancelled.
 
         Raises:
-            Exception: What ended it, as `error`; a PointsmanError with its notes where the graph itself says that the
+            Exception: What stopped it, as `error`; a PointsmanError with its notes if the graph itself says that the
                 run failed.
         """
         if self.error is not None:

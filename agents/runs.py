@@ -1,4 +1,4 @@
-"""A run: its id, what bounds it, and what the ledger and the caller learn of it."""
+"""A run: its id, what bounds it, and what it reports to the ledger and the caller."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ __all__ = [
 
 _PICO = 10**12
 _REFUSALS = (ConfigError, ThreadBusy)
-"""What stands in the way of a run in which nothing was begun."""
+"""Errors that prevent a run in which nothing was begun."""
 FORKED = "forked:"
 """Prefix of the tag that names the run a run was forked from."""
 
@@ -64,15 +64,15 @@ class _Scope(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A run that is taken up again, as the ledger has it.
+    """A run that is resumed, as recorded in the ledger.
 
     Attributes:
         row: Its row.
-        calls: Its calls so far, those of runs inside it too.
+        calls: Its calls so far, including those of nested runs.
         lease: The right to work on it.
-        journal: What its earlier parts kept.
-        caps: Scope and cap of each run around it, which hold for it by itself too.
-        token_caps: Id, cap and used tokens of each run around it that has a cap on them, likewise.
+        journal: What its earlier parts stored.
+        caps: Scope and cap of each enclosing run, which also apply to it on its own.
+        token_caps: Id, cap and used tokens of each enclosing run that has a token cap, likewise.
     """
 
     row: RunRow
@@ -89,12 +89,12 @@ class Run:
 
     Attributes:
         row: What bounds it.
-        calls: Its model calls, those of earlier parts included.
+        calls: Its model calls, including those of earlier parts.
         lease: The right to work on it.
-        journal: What it keeps for the case that it is cut off; None where it cannot be taken up.
-        begun: Something was done in it: a model called, a tool that acts, a step of its graph.
-        gone: Nothing is kept of it, so that it can never be taken up again.
-        so_far: What was done when it was cut off, where more than its calls is known.
+        journal: What it stores in case it is cut off; None if it cannot be resumed.
+        begun: Whether anything was done in it: a model call, a call of a tool that acts, or a step of its graph.
+        gone: Whether nothing is stored of it, so that it can never be resumed.
+        so_far: What was done when it was cut off, if more than its calls is known.
     """
 
     id: str
@@ -156,7 +156,7 @@ class Run:
         )
 
     def _kept(self) -> tuple[tuple[DecisionRow, ...], Changes, tuple[str, ...]]:
-        """What was decided and changed, and what of it cannot be told; this waits for files."""
+        """Return what was decided and changed, and notes on what cannot be read; this waits for files."""
         decisions: tuple[DecisionRow, ...] = ()
         left_out: tuple[str, ...] = ()
         try:
@@ -168,7 +168,7 @@ class Run:
 
 
 def row_of(runtime: Runtime, run: str) -> RunRow:
-    """The row of a run; this waits for the ledger's file.
+    """Return the row of a run; this waits for the ledger's file.
 
     Args:
         runtime: What it ran on.
@@ -184,7 +184,7 @@ def row_of(runtime: Runtime, run: str) -> RunRow:
 
 
 def taken_up(runtime: Runtime, lease: Lease) -> Taken:
-    """What the ledger has of a run that is to be taken up again; this waits for the ledger's file.
+    """Return the ledger's record of a run that is to be resumed; this waits for the ledger's file.
 
     Args:
         runtime: What it ran on.
@@ -196,14 +196,14 @@ def taken_up(runtime: Runtime, lease: Lease) -> Taken:
     run = lease.run
     row = row_of(runtime, run)
     budgets = runtime.dispatcher.budgets
-    # What was under way when a process of the run was killed becomes a row of its own.
+    # A call that was running when a process of the run was killed becomes a row of its own.
     budgets.reclaim()
     calls = runtime.ledger.calls(run, inner=True)
     scope = scope_of(run)
     spent = sum(call.cost or 0 for call in calls)
     uncounted = spent - budgets.totals(scope)[0]
     if uncounted > 0:
-        # A part without a cap was not counted, and a cap from now on is for the whole run.
+        # A part without a cap was not counted, but a cap from now on covers the whole run.
         budgets.settle(budgets.reserve({scope: None}, uncounted), uncounted)
     ledger = runtime.ledger
     journal = Journal(ledger, run, lease.token, names=_kept_by(runtime, row), acts=_acts_of(runtime, row))
@@ -214,7 +214,7 @@ def taken_up(runtime: Runtime, lease: Lease) -> Taken:
 
 
 def forked_from(row: RunRow) -> str:
-    """The run that a run was forked from; empty where it was started by itself.
+    """Return the run that a run was forked from; empty if it was not forked.
 
     Args:
         row: The run's row.
@@ -223,14 +223,14 @@ def forked_from(row: RunRow) -> str:
 
 
 def _acts_of(runtime: Runtime, row: RunRow) -> list[EffectRow]:
-    """The acts of a run, and those of the run it was forked from."""
+    """Return the acts of a run, and those of the run it was forked from."""
     source = runtime.ledger.run(forked_from(row))
     before = _acts_of(runtime, source) if source is not None else []
     return [*before, *runtime.ledger.effects(row.id)]
 
 
 def _kept_by(runtime: Runtime, row: RunRow) -> dict[str, str]:
-    """The names of what a run has kept, and of the results of acts of the run it was forked from -> whose it is."""
+    """Return the names of what a run stored, and of the act results of the run it was forked from -> the owning run."""
     source = runtime.ledger.run(forked_from(row))
     before = _kept_by(runtime, source) if source is not None else {}
     acts = {name: run for name, run in before.items() if not name.startswith((ANSWERS, CALLS))}
@@ -238,7 +238,7 @@ def _kept_by(runtime: Runtime, row: RunRow) -> dict[str, str]:
 
 
 def _outers(runtime: Runtime, row: RunRow) -> Iterator[RunRow]:
-    """The runs around a run, the nearest first."""
+    """Yield the enclosing runs of a run, nearest first."""
     outer = runtime.ledger.run(row.parent) if row.parent else None
     if outer is not None:
         yield outer
@@ -248,19 +248,19 @@ def _outers(runtime: Runtime, row: RunRow) -> Iterator[RunRow]:
 async def carried_out(
     work: Callable[[Run], Awaitable[RunResult]], runtime: Runtime, target: str, **scope: Unpack[_Scope]
 ) -> RunResult:
-    """Do the work of a run in its scope. However it ends, a run in which something was done ends in a result.
+    """Do the work of a run in its scope; a run in which something was done always returns a result.
 
     Args:
-        work: Does it, and gives how it ended.
-        runtime: As in `run_scope`, and so is the rest.
+        work: Does the work and returns how it ended.
+        runtime: As in `run_scope`.
         target: What is run.
         scope: Further arguments of `run_scope`.
 
     Raises:
-        ConfigError: Something stands in the way, and nothing was done.
-        ThreadBusy: So does another run that has its thread.
-        NoAnswer: It is too deep inside other runs.
-        RunOwned: Somebody else works on the run, and it goes on there.
+        ConfigError: The run cannot start, and nothing was done.
+        ThreadBusy: Another run is using its thread.
+        NoAnswer: It is nested too deep in other runs.
+        RunOwned: Somebody else works on the run, and it continues there.
     """
     running: Run | None = None
     try:
@@ -286,31 +286,31 @@ def run_scope(
     kept: bool = True,
     **bound: Unpack[BoundsFields],
 ) -> Iterator[Run]:
-    """Enter a run: every model call inside is booked on it and bounded by it, from whatever thread it is made.
+    """Enter a run: every model call inside it, from any thread, is recorded for it and limited by it.
 
-    Inside another run the bounds of both hold, since the outer run's scopes are kept.
+    Inside another run the bounds of both apply, since the outer run's scopes are kept.
 
     Args:
         runtime: What it runs on.
         target: What is run, as the command line names it.
         run: Id of the run, for which this waits for the ledger's file; a new one when absent.
-        taken: The run that is taken up again, whose bounds hold where ``bounds`` leaves them out; the caller closes its
+        taken: The run that is resumed, whose bounds apply where ``bounds`` leaves them out; the caller closes its
             lease.
-        bounds: What bounds it; what its class of users may spend bounds it too.
+        bounds: Its limits; the spending limit of its class of users applies too.
         observe: Called with each model call's row as it ends.
-        kept: It can be taken up again, so that a person is asked to see to it where every model failed.
-        bound: Fields of `Bounds`, where there are no ``bounds``.
+        kept: Whether it can be resumed, so that a person is asked to deal with it if every model failed.
+        bound: Fields of `Bounds`, used if ``bounds`` is absent.
 
     Raises:
-        ConfigError: The policy knows classes of users, and not this one; or the cap is no amount.
+        ConfigError: The policy defines classes of users, but not this one; or the cap is not a valid amount.
         RunOwned: Somebody else works on a run of this id, or has taken it over.
         RunCancelled: Somebody has asked for it to be stopped.
-        NoAnswer: It is too deep inside other runs.
+        NoAnswer: It is nested too deep in other runs.
     """
     outer, chain = current().run, inside(target)
     run_id = taken.row.id if taken else run or time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + uuid.uuid4().hex[:8]
     bounds = bounds or Bounds(**bound)
-    # A run that is taken up stays the run that was started: its labels and its beginning are kept.
+    # A resumed run stays the run that was started: its labels and its start are kept.
     row = taken.row if taken else RunRow(run_id, target, time.time(), user_class=outer.user_class, parent=outer.id)
     row = replace(bounds.over(row), ended=None, status=Status.RUNNING.value)
     inherit()
@@ -334,7 +334,7 @@ def run_scope(
 
 
 def _held(runtime: Runtime, run: str, taken: Taken | None, *, new: bool) -> AbstractContextManager[Lease]:
-    """Hold a run, unless it was taken up, and so is held by whoever did that."""
+    """Hold a run, unless it is resumed: then the caller already holds it."""
     if taken:
         return nullcontext(taken.lease)
     return closing((Lease.begin if new else Lease.take)(runtime.ledger, runtime.settings.state, run))
@@ -351,7 +351,7 @@ def _calls_of(running: Run) -> Around | None:
 
 @contextmanager
 def _stopped_by(lease: Lease) -> Iterator[None]:
-    """Cancel the task in which the block runs as soon as its lease is lost, or somebody wants the run to stop."""
+    """Cancel the task in which the block runs as soon as its lease is lost or the run is to stop."""
     try:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
     except RuntimeError:
@@ -361,7 +361,7 @@ def _stopped_by(lease: Lease) -> Iterator[None]:
         return
 
     def stop() -> None:
-        # In the task's own loop, so that it is inside the block still.
+        # Runs in the task's own loop, so that the task is still inside the block.
         if lease.stop is not None and not stopped:
             stopped.append(task.cancel())
 
@@ -445,7 +445,7 @@ def _tokens_of(running: Run, outer: RunContext, taken: Taken | None) -> TokenCap
 
 
 def status_of(runtime: Runtime, row: RunRow) -> str:
-    """How a run ended, or ``interrupted`` where the process that worked on it is gone.
+    """Return how a run ended, or ``interrupted`` if the process that worked on it is gone.
 
     Args:
         runtime: What it ran on.

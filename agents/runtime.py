@@ -26,7 +26,7 @@ __all__ = ["Runtime"]
 
 
 class Runtime(Closing):
-    """One project's dispatcher, memory and tools, each made at its first use.
+    """One project's dispatcher, memory and tools, each created on first use.
 
     Args:
         settings: The configuration.
@@ -42,12 +42,12 @@ class Runtime(Closing):
 
     @classmethod
     def default(cls) -> Runtime:
-        """The runtime of the run it is asked in, else of the project in the working directory.
+        """Return the runtime of the current run, else that of the project in the working directory.
 
-        Of a project there is one for each resolved configuration, whatever thread asks, under the environment as it
-        is; `RoutedChatModel` without a dispatcher of its own runs on the same. When the environment or the project's
-        files have changed, or it was closed, the next call outside a run gives another; whoever holds the old one goes
-        on with it.
+        A project has one runtime for each resolved configuration under the current environment, shared by all threads;
+        `RoutedChatModel` without its own dispatcher uses the same. If the environment or the project's files have
+        changed, or it was closed, the next call outside a run returns a new one; whoever holds the old one keeps
+        using it.
 
         Raises:
             ConfigError: A file or a variable is wrong.
@@ -62,7 +62,7 @@ class Runtime(Closing):
 
     @property
     def settings(self) -> Settings:
-        """The configuration as it is now: a policy whose file changes is taken up by whoever dispatches."""
+        """The current configuration: the dispatcher picks up a policy whose file has changed."""
         return self.dispatcher.settings if "dispatcher" in self.__dict__ else self._settings
 
     @Once
@@ -110,7 +110,7 @@ class Runtime(Closing):
         return ToolRegistry.for_workspace(self.workspace, protected=protected, mcp=servers, sandbox=sandbox)
 
     async def reach(self, tools: Iterable[object]) -> None:
-        """Have the MCP servers of these tools ready, so that looking the tools up does not wait for them.
+        """Connect to the MCP servers of these tools, so that looking the tools up does not wait for them.
 
         Args:
             tools: As agents are given them; only names of MCP tools matter.
@@ -123,7 +123,7 @@ class Runtime(Closing):
             await self.tools.mcp.connect(names)
 
     def opened_at(self, folder: Path) -> Workspace:
-        """A folder as tools may touch it, with the same paths protected as in the runtime's own workspace.
+        """Open a folder as a workspace for tools, with the same paths protected as in the runtime's own workspace.
 
         Args:
             folder: The folder.
@@ -139,7 +139,7 @@ class Runtime(Closing):
         """Keep the file tools from writing further files, beside the configuration, the state and the running program.
 
         Args:
-            files: Files or folders, there or not. They count for tools that are made afterwards.
+            files: Files or folders, existing or not. They apply to tools that are created afterwards.
         """
         self._protected += files
 
@@ -147,7 +147,7 @@ class Runtime(Closing):
         return [*self._protected, *_running(folder)]
 
     def close(self) -> None:
-        """Write what is still waiting and let go of files. The runtime is not to be used afterwards."""
+        """Write what is still queued and release files. The runtime must not be used afterwards."""
         self._closed = True
         for made in ("dispatcher", "store", "tools"):
             if made in self.__dict__:
@@ -155,7 +155,7 @@ class Runtime(Closing):
 
 
 def _running(workspace: Path) -> Iterator[Path]:
-    """The code in the workspace that this process runs, and would run again the next time."""
+    """Yield the code in the workspace that this process runs, and would run again the next time."""
     tops = tuple({os.path.join(place, "") for place in (os.path.abspath(workspace), os.path.realpath(workspace))})
     files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     for file in (sys.prefix, *files):
@@ -164,7 +164,7 @@ def _running(workspace: Path) -> Iterator[Path]:
 
 
 class _Default(Runtime):
-    """A runtime on the dispatcher that all share."""
+    """A runtime that uses the shared dispatcher."""
 
     @Once
     def dispatcher(self) -> Dispatcher:

@@ -1,12 +1,12 @@
-"""Threads that a run's code starts belong to that run: what they spend is booked on it and bounded by it.
+"""Threads that a run's code starts belong to that run: what they spend is recorded for it and limited by it.
 
 Context variables do not flow into plain threads before Python 3.14, so a tool that starts one would spend past the cap
-of its run. Guessing the run, such as the only one under way, could charge a run for what another caller does; so the
-starter tells. From the first run on, `threading.Thread.start` hands the step it is called in to the thread, and
-`ThreadPoolExecutor.submit` to the work submitted, not to the worker, which may serve other runs. What a run has started
-may outlive it and start more, so this never ends. Only Pointsman's own variable is carried: what other libraries keep
-in the context stays as they expect it. A worker thread that a library starts inside one run and keeps for all belongs
-to the run that started it, as it would on Python 3.14.
+of its run. Guessing the run, such as the only active one, could charge a run for what another caller does; so the
+starting code passes it on. From the first run on, `threading.Thread.start` passes the step it is called in to the
+thread, and `ThreadPoolExecutor.submit` passes it to the submitted work, not to the worker, which may serve other runs.
+What a run has started may outlive it and start more, so this is never undone. Only Pointsman's own variable is carried:
+what other libraries keep in the context stays as they expect it. A worker thread that a library starts inside one run
+and keeps for all belongs to the run that started it, as it would on Python 3.14.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _submit: Any = None
 
 
 def inherit() -> None:
-    """Let threads that are started inside a run belong to it, from now on."""
+    """Make threads that are started inside a run belong to it, from now on."""
     global _start, _submit
     thread: Any = threading.Thread
     pool: Any = ThreadPoolExecutor
-    # Whoever has wrapped them since goes on calling ours; whoever has put back what was there before does not.
+    # Code that has wrapped them since still calls ours; code that has restored the originals does not.
     start, submit = thread.start, pool.submit
     if _start is None or start in (_start, _ORIGINAL[0]):
         _start, thread.start = start, _start_inside

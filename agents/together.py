@@ -1,4 +1,4 @@
-"""What goes on at the same time ends, before one that failed ends all."""
+"""Let concurrent work finish before one failure ends all of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Together", "TogetherMiddleware", "began", "begun", "one_invocation"]
 
 _SUPERSTEP = "__pregel_call"
-"""Where LangGraph hands each task the futures of all tasks of its superstep (`langgraph.pregel._runner`)."""
+"""Where LangGraph passes each task the futures of all tasks of its superstep (`langgraph.pregel._runner`)."""
 
 _Futures = Mapping["asyncio.Future[Any]", "PregelExecutableTask | None"]
 
@@ -32,12 +32,12 @@ _Futures = Mapping["asyncio.Future[Any]", "PregelExecutableTask | None"]
 class Together:
     """The tasks of one superstep of a graph.
 
-    LangGraph cancels the others when one raises. What they had done by then would be done again when the graph is taken
-    up, so the error is held back until LangGraph has noted the end of every other task that had begun; no further task
-    begins.
+    LangGraph cancels the others when one raises. What they had done by then would be repeated when the graph is
+    resumed, so the error is held back until LangGraph has recorded the end of every other task that had begun; no
+    further task begins.
 
     Args:
-        futures: Those of the superstep's tasks, kept so that their id stays theirs.
+        futures: Those of the superstep's tasks, referenced so that their ``id()`` is not reused.
     """
 
     def __init__(self, futures: _Futures | None = None) -> None:
@@ -48,15 +48,15 @@ class Together:
 
     @classmethod
     def of_superstep(cls) -> Together:
-        """The tasks of the superstep that this code runs in; each run and each invocation of a graph has its own."""
+        """Return the tasks of the current superstep; each run and each invocation of a graph has its own."""
         _, futures = _superstep()
         return _supersteps.setdefault(id(futures), cls(futures))
 
     @asynccontextmanager
     async def task(self) -> AsyncIterator[None]:
-        """One of the tasks; an error of the block is raised once the other tasks have ended."""
+        """Run the block as one of the tasks; its error is raised once the other tasks have ended."""
         if self._failed:
-            # As a task that is interrupted it stays to be done, and does not hide the error.
+            # As an interrupted task it remains to be done, and does not hide the error.
             raise GraphInterrupt
         mine, futures = _superstep()
         self._begun.add(mine)
@@ -69,10 +69,10 @@ class Together:
             raise
 
     async def _others(self, mine: str, futures: _Futures) -> None:
-        # Of two that fail the second waits for the first, and is cancelled by it.
+        # If two fail, the second waits for the first and is cancelled by it.
         first = set(self._failed)
         self._failed.append(mine)
-        # Whoever waits already is woken, whether that wait has begun to run or not; whoever comes waits for the next.
+        # Wakes all current waiters, whether or not their wait has begun to run; later ones wait for the next event.
         self._failing.set()
         self._failing = asyncio.Event()
         while True:
@@ -88,9 +88,9 @@ class Together:
 
 
 def _superstep() -> tuple[str, _Futures]:
-    """The task this runs in, and the futures of all tasks of its superstep, whose callbacks note their ends."""
+    """Return the current task and the futures of all tasks of its superstep, whose callbacks record their ends."""
     call = get_config()["configurable"].get(_SUPERSTEP)
-    # A node with a time-out of its own has something else there, which tells nothing.
+    # A node with its own timeout has something else there, which is of no use here.
     if not isinstance(call, partial):
         return "", {}
     return call.args[0]().id, call.keywords["futures"]()
@@ -101,7 +101,7 @@ _INVOCATION: ContextVar[Together | None] = ContextVar("pointsman_invocation", de
 
 
 def one_invocation() -> AbstractContextManager[None]:
-    """Take the tool calls made inside the block for those of one agent."""
+    """Treat the tool calls made inside the block as those of one agent."""
     return set_to(_INVOCATION, Together())
 
 
@@ -113,18 +113,18 @@ def _one_call() -> AbstractContextManager[None]:
 
 
 def began() -> None:
-    """Note that the tool call which is being made gets to its tool now."""
+    """Record that the current tool call reaches its tool now."""
     if (attempts := _ATTEMPTS.get()) is not None:
         attempts.append(None)
 
 
 def begun() -> bool:
-    """Whether the tool call which is being made got to its tool before, and somebody now makes it again."""
+    """Return whether the current tool call reached its tool before and is now being repeated."""
     return bool(_ATTEMPTS.get())
 
 
 class TogetherMiddleware(AgentMiddleware[Any, Any]):
-    """Let the other tool calls of a turn end before one that raised ends the agent; it stands outside all others."""
+    """Let the other tool calls of a turn end before one that raised ends the agent; it is the outermost middleware."""
 
     async def awrap_tool_call(self, request: ToolCallRequest, handler: AsyncToolHandler) -> ToolAnswer:
         """Make the call as one of its turn."""

@@ -1,4 +1,4 @@
-"""The answers of a person: written down before the graph is given them, and given again where that was cut off."""
+"""The answers of a person: stored before the graph is given them, and given again if that was cut off."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ __all__ = ["answered"]
 async def answered(
     found: Taken, given: object, stops: Callable[[], Awaitable[Sequence[Interrupt]]], runtime: Runtime
 ) -> Command[Any] | None:
-    """What to go on with after a person has answered, now or before the run was cut off; None where none has.
+    """Return what to continue with after a person has answered, now or before the run was cut off; None if none has.
 
-    What they answer now is written down first, so that it outlives the end of this process.
+    What they answer now is stored first, so that it survives the end of this process.
 
     Args:
-        found: The run that is taken up.
-        given: Answers as `Workflow.aresume` takes them; None or an empty mapping where none are given.
-        stops: Gives what the run waits for.
+        found: The run that is resumed.
+        given: Answers as `Workflow.aresume` takes them; None or an empty mapping if none are given.
+        stops: Returns what the run waits for.
         runtime: What it runs on.
 
     Raises:
-        ConfigError: An answer is not understood, or cannot be written down.
+        ConfigError: An answer is not understood, or cannot be stored.
     """
     from langgraph.types import Command
 
@@ -53,7 +53,7 @@ async def answered(
 
 
 async def _noted(found: Taken, given: object, stops: Sequence[Interrupt], runtime: Runtime) -> dict[str, Any]:
-    """The answers by the ids of what they answer, once they are written down."""
+    """Store the answers, and return them by the ids of what they answer."""
     if not stops:
         run = found.row.id
         raise ConfigError(
@@ -76,9 +76,9 @@ async def _noted(found: Taken, given: object, stops: Sequence[Interrupt], runtim
 
 
 async def _before(found: Taken, stops: Sequence[Interrupt], runtime: Runtime) -> dict[str, Any]:
-    """The answers that a person gave to an earlier part, which was cut off before it had done what they say."""
+    """Return the answers that a person gave to an earlier part, which was cut off before it acted on them."""
     async with checkpoints(runtime.settings.state, ()) as saver:
-        # It would take a second answer for one to what it asks next (`langgraph.pregel._algo._scratchpad`).
+        # A task would take a second answer as one to its next question (`langgraph.pregel._algo._scratchpad`).
         has_answer = await saver.araised(found.row.id)
     names = {stop.id: _name(stop) for stop in stops if stop.id not in has_answer}
     texts = {stop: await found.journal.get(name) for stop, name in names.items()}
@@ -86,18 +86,18 @@ async def _before(found: Taken, stops: Sequence[Interrupt], runtime: Runtime) ->
 
 
 def _name(stop: Interrupt) -> str:
-    """What an answer to a question is kept under.
+    """Return the name under which an answer to a question is stored.
 
-    All of the question counts, so that one of ours that is asked again is not answered by what was said to the one
-    before: it has another date. Questions of the user's own may look the same, but each that a task asks has an id of
-    its own (`langgraph.types._interrupt_id`).
+    It covers the whole question, so that a Pointsman question that is asked again is not answered by the answer to the
+    previous one: it has another date. Questions of the user's code may look the same, but each that a task asks has its
+    own id (`langgraph.types._interrupt_id`).
     """
     said = json.dumps([stop.id, stop.value], sort_keys=True, default=repr)
     return ANSWERS + hashlib.sha256(said.encode()).hexdigest()
 
 
 def _as_json(answer: Any) -> str | None:
-    """An answer as JSON; None where that would not give back the same."""
+    """Return an answer as JSON; None if that would not round-trip to the same value."""
     try:
         text = json.dumps(answer)
     except (TypeError, ValueError):

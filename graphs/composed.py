@@ -1,4 +1,4 @@
-"""`Composed`: what a workflow is made of, and the LangGraph graph that comes of it."""
+"""`Composed`: what a workflow is made of, and the LangGraph graph that results."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ __all__ = ["Composed", "GraphOn", "Planned", "WorkflowSpec"]
 
 _Word = Literal["model", "in_order"]
 Planned = _Word | Sequence[Mapping[str, Any]]
-"""How a supervisor plans: by a model, each agent once in order, or these very steps."""
+"""How a supervisor plans: by a model, each agent once in order, or exactly these steps."""
 GraphOn = Callable[[Runtime], "StateGraph[Any, Any, Any, Any]"]
 
 
 class WorkflowSpec(TypedDict, total=False):
-    """The arguments of `Workflow` that say what it is, its name, agents and output aside."""
+    """The arguments of `Workflow` that say what it is, except its name, agents and output."""
 
     graph: GraphOn | None
     plan: Planned
@@ -50,7 +50,7 @@ class WorkflowSpec(TypedDict, total=False):
 
 
 class Composed:
-    """What a workflow was given, checked; the arguments are those of `Workflow`."""
+    """The checked arguments of a workflow; they are those of `Workflow`."""
 
     @checked
     def __init__(
@@ -79,14 +79,14 @@ class Composed:
 
     @classmethod
     def named(cls, name: str, runtime: Runtime | None = None) -> Self:
-        """The workflow, or the agent as one, that ``agents.yaml`` describes.
+        """Return a workflow that ``agents.yaml`` describes, or an agent from there as a workflow.
 
         Args:
             name: Its name there.
-            runtime: Whose configuration; the working directory's project when absent.
+            runtime: Runtime whose configuration is read; defaults to the working directory's project.
 
         Raises:
-            ConfigError: There is none of that name.
+            ConfigError: There is no workflow or agent of that name.
         """
         settings = (runtime or Runtime.default()).settings
         if name in settings.workflows:
@@ -101,14 +101,14 @@ class Composed:
 
     @property
     def supervised(self) -> bool:
-        """Whether the supervisor runs it, and not a graph of your own."""
+        """Whether the supervisor runs it, rather than a graph of your own."""
         return self._graph is None
 
     def builder(self, runtime: Runtime | None = None) -> StateGraph[Any, Any, Any, Any]:
-        """The plain LangGraph graph, not yet compiled, to mix with nodes of your own.
+        """Return the plain LangGraph graph, not yet compiled, to combine with your own nodes.
 
         Args:
-            runtime: What it runs on; the working directory's project when absent.
+            runtime: What it runs on; defaults to the working directory's project.
         """
         runtime = runtime or Runtime.default()
         if self._graph is not None:
@@ -120,16 +120,16 @@ class Composed:
         return supervisor(agents, runtime, plan=self.fixed or word, retries=self.retries, memory=self.memory)
 
     def compile(self, runtime: Runtime | None = None) -> Graph:
-        """The graph for whoever brings checkpoints and a store: LangGraph's own server, or a graph it is a node of.
+        """Compile the graph for a host with its own checkpoints and store: LangGraph's server, or an enclosing graph.
 
-        What it runs on is opened here, so that nothing of that blocks an event loop later. Approvals and the journal of
-        acts hold there too; what bounds a run, who owns it and what can be taken up again is up to whoever runs it.
+        What it runs on is opened here, so that this does not block an event loop later. Approvals and the journal of
+        acts work there too; the bounds of a run, its ownership and resuming it are up to the host.
 
         Args:
-            runtime: What it runs on; the working directory's project when absent.
+            runtime: What it runs on; defaults to the working directory's project.
 
         Raises:
-            ConfigError: The state folder is not the user's own, or an agent names a model or tool that there is not.
+            ConfigError: The state folder is not the user's own, or an agent names a model or tool that does not exist.
         """
         runtime = runtime or Runtime.default()
         _ = runtime.dispatcher
@@ -138,11 +138,11 @@ class Composed:
 
     @asynccontextmanager
     async def compiled(self, runtime: Runtime, token: int | None = None) -> AsyncIterator[Graph]:
-        """The graph over the checkpoints of its runs.
+        """Provide the graph, compiled over the checkpoints of its runs.
 
         Args:
             runtime: What it runs on.
-            token: With which its checkpoints are written, by whoever holds the run; None to read them only.
+            token: Token of the run's holder, with which checkpoints are written; None to only read them.
         """
         await runtime.reach(chain.from_iterable(agent.tools for agent in self.agents))
         names = Outputs.of(self.output, self.agents).names
@@ -156,7 +156,7 @@ class Composed:
                 yield without_exits(graph)
 
     def _supervised(self, runtime: Runtime, saver: BaseCheckpointSaver[Any]) -> Graph:
-        """The supervisor's graph over the checkpoints of a run, compiled anew where what it is made of has changed."""
+        """Return the supervisor's graph over a run's checkpoints, recompiled if anything it is made of has changed."""
         made_of = [
             runtime,
             self.name,
@@ -169,7 +169,7 @@ class Composed:
         known, graph = self._built or ((), None)
         if graph is None or len(known) != len(made_of) or any(map(is_not, known, made_of)):
             graph = self.builder(runtime).compile(name=self.name, store=self.store or SharedMemory(runtime))
-            # A subclass may keep in itself what is of one run.
+            # A subclass may hold state of one run.
             if all(type(agent) is Agent for agent in self.agents):
                 self._built = made_of, graph
         graph = copy.copy(graph)
@@ -206,13 +206,13 @@ _STEP: Final = "a step is {'id': 's1', 'agent': 'triage', 'instruction': '…', 
 
 
 def _fixed(name: str, steps: Sequence[Mapping[str, Any]], agents: Sequence[Agent]) -> Plan:
-    """The plan that somebody has written down."""
+    """Return the plan that the user wrote."""
     from pydantic import ValidationError
 
     from .supervision.plan import Plan, PlanStep, problem
 
     try:
-        # The most steps bound a model, not somebody who writes them down.
+        # The maximum number of steps limits a model, not a user who writes the steps.
         plan = Plan.model_construct(steps=[PlanStep.model_validate(dict(step)) for step in steps])
     except ValidationError as error:
         first = error.errors()[0]
@@ -228,6 +228,6 @@ def _fixed(name: str, steps: Sequence[Mapping[str, Any]], agents: Sequence[Agent
 
 
 def _given(agent: Agent) -> Iterator[object]:
-    """The agent, and what it was given."""
+    """Yield the agent and its arguments."""
     yield agent
     yield from (value for name, value in vars(agent).items() if not name.startswith("_"))

@@ -18,7 +18,7 @@ from .given import told
 __all__ = ["THREAD_TAG", "Conversation", "conversed"]
 
 THREAD_TAG: Final = "thread:"
-"""Prefix of the tag under which a run keeps its thread, for whoever takes it up again."""
+"""Prefix of the tag that names a run's thread, for when the run is resumed."""
 
 
 _LAST_RUNS: Final = 16
@@ -29,10 +29,10 @@ class Conversation:
     """What was said in a thread.
 
     Attributes:
-        thread: Where it is kept; None for a run outside any.
+        thread: Where it is stored; None for a run outside any thread.
         earlier: What was said and answered, oldest first.
-        runs: The runs whose words were added last, so that none is added twice.
-        waiting: Run -> what it was asked, as earlier versions kept it of those that wait for a person.
+        runs: The runs whose messages were added last, so that none is added twice.
+        waiting: Run -> what it was asked, as earlier versions stored it for runs that wait for a person.
     """
 
     thread: Thread | None = None
@@ -41,14 +41,14 @@ class Conversation:
     waiting: dict[str, list[BaseMessage]] = field(default_factory=dict)
 
     async def kept(self, asked: Sequence[BaseMessage] | None, result: RunResult[Output]) -> RunResult[Output]:
-        """Keep what a run was asked and what it answered; a run that waits or failed leaves all as it was.
+        """Store what a run was asked and what it answered; a run that waits or failed changes nothing.
 
         Args:
-            asked: What it was asked at its start; None where that is gone, as it is once it was added.
+            asked: What it was asked at its start; None if that is gone, as it is once it was added.
             result: How it ended.
 
         Returns:
-            The same; with a note, where it cannot be kept.
+            The result, with a note if the conversation cannot be stored.
         """
         if self.thread is None or result.status in (Status.FAILED, Status.INTERRUPTED, Status.PENDING):
             return result
@@ -66,10 +66,10 @@ class Conversation:
 
 @asynccontextmanager
 async def conversed(runtime: Runtime, workflow: str, thread: str | None) -> AsyncIterator[Conversation]:
-    """Have a thread to oneself while the block lasts, with what was said in it.
+    """Hold a thread exclusively inside the block, with what was said in it.
 
     Args:
-        runtime: Whose state keeps it.
+        runtime: Runtime whose state stores it.
         workflow: Name of the workflow.
         thread: The thread; None for none.
 
@@ -79,7 +79,7 @@ async def conversed(runtime: Runtime, workflow: str, thread: str | None) -> Asyn
     if thread is None:
         yield Conversation()
         return
-    # Before anything lies in it: whether the state is the user's own is asked there.
+    # Before anything is stored: the dispatcher checks whether the state is the user's own.
     _ = runtime.dispatcher
     with occupied(runtime.settings.state, f"workflow {workflow}", thread) as kept:
         known = await kept.load() or {}

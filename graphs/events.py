@@ -1,4 +1,4 @@
-"""What a running workflow tells while it runs."""
+"""The events of a running workflow."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Began:
     """A step began.
 
     Attributes:
-        step: Its id; in a graph of your own the name of the node.
+        step: Its id; in a graph of your own, the name of the node.
         agent: Who does it.
-        path: The graphs around it, outermost first, by the names of their nodes; empty in the workflow's own.
+        path: The enclosing graphs, outermost first, by the names of their nodes; empty in the workflow's own graph.
     """
 
     step: str
@@ -55,7 +55,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Retracted:
-    """The tokens of this agent so far are withdrawn: their stream broke, and another model answers anew."""
+    """The tokens of this agent so far are withdrawn: their stream broke, and another model answers again."""
 
     agent: str
 
@@ -79,7 +79,7 @@ class Using:
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """A call of a tool has told its result, or why it was not made.
+    """A tool call has reported its result, or why it was not made.
 
     Attributes:
         tool: The tool.
@@ -127,20 +127,20 @@ Emit = Callable[[Event], None]
 
 
 async def events_of(begin: Callable[[Emit], Coroutine[Any, Any, RunResult[Output]]]) -> AsyncIterator[Event[Output]]:
-    """Yield what a run tells as it happens, and last its result; leaving early cancels the run.
+    """Yield the events of a run as they happen, and finally its result; leaving early cancels the run.
 
     Args:
-        begin: Starts the run, with what is to be called with each event.
+        begin: Starts the run, given a callback that takes each event.
     """
     events: asyncio.Queue[Event | None] = asyncio.Queue()
     loop, here = asyncio.get_running_loop(), threading.get_ident()
 
     def emit(event: Event) -> None:
-        # A thread of a tool tells of its calls, too, and a queue is not for two threads.
+        # A tool's thread emits its calls, too, and the queue is not thread-safe.
         if threading.get_ident() == here:
             events.put_nowait(event)
         else:
-            # The thread may outlive the loop, and then nobody listens any more.
+            # The thread may outlive the loop, and then nobody listens.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(events.put_nowait, event)
 

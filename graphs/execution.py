@@ -1,4 +1,4 @@
-"""`Execution`: a graph driven within the bounds of a run, watched, and what came of it."""
+"""`Execution`: run a graph within the bounds of a run, watch it, and report the outcome."""
 
 from __future__ import annotations
 
@@ -48,22 +48,22 @@ if TYPE_CHECKING:
 __all__ = ["Ended", "Execution", "NothingKept", "thread"]
 
 _OUTSIDE = (AllFailed, BackendError, BudgetExceeded, ConfigError, RunTimeout, StepLimit)
-"""Errors that are for nothing that a model said."""
+"""Errors that are not caused by what a model said."""
 _ENDS = (*ENDED, Status.FAILED)
-"""What a graph's own ``status`` may say of how it ended; any other word in its state is its own affair."""
+"""What a graph's own ``status`` may say about how it ended; any other value is not interpreted."""
 _EDGE: Final = "branch:to:"
 _SENDS: Final = "__pregel_tasks"
 """Where LangGraph keeps which nodes come next (`langgraph.graph.state`, `langgraph._internal._constants`)."""
 _DURABILITY: Literal["sync"] = "sync"
-"""A step that has ended is on the disk before the next begins: otherwise it would run again after a crash."""
+"""A step that has ended is on disk before the next begins: otherwise it would run again after a crash."""
 
 
 class NothingKept(ConfigError):
-    """A run cannot be taken up, as nothing is kept of it; nor was anything called or done."""
+    """A run cannot be resumed because nothing is stored of it; nothing was called or done."""
 
 
 def thread(run: str) -> RunnableConfig:
-    """The configuration under which LangGraph keeps a run.
+    """Return the configuration under which LangGraph stores a run.
 
     Args:
         run: Its id.
@@ -81,11 +81,11 @@ class Execution:
     Attributes:
         name: What is run, for the ledger.
         opened: Opens the graph over the checkpoints of its runs, to be written with a fencing token.
-        outputs: What its outputs are typed by.
+        outputs: The types of its outputs.
         runtime: What it runs on.
         emit: Called with each event as it happens.
-        ended: Told how the run ended, once, before what it was given is deleted; gives the result to be returned.
-        news: What waits for a person, and somebody is to be told of.
+        ended: Called once with how the run ended, before its input is deleted; returns the result to be returned.
+        news: What waits for a person and is to be notified.
     """
 
     name: str
@@ -97,11 +97,11 @@ class Execution:
     news: list[Pending] = field(default_factory=list)
 
     async def begin(self, asked: Sequence[BaseMessage], bounds: Bounds) -> RunResult:
-        """Run the first part, and have somebody told what comes to wait.
+        """Run the first part, and notify somebody of what then waits.
 
         Args:
             asked: The conversation; its last message asks.
-            bounds: What bounds it.
+            bounds: Its limits.
         """
         return await self.told(await self.run(None, None, bounds, asked))
 
@@ -111,13 +111,13 @@ class Execution:
         """Run this part, and keep the person's queue in step with it.
 
         Args:
-            answers: What a person has answered; None to go on as after a crash.
-            taken: The run that is taken up again, which the caller owns.
-            bounds: What bounds it.
-            asked: What a new run is given.
+            answers: What a person has answered; None to continue as after a crash.
+            taken: The run that is resumed, which the caller holds.
+            bounds: Its limits.
+            asked: The input of a new run.
 
         Raises:
-            ConfigError: There is nothing to be taken up, or something stands in the way and nothing was called or done.
+            ConfigError: There is nothing to resume, or the run cannot start, and nothing was called or done.
             RunOwned: Somebody else has taken it over.
         """
         emit = self.emit
@@ -132,7 +132,7 @@ class Execution:
     async def _part(
         self, answers: Command[Any] | None, taken: Taken | None, asked: Sequence[BaseMessage], running: Run
     ) -> RunResult:
-        """Drive the graph to its end, or to where a person is needed, and tell the ledger."""
+        """Run the graph to its end, or to where a person is needed, and update the ledger."""
         if not taken:
             asked = keep(asked, self.runtime.settings.state, running.id, running.journal)
         # Whoever looks for the run after a kill finds it; what cannot be written yet keeps nobody from reading.
@@ -216,7 +216,7 @@ class Execution:
                 await asyncio.to_thread(forget_kept, running.id, names)
 
     async def told(self, result: RunResult) -> RunResult:
-        """Have somebody told what has come to wait, once nobody holds the run any more; who cannot be told is noted.
+        """Notify somebody of what now waits, once nobody holds the run any more; a failed notification is noted.
 
         Args:
             result: How this part ended.
@@ -239,9 +239,9 @@ class Execution:
         running: Run,
         status: Status | None = None,
     ) -> RunResult:
-        """What the checkpoint tells of a run; with a status, of one that was cut off so and has no output."""
+        """Return a run's result from its checkpoint; ``status`` is given if it was cut off and has no output."""
         state = snapshot.values
-        # Of a run that was cut off the checkpoint cannot tell what has been answered.
+        # The checkpoint of a run that was cut off does not show what has been answered.
         stops = [stop for task in snapshot.tasks for stop in task.interrupts] if status is None else []
         pending = [pending_of(stop, running.id) for stop in stops]
         steps = tuple(map(self.outputs.record, state.get("done", [])))
@@ -260,17 +260,17 @@ class Execution:
 
 
 def _has_stepped(graph: Graph, snapshot: StateSnapshot) -> bool:
-    """Whether a node of the user's own has come to its end; the supervisor's do nothing but by calls."""
+    """Return whether a user's node has ended; the supervisor's nodes act only through calls."""
     supervised = any(INNER.items() <= (node.metadata or {}).items() for node in graph.nodes.values())
     # LangGraph counts the nodes' supersteps from 1.
     return not supervised and (snapshot.metadata or {}).get("step", 0) > 0
 
 
 async def _refuse_changed(graph: Graph, config: RunnableConfig, run: str) -> None:
-    """Refuse a graph that lacks a node at which the run stopped: LangGraph would take it for one that has ended.
+    """Refuse a graph that lacks a node at which the run stopped: LangGraph would treat the run as ended.
 
     Raises:
-        ConfigError: It lacks one.
+        ConfigError: The graph lacks such a node.
     """
     kept = await graph.checkpointer.aget_tuple(config) if isinstance(graph.checkpointer, BaseCheckpointSaver) else None
     values: Mapping[str, Any] = kept.checkpoint["channel_values"] if kept is not None else {}

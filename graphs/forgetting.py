@@ -1,4 +1,4 @@
-"""Forgetting: out of the memory, and out of what is kept of runs and conversations that were told."""
+"""Forgetting: delete from the memory, and from what is stored of runs and conversations that were told."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Forgotten:
     """What was deleted, and what could not be.
 
     Attributes:
-        items: How many items of the memory went, or lost what they had said before.
-        runs: The runs of which nothing is kept any more, since they had been told: they cannot be resumed.
-        threads: Names of the files of conversations, likewise.
-        waiting: Runs that were told and are under way or wait for a person.
-        busy: Conversations that a run has in use, so that nobody looked into them.
-        rows: How many calls and handoffs in the ledger no longer quote what was forgotten.
+        items: Number of memory items that were deleted, or lost their earlier versions.
+        runs: The runs whose stored data was deleted, since they had been told: they cannot be resumed.
+        threads: Names of the conversation files that were deleted, likewise.
+        waiting: Runs that were told and are running or wait for a person.
+        busy: Conversations that a run is using, so that they were not checked.
+        rows: Number of calls and handoffs in the ledger that no longer quote what was forgotten.
     """
 
     items: int
@@ -55,16 +55,16 @@ async def forget(
     namespace: tuple[str, ...] | None = None,
     tenant: bool = False,
 ) -> Forgotten:
-    """Delete from the memory as `ChromaStore.forget` does, and from all that is kept of who was told it.
+    """Delete from the memory as `ChromaStore.forget` does, and from the stored data of runs that were told it.
 
-    Runs and conversations that hold a text which the memory has ever been made to forget are deleted whole, apart from
-    runs under way, and kept answers of models all; calls and handoffs of the ledger lose such texts. Done again, this
-    deletes what it had to leave. A text of fewer than four words is looked for in the memory alone, and what a model
-    has said of it in words of its own stays.
+    Runs and conversations that hold a text which the memory was ever made to forget are deleted entirely, except for
+    runs that are running or waiting; all cached model answers are deleted; calls and handoffs in the ledger lose such
+    texts. Calling this again deletes what it had to leave. A text of fewer than four words is looked for only in the
+    memory, and what a model has said about it in its own words stays.
 
     Args:
-        runtime: Whose memory and state.
-        ids: As `ChromaStore.forget` takes them, and so are the others.
+        runtime: Runtime whose memory and state are used.
+        ids: As `ChromaStore.forget` takes them; likewise the other arguments.
 
     Raises:
         ConfigError: As `ChromaStore.forget`; also if a file of the state cannot be read, written or decrypted.
@@ -94,13 +94,13 @@ async def forget(
 
 
 def _under_way(runtime: Runtime, runs: Iterable[str]) -> list[str]:
-    """Those of some runs that work or wait for a person."""
+    """Return those of some runs that are running or wait for a person."""
     rows = {row.id: row for row in runtime.ledger.runs()}
     return sorted(r for r in runs if r in rows and status_of(runtime, rows[r]) in _UNDER_WAY)
 
 
 def _unfinished(runtime: Runtime, told: Callable[[bytes], bool]) -> set[str]:
-    """The runs of which a reply or a result that holds something forgotten is kept until they end."""
+    """Return the runs for which a reply or a result that holds something forgotten is stored until they end."""
     seal = user_seal()
     return {
         row.run for row in runtime.ledger.kept.every() if told(seal.open(row.sealed).encode("utf-8", "surrogatepass"))
@@ -108,19 +108,19 @@ def _unfinished(runtime: Runtime, told: Callable[[bytes], bool]) -> set[str]:
 
 
 def _clear(answers: Path) -> None:
-    # All: they are kept under digests of what was asked, so nobody can tell which were told.
+    # All of them: they are stored under digests of the requests, so it is unknown which were told.
     if answers.exists():
         with closing(ResponseCache(answers)) as cache:
             cache.clear()
 
 
 def _texts(kept: bytes) -> Iterator[str]:
-    """Yield the texts in what LangGraph's serializer made."""
+    """Yield the texts in data from LangGraph's serializer."""
     try:
         value = ormsgpack.unpackb(kept, ext_hook=lambda _, data: data, option=ormsgpack.OPT_NON_STR_KEYS)
     except ormsgpack.MsgpackDecodeError:
         value = None
-    # What is no text, nor has any, was not made by msgpack.
+    # A value that is not a text or a container was not encoded with msgpack.
     left = [value if isinstance(value, str | bytes | Mapping | list | tuple) else kept.decode("utf-8", "replace")]
     while left:
         one = left.pop()

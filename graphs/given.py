@@ -1,4 +1,4 @@
-"""What a workflow is given: its task in words, the conversation before it, and the files that its steps are handed."""
+"""The input of a workflow: its task as text, the conversation before it, and the files passed to its steps."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 __all__ = ["handed", "keep", "kept", "told", "work_of"]
 
 _EARLIER: Final = 20_000
-"""Characters of the conversation before a task that its steps are told; the oldest are left out."""
+"""Characters of the earlier conversation that a task's steps are told; the oldest messages are left out."""
 _ROLES: Final = {"human": "user", "ai": "assistant"}
 
 
 def keep(messages: Sequence[BaseMessage], state: Path, run: str, journal: Journal | None) -> Sequence[BaseMessage]:
-    """Keep what a run is given, so that it can begin anew where it is cut off before its graph has begun.
+    """Store the input of a run, so that it can restart if it is cut off before its graph has begun.
 
     Args:
         messages: The conversation; the last message asks.
         state: The project's state folder.
         run: Id of the run.
-        journal: What it keeps.
+        journal: The journal of the run.
 
     Returns:
-        The conversation with a reference in the place of each file, which is set aside.
+        The conversation with a reference in place of each file, which is stored separately.
 
     Raises:
-        ConfigError: A file cannot be kept.
+        ConfigError: A file cannot be stored.
     """
     try:
         kept = [_aside(message, state, run) for message in messages]
@@ -53,20 +53,20 @@ def keep(messages: Sequence[BaseMessage], state: Path, run: str, journal: Journa
 
 
 async def kept(journal: Journal) -> Sequence[BaseMessage] | None:
-    """What `keep` kept of a run; None where nothing is.
+    """Return what `keep` stored of a run; None if nothing is stored.
 
     Args:
-        journal: What the run keeps.
+        journal: The journal of the run.
     """
     text = await journal.get(INPUT)
     return None if text is None else messages_from_dict(json.loads(text))
 
 
 def work_of(messages: Sequence[BaseMessage], graph: CompiledStateGraph[Any, Any, Any, Any]) -> dict[str, Any]:
-    """The input of a workflow's graph. Of each file the state of the graph has a reference alone.
+    """Return the input of a workflow's graph, whose state holds only a reference to each file.
 
     Args:
-        messages: The conversation, as it is kept; the last message asks.
+        messages: The conversation, as it is stored; the last message asks.
         graph: The graph.
 
     Raises:
@@ -92,10 +92,10 @@ def work_of(messages: Sequence[BaseMessage], graph: CompiledStateGraph[Any, Any,
 def handed(
     text: str, files: Sequence[Mapping[str, Any]], agent: Agent, agents: Sequence[Agent], runtime: Runtime
 ) -> Any:
-    """What a step is given: its text, with the files that its agent's model takes.
+    """Return the input of a step: its text, with the files that its agent's model accepts.
 
-    Others know them by name. A file that no agent's model takes goes to all of them, so that routing finds a model
-    that does, or says that there is none.
+    Other files are known by name only. A file that no agent's model accepts goes to all agents, so that routing finds a
+    model that does, or reports that there is none.
 
     Args:
         text: What it is to do.
@@ -113,7 +113,7 @@ def handed(
 
 
 def told(messages: Sequence[BaseMessage]) -> str:
-    """A conversation in words, the newest that fit.
+    """Return a conversation as text, with the newest messages that fit.
 
     Args:
         messages: The conversation.
@@ -132,7 +132,7 @@ def told(messages: Sequence[BaseMessage]) -> str:
 
 
 def _takes(agent: Agent, runtime: Runtime) -> frozenset[str]:
-    """What the first model beyond this machine's own that an agent would run on takes; a text every one does."""
+    """Return the inputs that an agent's first model beyond the on-device tier accepts; every model accepts text."""
     cards = runtime.dispatcher.cards
     models = [cards[name] for name in runtime.dispatcher.decide(agent.request()).candidates]
     first = next((card for card in models if card.tier.rank > 0), None)

@@ -1,4 +1,4 @@
-"""A run inside another: found again by its place there, so that it goes on where it was and is not begun anew."""
+"""A run inside another: found again by its place there, so that it continues instead of restarting."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["begun_inside", "gone_on", "tag_inside"]
 
 _INSIDE: Final = "inside:"
-"""Prefix of the tag under which a run keeps its place in the run around it."""
+"""Prefix of the tag that names a run's place in its enclosing run."""
 
 
 def tag_inside(workflow: str, asked: Sequence[BaseMessage], thread: str | None) -> tuple[str, ...]:
-    """The tag of a run that a node or a tool starts now, as `Journal.act` places acts; to be asked for once for each.
+    """Return the tag of a run that a node or tool starts now, as `Journal.act` places acts; call this once per run.
 
     Args:
         workflow: Name of what is run.
@@ -35,7 +35,7 @@ def tag_inside(workflow: str, asked: Sequence[BaseMessage], thread: str | None) 
         thread: The conversation that it belongs to.
 
     Returns:
-        Empty where no run around it starts it again.
+        Empty if no enclosing run would start it again.
     """
     journal = current().run.journal
     if journal is None:
@@ -46,17 +46,17 @@ def tag_inside(workflow: str, asked: Sequence[BaseMessage], thread: str | None) 
 
 
 def begun_inside(ledger: Ledger, outer: str, place: tuple[str, ...]) -> str | None:
-    """The id of the run that was begun at a place, by the run around it or by the one which that was forked from.
+    """Return the id of the run begun at a place, by the enclosing run or by the run that one was forked from.
 
     This waits for the ledger's file.
 
     Args:
-        ledger: Has the runs.
-        outer: Id of the run around it.
-        place: As `tag_inside` gives it.
+        ledger: Holds the runs.
+        outer: Id of the enclosing run.
+        place: As `tag_inside` returns it.
 
     Returns:
-        None where none was.
+        None if there was none.
     """
     [tag] = place
     found = ledger.inside(outer, tag)
@@ -73,13 +73,13 @@ async def gone_on(
     bounds: Bounds,
     stops: Callable[[], Awaitable[Sequence[Interrupt]]],
 ) -> RunResult[Any]:
-    """Go on with a run that the one around it began before; one that had ended gives its result again.
+    """Continue a run that its enclosing run began before; one that had ended returns its result again.
 
     Args:
         run: Its id.
         execution: Runs it.
-        bounds: What bounds it.
-        stops: Gives what it waits for.
+        bounds: Its limits.
+        stops: Returns what it waits for.
 
     Raises:
         NothingKept: It had not begun.

@@ -1,4 +1,4 @@
-"""What is done with runs that are not under way: fork them, and delete what is kept of them."""
+"""Operations on runs that are not active: fork them, and delete what is stored of them."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ __all__ = ["forked", "give_up", "pruned"]
 
 _DAY = 86_400.0
 _PLANNED = ("plan", "done", "tried")
-"""The channels that tell how far a plan has come."""
+"""The channels that show how far a plan has come."""
 _KEPT = (Status.RUNNING, Status.PENDING)
 
 
 async def forked(runtime: Runtime, run: str, at: str | None = None) -> RunRow:
-    """Make a run that has come as far as another, and can be taken up by itself.
+    """Create a run that has come as far as another, and can be resumed on its own.
 
-    What the other has done it does not do again: the same act asked for at the same place is answered with its result,
-    or asked about where nobody knows whether it happened.
+    It does not repeat what the other has done: the same act requested at the same place is answered with its result,
+    or a person is asked if it is unknown whether it happened.
 
     Args:
         runtime: What it ran on.
         run: Id of the other run.
-        at: A step of its plan, or the number of a superstep, to be done anew with all that follows; from where the
-            other run stands when absent.
+        at: A step of its plan, or the number of a superstep, to be repeated with all that follows; by default the
+            new run continues from where the other run stands.
 
     Returns:
-        Its row; `Workflow.resume` takes it up.
+        The row of the new run, which `Workflow.resume` resumes.
 
     Raises:
-        ConfigError: There is no such run, or nothing is kept of it from before that step.
+        ConfigError: There is no such run, or nothing is stored of it from before that step.
     """
     row = await asyncio.to_thread(row_of, runtime, run)
     now = time.time()
@@ -63,7 +63,7 @@ async def forked(runtime: Runtime, run: str, at: str | None = None) -> RunRow:
 
 
 def _is_before(at: str, values: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
-    """Whether a step was still to be done when a checkpoint was made."""
+    """Return whether a step was still to be done when a checkpoint was made."""
     steps = [step.get("id") for step in values.get("plan") or () if isinstance(step, Mapping)]
     if at in steps:
         return at not in [record.get("id") for record in (*_records(values, "done"), *_tried(values))]
@@ -79,13 +79,13 @@ def _tried(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 async def pruned(runtime: Runtime, older_than: float) -> list[str]:
-    """Delete what is kept of runs that ended long ago, so that they cannot be taken up any more.
+    """Delete what is stored of runs that ended long ago, so that they can no longer be resumed.
 
-    Their rows stay in the ledger. Runs that wait for a person, and those under way, are kept.
+    Their rows stay in the ledger. Active runs and those that wait for a person are kept.
 
     Args:
         runtime: What they ran on.
-        older_than: Days since their end, at least.
+        older_than: Minimum number of days since their end.
 
     Returns:
         Their ids.
@@ -110,7 +110,7 @@ async def pruned(runtime: Runtime, older_than: float) -> list[str]:
 
 
 async def give_up(runtime: Runtime, runs: Sequence[str]) -> None:
-    """Delete what is kept of runs, so that they cannot be taken up any more.
+    """Delete what is stored of runs, so that they can no longer be resumed.
 
     Args:
         runtime: What they ran on.

@@ -1,4 +1,4 @@
-"""`Outputs`: the classes by which what comes out of a checkpoint is typed again."""
+"""`Outputs`: the classes that restore the types of outputs read from a checkpoint."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = ["Outputs", "given_out"]
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What the outputs of a workflow and of its steps are typed by.
+    """The classes of the outputs of a workflow and of its steps.
 
     Attributes:
-        whole: Class of the workflow's output; None for whatever the step has that gave it.
-        steps: Agent -> class of its output, where it has one.
+        whole: Class of the workflow's output; None for that of the step that produced it.
+        steps: Agent -> class of its output, if it has one.
     """
 
     whole: type[BaseModel] | None
@@ -31,24 +31,24 @@ class Outputs:
 
     @classmethod
     def of(cls, whole: type[BaseModel] | None, agents: Iterable[Agent]) -> Outputs:
-        """Those of a workflow.
+        """Return the output classes of a workflow.
 
         Args:
             whole: As in `Outputs`.
-            agents: Who does its steps.
+            agents: The agents that do its steps.
         """
         return cls(whole, {agent.name: agent.output for agent in agents if agent.output is not None})
 
     @property
     def names(self) -> list[tuple[str, str]]:
-        """Module and name of each class of a step, which a checkpoint may make again."""
+        """Module and name of each step's class, which may be deserialized from a checkpoint."""
         return [(kind.__module__, kind.__qualname__) for kind in self.steps.values()]
 
     def record(self, dump: Mapping[str, Any]) -> StepRecord:
-        """A step out of the checkpoint, its output typed again.
+        """Return a step from the checkpoint, with its output typed again.
 
         Args:
-            dump: As `StepRecord.plain` made it.
+            dump: As `StepRecord.plain` returned it.
         """
         record = StepRecord.restored(dump)
         kind = self.steps.get(record.agent)
@@ -57,10 +57,10 @@ class Outputs:
         return replace(record, output=kind.model_validate(record.output))
 
     def output(self, plain: Any, steps: Sequence[StepRecord]) -> Any:
-        """The output of the workflow, typed.
+        """Return the output of the workflow, typed.
 
         Args:
-            plain: As the graph's state has it; None where it has none yet.
+            plain: As the graph's state holds it; None if it has none yet.
             steps: Its steps so far.
         """
         if self.whole is not None:
@@ -69,7 +69,7 @@ class Outputs:
 
 
 def given_out(graph: CompiledStateGraph[Any, Any, Any, Any], state: Mapping[str, Any]) -> Any:
-    """What a graph gives: its ``output``, or where its state has no such field the text of its last message.
+    """Return the output of a graph: its ``output``, or the text of its last message if its state has no such field.
 
     Args:
         graph: The graph.

@@ -1,4 +1,4 @@
-"""Take a run up again: hold it, keep out whoever held it before, then read what there is of it."""
+"""Resume a run: hold it, fence off its earlier holders, then read its state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["own_row", "taken"]
 def own_row(runtime: Runtime, run: str, workflow: str) -> RunRow:
     """The row of a run of a workflow; this waits for the ledger's file.
 
-    The graph of another workflow may have the same steps for other ends.
+    The graph of another workflow may have the same steps for another purpose.
 
     Args:
         runtime: The runtime it ran on.
@@ -45,10 +45,10 @@ async def taken(runtime: Runtime, run: str, workflow: str) -> AsyncIterator[Take
     Args:
         runtime: The runtime it ran on.
         run: Its id.
-        workflow: Name of the workflow that takes it up.
+        workflow: Name of the workflow that resumes it.
 
     Raises:
-        ConfigError: As `own_row`, or its checkpoints do not go with the ledger.
+        ConfigError: As `own_row`, or its checkpoints do not match the ledger.
         RunOwned: Somebody works on it right now.
     """
     await asyncio.to_thread(own_row, runtime, run, workflow)

@@ -23,13 +23,13 @@ _log = logging.getLogger(__name__)
 
 
 async def waiting(runtime: Runtime, run: str | None = None) -> tuple[Pending, ...]:
-    """What waits for a person, the longest first.
+    """Return what waits for a person, longest-waiting first.
 
-    What somebody is to be told of, and has not been since its run was killed before that, is told first.
+    Notifications that are still due, because the run was killed before sending them, are sent first.
 
     Args:
-        runtime: Whose runs.
-        run: This run alone.
+        runtime: Runtime whose runs are read.
+        run: Only this run.
 
     Raises:
         ConfigError: The checkpoints cannot be read.
@@ -52,7 +52,7 @@ async def waiting(runtime: Runtime, run: str | None = None) -> tuple[Pending, ..
 def _tell_late(runtime: Runtime, run: str, acts: Sequence[Pending]) -> None:
     late = untold(runtime, run, acts)
     row = runtime.ledger.run(run)
-    # Whoever works on the run tells of it by itself.
+    # The process that works on the run sends the notification itself.
     if row is None or not late or holder_of(runtime.ledger, runtime.settings.state, run) is not None:
         return
     for note in tell(runtime, run, row.target, late):

@@ -1,4 +1,4 @@
-"""What the parts of LangGraph's stream tell of a run, as events."""
+"""Convert the parts of LangGraph's stream into a run's events."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from .events import Began, Event, Noted, Retracted, Stepped, Token, Used, Using,
 __all__ = ["INNER", "happened"]
 
 _INSIDE: Final = ("model", "tools")
-"""Nodes of LangChain's agents, which are no steps of a workflow."""
+"""Nodes of LangChain's agents, which are not steps of a workflow."""
 
 
 INNER: Final = {"pointsman_inner": True}
-"""Metadata of the supervisor's own nodes, which are no steps of the plan."""
+"""Metadata of the supervisor's own nodes, which are not steps of the plan."""
 
 
 def happened(run: str, namespace: Sequence[str], mode: str, part: Any, earlier: Mapping[str, bool]) -> Iterator[Event]:
-    """The events that one part of the stream tells of.
+    """Yield the events that one part of the stream reports.
 
     Args:
         run: Id of the run.
         namespace: The nodes that lead to the graph it comes from, each with the id of its task.
         mode: ``updates``, ``messages`` or ``tasks``.
-        part: What that mode gives.
-        earlier: The tasks that were begun in an earlier part of the run -> whether one came to its end there. LangGraph
-            tells of them again.
+        part: What that mode yields.
+        earlier: The tasks that were begun in an earlier part of the run -> whether each ended there. LangGraph reports
+            them again.
     """
     path = tuple(place.partition(":")[0] for place in namespace)
     if mode == "messages":
@@ -57,10 +57,10 @@ def _begun(path: tuple[str, ...], task: Mapping[str, Any], ended: bool | None) -
         yield from _ended(path, task)
         return
     if ended or (not path and facts.get("pointsman_inner")):
-        return  # it is not begun now, or none of the plan's
+        return  # it does not begin now, or is not a step of the plan
     if task["name"] == "tools" and (calls := _calls(given)):
         if ended is not None:
-            return  # that it is about to be called was told before a person was asked
+            return  # its `Using` event was emitted before a person was asked
         agent = str(facts.get("lc_agent_name") or (path[-1] if path else ""))
         yield from (Using(agent, str(call["name"]), call["args"], path) for call in calls)
     elif isinstance(given, Mapping) and isinstance(step := given.get("step"), Mapping):
@@ -70,7 +70,7 @@ def _begun(path: tuple[str, ...], task: Mapping[str, Any], ended: bool | None) -
 
 
 def _ended(path: tuple[str, ...], task: Mapping[str, Any]) -> Iterator[Event]:
-    """What tools told, where it is their node that ended."""
+    """Yield the results of tools, if the node that ended is theirs."""
     result = task.get("result") if task["name"] == "tools" else None
     for one in result if isinstance(result, list) else [result]:
         update = one.get("messages") if isinstance(one, Mapping) else None
@@ -80,7 +80,7 @@ def _ended(path: tuple[str, ...], task: Mapping[str, Any]) -> Iterator[Event]:
 
 
 def _calls(given: Any) -> list[Mapping[str, Any]]:
-    """The tool calls that LangGraph's node of tools is given, in either of its forms."""
+    """Return the tool calls that LangGraph's tool node is given, in either of its forms."""
     found = [given.get("tool_call")] if isinstance(given, Mapping) else given if isinstance(given, list) else []
     return [call for call in found if isinstance(call, Mapping) and "args" in call]
 
@@ -90,7 +90,7 @@ def _updated(run: str, path: tuple[str, ...], part: Mapping[str, Any]) -> Iterat
         return  # it ended in an earlier part
     for node, update in part.items():
         if node == "__interrupt__":
-            # What an inner graph asks, each graph around it asks too.
+            # What an inner graph asks, each enclosing graph asks too.
             yield from (Waiting(pending_of(stop, run)) for stop in (update if not path else ()))
             continue
         for one in update if isinstance(update, list) else [update]:

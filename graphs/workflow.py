@@ -1,4 +1,4 @@
-"""`Workflow`: a named graph of agents that can be run, watched, stopped for approval and taken up again."""
+"""`Workflow`: a named graph of agents that can be run, watched, stopped for approval and resumed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ __all__ = ["Answers", "Workflow"]
 Model = TypeVar("Model", bound=BaseModel)
 
 Answers = Mapping[str, Any] | Sequence[Any] | str | bool
-"""Id of what waits -> answer, or the answer itself where one thing waits; see `pointsman.agents.approval.answers`."""
+"""Id of what waits -> answer, or the answer itself if only one thing waits; see `pointsman.agents.approval.answers`."""
 
 
 class Workflow(Composed, Generic[Output]):
@@ -54,20 +54,19 @@ class Workflow(Composed, Generic[Output]):
     Args:
         name: Its name in ledger and progress.
         agents: The agents it may use.
-        graph: Builds the StateGraph to run on a given runtime; the supervisor over ``agents`` when absent. Its state
-            needs ``task`` or ``messages`` for the input, and has ``output`` for the result, else its last message is.
-            Where it has ``files``, it can be given some.
-        plan: How the supervisor plans: by a ``model``, each agent once ``in_order``, or these very steps, each
+        graph: Builds the StateGraph to run on a given runtime; defaults to the supervisor over ``agents``. Its state
+            needs ``task`` or ``messages`` for the input, and has ``output`` for the result; otherwise its last message
+            is the result. If it has ``files``, it can be given some.
+        plan: How the supervisor plans: by a ``model``, each agent once ``in_order``, or exactly these steps, each
             ``{"id": …, "agent": …, "instruction": …, "needs": [ids]}``.
         output: Pydantic model of the output of ``graph``.
-        retries: How often the supervisor has a step that a verifier doubts done again by a stronger model.
+        retries: How often the supervisor retries a step that a verifier doubts, each time with a stronger model.
         memory: Whether the supervisor's steps write their results into the shared memory and recall from it what other
-            steps wrote; without it each sees the steps it needs, and a run costs a few milliseconds a step less.
-        store: LangGraph store of its graph; the memory that all agents share when absent.
+            steps wrote; without it each sees only the steps it needs, and a run takes a few milliseconds less per step.
+        store: LangGraph store of its graph; defaults to the memory that all agents share.
 
     Raises:
-        ConfigError: When there is neither an agent nor a graph, two agents share a name, or an argument is not what it
-            should be.
+        ConfigError: There is neither an agent nor a graph, two agents share a name, or an argument is not valid.
     """
 
     if TYPE_CHECKING:
@@ -115,28 +114,28 @@ class Workflow(Composed, Generic[Output]):
 
         Args:
             task: What is asked: a text, a message, or a conversation whose last message asks.
-            files: What goes with it: paths, bytes, or content blocks; see `attach`. Steps whose agent's model takes
-                them are handed them, others know their names.
-            thread: Conversation to go on with, kept from run to run under this name, this workflow's alone. A run
-                that fails leaves it as it was.
-            max_cost: USD the run may spend, sub-agents included.
+            files: What goes with it: paths, bytes, or content blocks; see `attach`. Steps whose agent's model
+                accepts them are given them, others know only their names.
+            thread: Conversation to continue, stored from run to run under this name, for this workflow only. A run that
+                fails leaves it unchanged.
+            max_cost: USD the run may spend, including its sub-agents.
             max_tokens: Tokens of input and output that it may use, likewise.
-            max_steps: Supersteps of the graph it may take, 50 when absent.
+            max_steps: Supersteps of the graph it may take; 50 by default.
             timeout: Seconds it may take.
             user: Who it is for, in the ledger.
-            user_class: Class of users whose limits in ``routing.yaml`` hold.
+            user_class: Class of users whose limits in ``routing.yaml`` apply.
             tags: Free labels, in the ledger.
-            runtime: What to run on; the working directory's project when absent.
+            runtime: What to run on; defaults to the working directory's project.
             emit: Called with each event as it happens.
 
         Returns:
-            How it ended, with what was done. Where it failed the status says so, and `RunResult.error` why: every model
-            failed, a bound was reached, a node of yours raised, or whatever else.
+            How it ended, with what was done. If it failed, the status says so and `RunResult.error` says why: every
+            model failed, a bound was reached, a node of yours raised, or another cause.
 
         Raises:
-            ConfigError: On empty input, or when no model may run it; nothing was called or done then.
-            ThreadBusy: Another run works on the thread.
-            RunOwned: Somebody else has taken the run over, and it goes on there.
+            ConfigError: The input is empty, or no model may run it; nothing was called or done in that case.
+            ThreadBusy: Another run is using the thread.
+            RunOwned: Somebody else has taken the run over, and it continues there.
         """
         messages = asked(task, files)
         check_thread(thread)
@@ -171,21 +170,21 @@ class Workflow(Composed, Generic[Output]):
         runtime: Runtime | None = None,
         emit: Emit | None = None,
     ) -> RunResult[Output]:
-        """Take a run up where it stopped. What is left out here stays as it was when the run was started.
+        """Resume a run where it stopped; arguments left out here stay as they were when the run was started.
 
         Args:
             run: Its id.
-            answers: Answers to what it waits for; None after a crash, which loses no answer that was given before it.
+            answers: Answers to what it waits for; None after a crash, which loses no answer given before it.
                 Each is a decision of LangChain's human-in-the-loop protocol: ``{"type": "approve"}``, ``{"type":
                 "reject", "message": …}``, ``{"type": "edit", "edited_action": {"name": …, "args": …}}`` or, for tools
                 that only read, ``{"type": "respond", "message": …}``; also as ``{"decisions": [decision]}``,
                 ``"approve"``, ``"always"``, ``"reject"``, True or False, or as LangChain's agent inbox sends it.
-            max_cost: USD the run may spend, what it has spent already included.
+            max_cost: USD the run may spend in total, including what it has already spent.
             max_tokens: Tokens that it may use, likewise.
             max_steps: Supersteps this part may take.
             timeout: Seconds this part may take.
             user: Who it is for.
-            user_class: Class of users whose limits hold.
+            user_class: Class of users whose limits apply.
             tags: Further labels.
             runtime: The runtime it ran on.
             emit: Called with each event as it happens.
@@ -195,8 +194,8 @@ class Workflow(Composed, Generic[Output]):
 
         Raises:
             ConfigError: There is no such run, it belongs to another workflow, an answer is not understood, or no model
-                may run it; nothing was done then.
-            ThreadBusy: Another run works on its thread.
+                may run it; nothing was done in that case.
+            ThreadBusy: Another run is using its thread.
             RunOwned: Somebody works on it right now, or has taken it over.
         """
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
@@ -213,7 +212,7 @@ class Workflow(Composed, Generic[Output]):
     resume = sync.blocking(aresume)
 
     async def apending(self, run: str, runtime: Runtime | None = None) -> tuple[Pending, ...]:
-        """What a run waits for, without taking it up.
+        """Return what a run waits for, without resuming it.
 
         Args:
             run: Its id.
@@ -249,7 +248,7 @@ class Workflow(Composed, Generic[Output]):
         tags: Sequence[str] = (),
         runtime: Runtime | None = None,
     ) -> AsyncIterator[Event[Output]]:
-        """Run and yield each event as it happens: tokens, calls, steps, and last the result; all else as `arun`."""
+        """Run and yield each event as it happens: tokens, calls, steps, and finally the result; otherwise as `arun`."""
         return events_of(
             lambda emit: self.arun(
                 task,
@@ -270,12 +269,12 @@ class Workflow(Composed, Generic[Output]):
     stream = sync.iterating(astream)
 
     def dry_run(self, task: Task = "", *, files: Sequence[Attached] = (), runtime: Runtime | None = None) -> DryRun:
-        """Say what a run would do, on which models and at what cost at most; nothing is called or recorded.
+        """Predict what a run would do, on which models and at what maximum cost; nothing is called or recorded.
 
         Args:
-            task: What would be asked; it counts for its size alone.
+            task: What would be asked; only its size matters.
             files: What would go with it.
-            runtime: What it would run on; the working directory's project when absent.
+            runtime: What it would run on; defaults to the working directory's project.
         """
         from .foresight.dry_run import foreseen
 
@@ -283,10 +282,10 @@ class Workflow(Composed, Generic[Output]):
         return foreseen(self, runtime or Runtime.default(), words, attached(files))
 
     def validate(self, runtime: Runtime | None = None) -> tuple[Problem, ...]:
-        """Say what would go wrong, errors first; nothing is called.
+        """Return what would go wrong, errors first; nothing is called.
 
         Args:
-            runtime: What it would run on; the working directory's project when absent.
+            runtime: What it would run on; defaults to the working directory's project.
         """
         from .foresight.validation import problems
 

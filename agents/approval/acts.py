@@ -1,4 +1,4 @@
-"""What became of the calls a step wanted to make, kept in its messages so that it outlives a restart."""
+"""The outcome of each call that a step wanted to make, stored in its messages so that it survives a restart."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STOPPED = (Outcome.DOUBTED, Outcome.REJECTED)
 
 
 def account_of(message: BaseMessage) -> Mapping[str, Any]:
-    """What the dispatcher noted of the model call behind a message; empty where there was none."""
+    """Return what the dispatcher recorded about the model call behind a message; empty if there was none."""
     found: Mapping[str, Any] = message.response_metadata.get("pointsman") or {}
     return found
 
@@ -33,17 +33,17 @@ def acting(effect: Effect | None) -> bool:
 
 
 def acts(tool: BaseTool, arguments: Mapping[str, Any]) -> bool:
-    """Whether a call does more than read, also where its tool leaves the machine and declares that it only reads."""
+    """Return whether a call does more than read; a tool that declares it only reads does not, even off the machine."""
     declared = declaration_of(tool)
     return acting(call_facts(tool, arguments).effect) and not (declared is not None and declared.only_reads)
 
 
 def not_done(call: Mapping[str, Any], outcome: Outcome, reason: str, told: str) -> ToolMessage:
-    """The answer to a call that is not carried out.
+    """Return the answer to a call that is not made.
 
     Args:
         call: The call.
-        outcome: What became of it.
+        outcome: What happened to it.
         reason: Why, for the record of the step.
         told: What the model is told.
     """
@@ -52,13 +52,13 @@ def not_done(call: Mapping[str, Any], outcome: Outcome, reason: str, told: str) 
 
 
 def marked(answer: ToolMessage, outcome: Outcome, reason: str) -> ToolMessage:
-    """The answer to a call with what became of that, for the record of the step."""
+    """Return the answer to a call, marked with the call's outcome for the record of the step."""
     mark = {"outcome": outcome.value, "reason": reason}
     return answer.model_copy(update={"response_metadata": {**answer.response_metadata, _MARK: mark}})
 
 
 def acts_of(messages: Sequence[BaseMessage], tools: Sequence[BaseTool]) -> tuple[Act, ...]:
-    """Every call in ``messages`` of a tool that does more than read, in order, with what became of it.
+    """Return every call in ``messages`` that does more than read, in order, with its outcome.
 
     Args:
         messages: What a step added.
@@ -68,14 +68,14 @@ def acts_of(messages: Sequence[BaseMessage], tools: Sequence[BaseTool]) -> tuple
 
 
 def open_acts(messages: Sequence[BaseMessage], tools: Sequence[BaseTool]) -> tuple[Act, ...]:
-    """The calls that were not let happen and that no later call of the same tool stands in for."""
+    """Return the calls that were stopped and that no later call of the same tool replaces."""
     placed = _placed(messages, {tool.name: tool for tool in tools})
     last = {act.tool: place for place, act in placed if act.outcome is Outcome.DONE}
     return tuple(act for place, act in placed if act.outcome in _STOPPED and last.get(act.tool, -1) <= place)
 
 
 def doubts(messages: Sequence[BaseMessage]) -> int:
-    """In how many turns a call was doubted."""
+    """Return the number of turns in which a call was doubted."""
     turns, doubted = 0, set[int]()
     for message in messages:
         turns += isinstance(message, AIMessage)
@@ -85,19 +85,19 @@ def doubts(messages: Sequence[BaseMessage]) -> int:
 
 
 def stopped(answer: ToolMessage) -> bool:
-    """Whether this stands in the place of a result, since the call was not made."""
+    """Return whether this replaces a result because the call was not made."""
     return _mark(answer).get("outcome") in _STOPPED
 
 
 def _placed(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) -> list[tuple[int, Act]]:
-    """Each act with the place of the message that asked for it."""
+    """Return each act with the index of the message that requested it."""
     placed: list[tuple[int, Act]] = []
     for place, message in enumerate(messages):
         if not isinstance(message, AIMessage):
             continue
         answers = _answers(messages[place + 1 :])
         for call in message.tool_calls:
-            # Providers give an id again in a later turn, and sometimes twice in one.
+            # Providers reuse ids in later turns, and sometimes within one turn.
             waiting = answers.get(str(call["id"]), [])
             answer = waiting.pop(0) if waiting else None
             if acting(_effect(message, call, tools)):
@@ -106,7 +106,7 @@ def _placed(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) -> l
 
 
 def _effect(message: AIMessage, call: Mapping[str, Any], tools: Mapping[str, BaseTool]) -> Effect | None:
-    """What a call does; of a tool that was brought in for that turn alone the account of the model call tells."""
+    """Return a call's effect; for a tool added for that turn only, it is read from the account of the model call."""
     if (tool := tools.get(call["name"])) is not None:
         return call_facts(tool, call["args"]).effect
     told = (account_of(message).get("effects") or {}).get(call["name"])
@@ -114,7 +114,7 @@ def _effect(message: AIMessage, call: Mapping[str, Any], tools: Mapping[str, Bas
 
 
 def _answers(messages: Sequence[BaseMessage]) -> dict[str, list[ToolMessage]]:
-    """The answers to the calls of one turn: those before the model speaks again, by the id they name, in order."""
+    """Return the answers to one turn's calls (up to the model's next message) by call id, in order."""
     found: dict[str, list[ToolMessage]] = {}
     for message in messages:
         if isinstance(message, AIMessage):

@@ -3,8 +3,8 @@
 An act is asked about as ``{"action_requests": [{name, args, description}], "review_configs": [{…}]}`` and answered by
 ``{"decisions": [decision]}`` or the bare decision (``langchain.agents.middleware.human_in_the_loop``). What LangChain's
 agent inbox sends is understood, too: ``[{"type": "accept" | "edit" | "response" | "ignore", "args": …}]``
-(``langgraph.prebuilt.interrupt.HumanResponse``), or the same in ``decisions`` under LangChain's types. What LangChain's
-own middleware asks in a graph of the user's is answered in the form that it takes.
+(``langgraph.prebuilt.interrupt.HumanResponse``), or the same in ``decisions`` under LangChain's types. Questions of
+LangChain's own middleware in a user's graph are answered in the form that it takes.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ __all__ = [
 ]
 
 OURS = "pointsman"
-"""Where a request has what LangChain's form has no place for: digest, effect, risk, preview, origin, dates."""
+"""Key in a request for what LangChain's form has no field for: digest, effect, risk, preview, origin, dates."""
 GIVEN: Final = "given"
-"""Where an answer says which time of answering it is from."""
+"""Key in an answer that identifies the occasion on which it was given."""
 
 _WORDS: Mapping[object, Mapping[str, str]] = {
     "approve": {"type": "approve"},
@@ -51,9 +51,9 @@ _WORDS: Mapping[object, Mapping[str, str]] = {
 _ALIASES: Mapping[str, str] = {"decision": "type", "reason": "message"}
 """Other names of a decision's fields, as people write them."""
 _INBOX: Mapping[object, str] = {"accept": "approve", "ignore": "reject"}
-"""The agent inbox's words for decisions; a ``response`` is the tool's answer where it may be, else a rejection."""
+"""The agent inbox's words for decisions; a ``response`` is the tool's answer if that is allowed, else a rejection."""
 _MORE: Final = ("effect", "preview", "sandbox", "sources", "origin", "asked", "expires", "always")
-"""What a request of ours says of an act under the names that `Pending` has for it."""
+"""Fields of Pointsman's requests that have the same names in `Pending`."""
 _DECISIONS: Final[tuple[DecisionType, ...]] = ("approve", "edit", "reject", "respond")
 
 
@@ -74,10 +74,10 @@ class ApprovalPending(PointsmanError):
 
 
 class NoDecision(ConfigError):
-    """An answer is no decision on what was asked.
+    """An answer is not a decision on what was asked.
 
     Args:
-        why: Why it is none.
+        why: Why it is not.
         form: How to answer.
 
     Attributes:
@@ -90,7 +90,7 @@ class NoDecision(ConfigError):
 
 
 def pending_of(stop: Interrupt, run: str = "") -> Pending:
-    """What an interrupt waits for; one that a graph of the user's own raised names no tool, and holds its value.
+    """Return what an interrupt waits for; one raised by a user's graph names no tool and holds the interrupt's value.
 
     Args:
         stop: The interrupt.
@@ -121,19 +121,19 @@ def pending_of(stop: Interrupt, run: str = "") -> Pending:
 
 
 def _is_one_action(asked: object) -> bool:
-    """Whether it is LangChain's request for one action, of ours or of the middleware of LangChain's own."""
+    """Return whether it is LangChain's request for one action, from Pointsman or from LangChain's own middleware."""
     if not isinstance(asked, Mapping) or not {"action_requests", "review_configs"} <= set(asked):
         return False
     return len(asked["action_requests"]) == len(asked["review_configs"]) == 1
 
 
 def _is_per_call(asked: object) -> bool:
-    """Whether LangChain's own middleware asks about a single call, which takes a bare decision."""
+    """Return whether LangChain's own middleware asks about a single call, which takes a bare decision."""
     return isinstance(asked, Mapping) and asked.get("type") == "tool_approval" and {"name", "args"} <= set(asked)
 
 
 def _as_request(asked: Any) -> HITLRequest:
-    """What is asked, in the one form."""
+    """Return what is asked as a ``HITLRequest``."""
     if not _is_per_call(asked):
         request: HITLRequest = asked
         return request
@@ -161,13 +161,13 @@ def answer_form(tool: str, allowed: Sequence[str]) -> str:
 
 
 def decided(answer: object, request: HITLRequest, earlier: Collection[str] = ()) -> Decision:
-    """The decision that an answer to a request means.
+    """Return the decision that an answer to a request stands for.
 
     Args:
         answer: ``{"decisions": [decision]}``, a decision, ``"approve"``, ``"always"``, ``"reject"``, True or False, or
             what LangChain's agent inbox sends. It may name the ``digest`` of the act it is meant for.
         request: What was asked, with one action.
-        earlier: Digests under which the same call was asked about before: a rejection of that holds.
+        earlier: Digests under which the same call was asked about before: a rejection that names one of them holds.
 
     Raises:
         NoDecision: It is not one of them, not allowed here, or for another act; the message shows the right form.
@@ -205,7 +205,7 @@ def decided(answer: object, request: HITLRequest, earlier: Collection[str] = ())
 
 
 def _approved(scope: object, ours: Any, refused: Any) -> Decision:
-    """An approval for once, or for always where that is possible."""
+    """Return an approval for this once, or for always if that is possible."""
     if scope not in ("once", "always"):
         raise refused('the "scope" of an approval is "once" or "always"')
     if scope == "once":
@@ -218,14 +218,14 @@ def _approved(scope: object, ours: Any, refused: Any) -> Decision:
 
 
 def _from_inbox(given: dict[str, Any], request: HITLRequest) -> dict[str, Any]:
-    """The fields as LangChain names them, where they are those of its agent inbox.
+    """Translate fields of LangChain's agent inbox to the names that LangChain's middleware uses.
 
-    The inbox gives the arguments as ``{"action": name, "args": {…}}``, and what was edited of them as texts.
+    The inbox gives the arguments as ``{"action": name, "args": {…}}``, with edited values as strings.
     """
     action, review = request["action_requests"][0], request["review_configs"][0]
     kind, args = given.get("type"), given.get("args")
     if kind == "response":
-        # Of an act that may have been done, free text is not taken to say that it was.
+        # If an act may have been done, free text is not taken as a statement that it was.
         ours: Any = request.get(OURS) or {}
         kind = "respond" if "respond" in review["allowed_decisions"] and not ours.get("begun") else "reject"
     kind = _INBOX.get(kind, kind) if isinstance(kind, str) else kind
@@ -242,7 +242,7 @@ def _from_inbox(given: dict[str, Any], request: HITLRequest) -> dict[str, Any]:
 
 
 def _typed(value: Any, asked: Any, schema: Mapping[str, Any]) -> Any:
-    """What a text of the inbox stands for where another kind of value was asked about."""
+    """Parse a text from the inbox as JSON if the value asked about was of another type."""
     kinds = [one.get("type") for one in (schema, *schema.get("anyOf", ()), *schema.get("oneOf", ()))]
     if not isinstance(value, str) or isinstance(asked, str) or "string" in kinds:
         return value
@@ -253,7 +253,7 @@ def _typed(value: Any, asked: Any, schema: Mapping[str, Any]) -> Any:
 
 
 def _fields(answer: object) -> dict[str, Any] | None:
-    """The fields of the one decision in an answer; None where there is no such thing."""
+    """Return the fields of the one decision in an answer; None if there is none."""
     if isinstance(answer, str):
         answer = answer.strip().casefold()
     if isinstance(answer, str | bool):
@@ -272,14 +272,14 @@ def _fields(answer: object) -> dict[str, Any] | None:
 
 
 def _edits(given: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
-    """Whether an answer gives other arguments than were asked about."""
+    """Return whether an answer gives arguments other than those asked about."""
     edited = given.get("edited_action") or {}
     named = [given.get("args"), given.get("arguments"), edited.get("args") if isinstance(edited, Mapping) else edited]
     return any(arguments is not None and arguments != asked for arguments in named)
 
 
 def _edited(given: Mapping[str, Any], request: HITLRequest, refused: Any) -> dict[str, Any]:
-    """The arguments of an edit."""
+    """Return the arguments of an edit."""
     action, review = request["action_requests"][0], request["review_configs"][0]
     edited = given.get("edited_action", {"args": given.get("args", given.get("arguments"))})
     if not isinstance(edited, Mapping) or not isinstance(edited.get("args"), Mapping):
@@ -294,10 +294,10 @@ def _edited(given: Mapping[str, Any], request: HITLRequest, refused: Any) -> dic
 
 
 def answers_by_id(given: object, waiting: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """The answers to what a run waits for, each checked and bound to what was asked.
+    """Return the answers to what a run waits for, each checked and bound to what was asked.
 
     Args:
-        given: Id of what waits -> answer; or the answer itself, where one thing waits.
+        given: Id of what waits -> answer; or the answer itself if only one thing waits.
         waiting: Id and value of each interrupt.
 
     Raises:
@@ -322,11 +322,11 @@ def answers_by_id(given: object, waiting: Sequence[tuple[str, Any]]) -> dict[str
 
 
 def in_words(act: Pending, answer: Any) -> str:
-    """What a person decided, for the record of the run.
+    """Return what a person decided, for the record of the run.
 
     Args:
         act: What waited.
-        answer: The answer as `answers_by_id` gives it.
+        answer: The answer as `answers_by_id` returns it.
     """
     if not act.tool:
         return f"answered: {_shown(answer)}"
@@ -344,11 +344,11 @@ def in_words(act: Pending, answer: Any) -> str:
 
 
 def _bound(answer: object, asked: Any) -> Any:
-    """The answer in LangChain's form with the digest of what it answers; to a graph of the user's own as it is."""
+    """Return the answer in LangChain's form with the digest of what it answers; unchanged for a user's own graph."""
     if not _is_act(asked):
         return answer
     fields = _fields(answer) or {}
-    # One that names another act is left to be asked again, which shows what waits now, where it can be.
+    # If possible, an answer for another act is passed on: the person is then asked again and sees what waits now.
     meant = fields.pop("digest", None) if is_dated(asked) else None
     decision = decided(fields if fields else answer, _as_request(asked))
     if _is_per_call(asked):
@@ -359,7 +359,7 @@ def _bound(answer: object, asked: Any) -> Any:
 
 
 def is_dated(asked: object) -> bool:
-    """Whether a question says when it was asked, as those do that are asked again until an answer settles them."""
+    """Return whether a question has a date, as do those that are repeated until an answer settles them."""
     return isinstance(asked, Mapping) and "asked" in (asked.get(OURS) or ())
 
 

@@ -1,4 +1,4 @@
-"""Digests of calls: two calls that differ in anything, be it a type, never share one."""
+"""Digests of calls: two calls that differ in any way, even in a type, never share one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def digest(tool: str, arguments: Mapping[str, Any]) -> str:
 
 
 def digests(tool: str, arguments: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of an act: as `digest` gives it, and as version 0.1 kept it in ledgers that go on."""
+    """Return the names of an act: the one from `digest`, and the one that version 0.1 wrote to ledgers still in use."""
     try:
         text = json.dumps([tool, arguments], sort_keys=True, ensure_ascii=False, default=str)
         earlier = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -38,12 +38,12 @@ def digests(tool: str, arguments: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def hashed(*values: Any) -> str:
-    """The SHA-256, in hex digits, of values, of whatever they consist.
+    """Return the SHA-256, in hex digits, of any values.
 
     Each value is written with its type and length before it, so that ``1``, ``"1"``, ``True`` and ``1.0``, a list and a
-    tuple, null and nothing, or a date and its text differ; a mapping and a set do not depend on their order. Of an
-    object counts what `pickle` would keep of it. One that nothing tells of, such as an open file, equals nothing, not
-    even itself.
+    tuple, null and nothing, or a date and its text differ; a mapping and a set do not depend on their order. An
+    object is hashed by what `pickle` would store. An object that cannot be pickled, such as an open file, equals
+    nothing, not even itself.
     """
     sum_ = hashlib.sha256()
     try:
@@ -55,7 +55,7 @@ def hashed(*values: Any) -> str:
 
 
 def _written(value: Any, around: tuple[int, ...]) -> Iterator[bytes]:
-    """The value as bytes from which it could be told."""
+    """Yield the value as bytes that identify it."""
     kind = type(value)
     if value is None or kind is bool:
         yield {None: b"n", True: b"t", False: b"f"}[value]
@@ -90,7 +90,7 @@ def _compound(value: Any, around: tuple[int, ...]) -> Iterator[bytes]:
 
 
 def _object(value: Any, around: tuple[int, ...]) -> Iterator[bytes]:
-    """An object by what would be pickled of it: what makes it, its state, and what it holds."""
+    """Yield an object as what would be pickled: its constructor and arguments, its state, and its items."""
     if isinstance(value, MethodType):
         yield b"o"
         yield from _written((value.__func__, value.__self__), around)
@@ -111,7 +111,7 @@ def _object(value: Any, around: tuple[int, ...]) -> Iterator[bytes]:
 
 
 def _name_of(value: Any) -> str:
-    """Under which name a function or class is found in its module; empty where it is not."""
+    """Return the name under which a function or class is found in its module; empty if it is not."""
     found: Any = sys.modules.get(value.__module__)
     for part in value.__qualname__.split("."):
         found = getattr(found, part, None)

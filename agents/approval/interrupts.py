@@ -46,31 +46,31 @@ _UNKNOWN = "what was asked before is not known here any more"
 
 
 def person_allowed(call: Mapping[str, Any]) -> bool:
-    """Whether a person has just approved, or edited, this very call, or allows it always."""
+    """Return whether a person has just approved or edited this call, or always allows it."""
     return call["id"] is not None and _ALLOWED.get() == call["id"]
 
 
 class ApprovalMiddleware(AgentMiddleware[Any, Any]):
-    """Stop before a critical call and go on as the person says.
+    """Stop before a critical call and continue as the person decides.
 
     Each call is an interrupt of its own, whose value is LangChain's ``HITLRequest`` with that one action, so that
-    inboxes for LangChain's agents show and answer it. `pointsman.agents.approval.answers.decided` says what is
-    understood; for anything else the call is not made, and the person is asked again and told why.
+    inboxes for LangChain's agents show and answer it. `pointsman.agents.approval.answers.decided` says which
+    answers are understood; for any other the call is not made, and the person is asked again and told why.
 
     An approval holds for what was asked: the tool and what it says about itself, the arguments, and the files that
-    the call would change, as they were. Where any of these has changed, or the approval has expired, the person is
-    asked again and told what changed; an answer that names a digest holds for that act alone. Once given for always,
-    it holds for the tool, what it says about itself, and the arguments, unless the call destroys. A person may answer
-    in the place of a tool that only reads. What they edit is judged again, and they are asked once more where that does
-    more than what they were asked about. Of an act that the step began already, in a part of the run that was cut off,
-    a person is asked whatever its risk: it may have happened. They may say that it has, and what came of it, which
-    the model is given. They are asked whatever its risk, too, where the target of a call, or what it sends out, comes
-    from text that nobody vouches for (`pointsman.tools.taint.gate`).
+    the call would change, as they were. If any of these has changed, or the approval has expired, the person is
+    asked again and told what changed; an answer that names a digest holds for that act only. An approval given for
+    always holds for the tool, what it says about itself, and the arguments, unless the call is destructive. A person
+    may answer in place of a tool that only reads. Arguments that they edit are judged again, and they are asked once
+    more if the edited call does more than the one they were asked about. If the step already began an act in a part of
+    the run that was cut off, a person is asked whatever its risk, because it may have happened. They may say that it
+    did, and with what result, which the model is given. They are also asked, whatever the risk, if the target of a
+    call, or what it sends out, comes from text that nobody vouches for (`pointsman.tools.taint.gate`).
 
     Args:
-        settings: Gives the settings as they are when a call is made: the risk of a call with each effect, how long an
+        settings: Returns the settings at the time of a call: the risk of a call with each effect, how long an
             approval may take, and where the state is.
-        tools: Those of the agent, which say how far their results may be believed.
+        tools: Those of the agent, which declare how far their results may be trusted.
     """
 
     def __init__(self, settings: Callable[[], Settings], tools: Sequence[BaseTool]) -> None:
@@ -79,7 +79,7 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         self._tools = {tool.name: tool for tool in tools}
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolAnswer:
-        """Ask before a critical call; hand anything else straight on."""
+        """Ask before a critical call; pass any other call straight on."""
         asked = self._asked(request)
         if asked is None:
             return handler(request)
@@ -96,8 +96,10 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         return answer
 
     async def awrap_tool_call(self, request: ToolCallRequest, handler: AsyncToolHandler) -> ToolAnswer:
-        """Ask before a critical call; hand anything else straight on. Files are touched, and conversations read, in a
-        thread."""
+        """Ask before a critical call; pass any other call straight on.
+
+        Files are accessed, and conversations are read, in a thread.
+        """
         harmless = request.tool is not None and effect_of(request.tool) in (None, Effect.READ)
         if harmless and not _bare_answer():
             asked = self._asked(request)
@@ -118,10 +120,10 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         return answer
 
     def _asked(self, request: ToolCallRequest) -> Asked | None:
-        """What a person is asked, or None where the call may be made without.
+        """Return what a person is asked, or None if the call needs no approval.
 
         Raises:
-            ConfigError: They were asked about a tool that there is no more.
+            ConfigError: They were asked about a tool that no longer exists.
         """
         tool = request.tool
         if tool is None:
@@ -148,7 +150,7 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         return Asked.of(request, tool, effect, risk, sources, (*facts.reasons, *doubts))
 
     def _doubts(self, request: ToolCallRequest, tool: BaseTool, effect: Effect) -> tuple[str, ...]:
-        """What speaks against a call by where its values come from."""
+        """Return the objections to a call that follow from where its values come from."""
         declared = declaration_of(tool)
         if effect is Effect.READ or (effect is Effect.WRITE and declared is not None and declared.confined):
             return ()
@@ -159,7 +161,7 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
         return tuple(reason.text for reason in said.reasons if reason.code is not Code.UNDECLARED)
 
     def _verdict(self, request: ToolCallRequest, asked: Asked) -> _Verdict:
-        """What becomes of a call; this stops the graph until a person has answered."""
+        """Decide what happens to a call; this stops the graph until a person has answered."""
         settings = self._settings()
         asking = _Asking(request, asked, Kept(settings.state), settings)
         return asking.allowed_always() or asking.verdict()
@@ -167,10 +169,10 @@ class ApprovalMiddleware(AgentMiddleware[Any, Any]):
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """The call to make, or the answer in its place.
+    """The call to make, or the answer to give instead.
 
     Attributes:
-        begun: Notes that the call waits for something itself, and is begun anew once it has that.
+        begun: Records that the call itself waits for something, and restarts once it has that.
         settled: Forgets what was asked.
     """
 
@@ -181,10 +183,10 @@ class _Verdict:
 
 
 class _Asking:
-    """A person is asked about one call, once or until an answer settles it.
+    """Ask a person about one call, once or until an answer settles it.
 
-    A graph that is taken up begins the call anew, and gives the answers again in their order: what had come of each
-    is kept, so that an answer that did not settle it then does not settle it later.
+    A resumed graph starts the call again and replays the answers in order: the outcome of each is stored, so that an
+    answer that did not settle the call then does not settle it later.
     """
 
     def __init__(self, request: ToolCallRequest, asked: Asked, kept: Kept, settings: Settings) -> None:
@@ -199,7 +201,7 @@ class _Asking:
         self._earlier: set[str] = set()
 
     def allowed_always(self) -> _Verdict | None:
-        """That the call is always allowed; None where it is not, or where a person was asked before it was."""
+        """Return a verdict if the call is always allowed; None if it is not, or if a person was asked before it was."""
         if not self._asked.allowable or self._kept.question(self._key) is not None:
             return None
         try:
@@ -244,11 +246,11 @@ class _Asking:
                 return self._allowed(edited, now)
 
     def _answer(self, problem: str) -> tuple[Question | None, Question, HITLRequest, Any]:
-        """What was asked when, what would be asked now, and the answer; this stops the graph where there is none."""
+        """Return the question then and now, the request and its answer; stops the graph if there is no answer."""
         preview = preview_of(self._asked.tool, self._asked.call["args"])
         then, now = self._kept.question(self._key), self._asked.question(preview)
         if then is not None and not stale(then, now, self._expires):
-            # It waits since it was first asked, however often the graph has been taken up in between.
+            # It has waited since it was first asked, however often the graph has been resumed since.
             now = replace(now, asked=then.asked)
         try:
             answer = interrupt(self._asked.request(problem, now, preview, self._expires))
@@ -261,7 +263,7 @@ class _Asking:
         return then, now, self._asked.request(problem, then or now, preview, self._expires), answer
 
     def _had(self, answer: Any) -> bool:
-        """Whether this very answer was given before: after a crash nobody knows whether the graph has kept it."""
+        """Return whether this answer was already given: after a crash it is unknown whether the graph stored it."""
         given = answer.get(GIVEN) if isinstance(answer, Mapping) else None
         had = given in self._given
         if given is not None:
@@ -269,7 +271,7 @@ class _Asking:
         return had
 
     def _edited(self, decision: Decision) -> Asked:
-        """The call as the decision has it.
+        """Return the call with the arguments of the decision.
 
         Raises:
             ConfigError: The tool does not take the arguments.
@@ -279,26 +281,26 @@ class _Asking:
         return self._asked.edited(decision["edited_action"]["args"], self._risks)
 
     def _stale(self, then: Question | None, now: Question) -> str:
-        """Why an answer does not settle it; empty where it does."""
+        """Return why an answer does not settle the question; empty if it does."""
         if then is None:
             return _UNKNOWN
         return then.why if then.state == "again" else stale(then, now, self._expires)
 
     @staticmethod
     def _unasked(then: Question | None) -> str:
-        """Why nobody can have said that the act was done; empty where they were told that it may have been."""
+        """Return why a person cannot have said that the act was done; empty if they were told that it may have been."""
         if then is None:
             return _UNKNOWN
         return then.why if then.state == "again" else "" if then.before else BEGUN_SINCE
 
     def _more(self, edited: Asked) -> str:
-        """Why what a person has made of the call is asked about again; empty where it is not."""
+        """Return why a call that a person edited is asked about again; empty if it is not."""
         if edited is self._asked:
             return ""
         return f"with these arguments of yours it is {edited.effect}" if edited.effect > self._asked.effect else ""
 
     def _again(self, question: Question, why: str, *, state: State = "again") -> str:
-        """Keep that an answer did not settle it, and ask the next question."""
+        """Record that an answer did not settle the question, and move on to the next one."""
         self._kept.ask(self._key, replace(question, state=state, why=why))
         self._number += 1
         self._earlier.add(question.digest)
@@ -318,35 +320,37 @@ class _Asking:
 
     @property
     def _key(self) -> str:
-        """What the question is kept under."""
+        """The key under which the question is stored."""
         return hashed(self._place, self._number)
 
 
 def _place(call: Mapping[str, Any]) -> tuple[str, ...]:
-    """Where in which graph a call is made, which is the same whenever it is begun anew."""
+    """Return where in which graph a call is made; it stays the same when the call is restarted."""
     configured = get_config()["configurable"]
     return tuple(str(part) for part in (configured.get("thread_id"), configured.get("checkpoint_ns"), call["id"]))
 
 
 def _was_asked(call: Mapping[str, Any], state: Path) -> bool:
-    """Whether a person was asked about this call before it was begun anew, and has answered: that holds, whatever the
-    policy has become since."""
+    """Return whether a person answered about this call before it was restarted.
+
+    That answer holds even if the policy has changed since.
+    """
     answers: Sequence[Any] = getattr(_pad(), "resume", None) or ()
     if not answers and not _bare_answer():
         return False
-    # The first answer is to what the tool itself asked where nobody was asked about the call before it was begun.
+    # If nobody was asked about the call before it began, the first answer is to a question of the tool itself.
     ours = bool(answers) and isinstance(answers[0], Mapping) and GIVEN in answers[0]
     return ours or Kept(state).question(hashed(_place(call), 0)) is not None
 
 
 def _bare_answer() -> bool:
-    """Whether the graph was taken up with an answer without an id, which may be for another call."""
+    """Return whether the graph was resumed with an answer without an id, which may be for another call."""
     pad = _pad()
     return pad is not None and pad.get_null_resume(False) is not None
 
 
 def _pad() -> Any:
-    """What LangGraph notes of the task that this runs in; None outside any."""
+    """Return LangGraph's scratchpad of the current task; None outside a task."""
     try:
         return get_config()["configurable"].get("__pregel_scratchpad")
     except RuntimeError:
@@ -354,7 +358,7 @@ def _pad() -> Any:
 
 
 def _in_its_place(asked: Asked, decision: Mapping[str, Any]) -> ToolMessage:
-    """What the model is told of a call that is not made."""
+    """Return what the model is told about a call that is not made."""
     call, message = asked.call, decision.get("message")
     if decision["type"] == "respond":
         answer = ToolMessage(message, name=call["name"], tool_call_id=call["id"])
@@ -366,7 +370,7 @@ def _in_its_place(asked: Asked, decision: Mapping[str, Any]) -> ToolMessage:
 
 
 def _noticed(answer: ToolAnswer, asked: ToolCallRequest, made: ToolCallRequest) -> ToolAnswer:
-    """The answer of a call, telling the model where a person has changed its arguments."""
+    """Return the answer of a call, with a notice to the model if a person changed its arguments."""
     if made.tool_call["args"] == asked.tool_call["args"] or not isinstance(answer, ToolMessage):
         return answer
     arguments = json.dumps(made.tool_call["args"], ensure_ascii=False, default=str)

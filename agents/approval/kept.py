@@ -19,7 +19,7 @@ from ...dispatch.sealing import user_seal
 __all__ = ["Allowed", "Kept", "Question", "State"]
 
 _LONG_SECONDS: Final = 90 * 86_400
-"""A question of which nobody has heard for that long is forgotten; whoever answers it then is asked anew."""
+"""A question untouched for this long is deleted; a person who answers it after that is asked again."""
 _SHOWN: Final = 200
 """Characters of the arguments that the list of allowed calls shows."""
 
@@ -28,13 +28,13 @@ State = Literal["waiting", "again", "edited", "begun"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a person was asked about a call, by digests, and what has come of it.
+    """What a person was asked about a call, as digests, and what has happened since.
 
     Attributes:
-        digest: Of all that follows.
-        schema: Of what the tool says about itself.
-        arguments: Of the arguments.
-        files: File -> digest of what it held.
+        digest: Digest of the tool's name, `schema`, `arguments`, `files` and `before`.
+        schema: Digest of what the tool says about itself.
+        arguments: Digest of the arguments.
+        files: File -> digest of its contents.
         before: What was known of an earlier attempt at the same act.
         asked: When, in seconds since the epoch.
         state: ``waiting`` for the answer; ``again`` or ``edited``, once an answer did not settle it and another
@@ -59,7 +59,7 @@ class Allowed:
     Attributes:
         id: Names it in `Kept.revoke`; the digest of tool, schema and arguments.
         tool: The tool.
-        arguments: Their beginning, without secrets.
+        arguments: The beginning of its arguments, without secrets.
         at: Since when, in seconds since the epoch.
     """
 
@@ -72,7 +72,7 @@ class Allowed:
 class Kept:
     """The questions and the calls that are always allowed, each in a file of its own.
 
-    What allows a call is encrypted under the user's key, so that nobody else can make one.
+    A permission is encrypted under the user's key, so that nobody else can forge one.
 
     Args:
         state: The project's state folder.
@@ -83,14 +83,14 @@ class Kept:
         self._allowed = state / "approvals" / "always"
 
     def question(self, key: str) -> Question | None:
-        """What was asked under a key; None where that is not known."""
+        """Return the question stored under a key; None if there is none or it cannot be read."""
         try:
             return Question(**json.loads((self._asked / f"{key}.json").read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
 
     def ask(self, key: str, question: Question) -> None:
-        """Keep what is being asked. Where it cannot be kept, an approval of it does not hold.
+        """Store what is being asked; if it cannot be stored, an approval of it does not hold.
 
         Raises:
             ConfigError: The state folder cannot be written.
@@ -115,7 +115,7 @@ class Kept:
         """Allow a call always.
 
         Raises:
-            ConfigError: It cannot be kept.
+            ConfigError: It cannot be stored.
         """
         shown = redact(call.arguments)
         cut = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}… ({len(shown) - _SHOWN} characters more)"
@@ -138,10 +138,10 @@ class Kept:
         """Ask about a call again from now on.
 
         Args:
-            beginning: Of its id.
+            beginning: The beginning of its id.
 
         Raises:
-            ConfigError: None, or several, have an id that begins so.
+            ConfigError: No call, or more than one, has an id that begins with it.
         """
         fitting = [one for one in self.allowed() if beginning and one.id.startswith(beginning)]
         if len(fitting) != 1:
@@ -157,7 +157,7 @@ class Kept:
         except OSError:
             return None
         found = Allowed(**json.loads(user_seal().decrypt(name.decode("ascii", "replace"), sealed)))
-        # A file that was given another's name.
+        # A file that was renamed to another call's id.
         return found if found.id == digest else None
 
     def _forget_old(self) -> None:
@@ -169,7 +169,7 @@ class Kept:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, for its owner alone."""
+    """Write a file atomically, accessible to its owner only."""
     try:
         replace_private(path, content)
     except OSError as error:

@@ -27,7 +27,7 @@ __all__ = ["has_hook", "notified", "resume_command"]
 
 
 def resume_command(run: str, *words: str) -> str:
-    """The command that takes a run up, as a shell takes it.
+    """Return the command that resumes a run, quoted for a shell.
 
     Args:
         run: Its id.
@@ -37,26 +37,26 @@ def resume_command(run: str, *words: str) -> str:
 
 
 def has_hook(settings: Settings) -> bool:
-    """Whether anybody is to be told what waits.
+    """Return whether anybody is to be notified of what waits.
 
     Args:
-        settings: Say whom.
+        settings: Say whom to notify.
     """
     policy = settings.approval.notify
     return bool(policy.command or policy.url)
 
 
 def notified(settings: Settings, run: str, target: str, acts: Sequence[Pending]) -> tuple[str, ...]:
-    """Tell what has come to wait; this waits until it is told, or for the time that may take.
+    """Notify somebody of acts that now wait; this blocks until they are told or the timeout expires.
 
     Args:
-        settings: Say whom, and have what must not be told.
+        settings: Say whom to notify, and hold the secrets to withhold.
         run: The run that waits.
         target: What runs.
-        acts: What has come to wait.
+        acts: The acts that now wait.
 
     Returns:
-        A note for each way that failed; the run waits all the same.
+        A note for each channel that failed; the run waits regardless.
     """
     policy = settings.approval.notify
     ways: dict[str, Callable[[bytes], str]] = {}
@@ -76,7 +76,7 @@ def notified(settings: Settings, run: str, target: str, acts: Sequence[Pending])
 
 
 def _within(seconds: float, way: Callable[[bytes], str], told: bytes) -> str:
-    """Why telling failed, where it did, in no more than the time it has: a server may send a byte now and then."""
+    """Return why a notification failed, else an empty text, within its timeout: a server may send bytes very slowly."""
     why = [f"it took longer than {seconds:g} s"]
 
     def tell() -> None:
@@ -87,13 +87,13 @@ def _within(seconds: float, way: Callable[[bytes], str], told: bytes) -> str:
 
     teller = threading.Thread(target=tell, name="pointsman-notify", daemon=True)
     teller.start()
-    # A program is ended when its time is over, which takes a moment more.
+    # Ending a program at its timeout takes a moment more.
     teller.join(seconds + 1)
     return why[0]
 
 
 def _run(policy: NotifyPolicy, told: bytes, secrets: Mapping[str, Any]) -> str:
-    """Have the program read it. It sees what this process does, but for the keys of the model providers."""
+    """Pass it to the program, whose environment is this process's without the keys of the model providers."""
     environ = {name: value for name, value in environment().items() if name not in secrets}
     program = subprocess.Popen(  # noqa: S603 - the user's own program, without a shell
         policy.command,
@@ -114,7 +114,7 @@ def _run(policy: NotifyPolicy, told: bytes, secrets: Mapping[str, Any]) -> str:
 
 
 class _NoRedirect(HTTPRedirectHandler):
-    """What waits is told to nobody but the address that the user wrote."""
+    """Refuse redirects: a notification goes only to the address that the user configured."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
@@ -128,7 +128,7 @@ def _post(url: str, told: bytes, seconds: float) -> str:
         if not held:
             return f"the environment variable {url} is not set"
         url = safe_url(held)
-    # On this machine no proxy stands in between.
+    # An http:// address is on this machine, so no proxy is used.
     opener = build_opener(_NoRedirect, *([ProxyHandler({})] if url.startswith("http://") else ()))
     request = Request(url, told, {"content-type": "application/json"})  # noqa: S310 - `safe_url` has checked it
     try:

@@ -1,4 +1,4 @@
-"""What a person is asked about one call, and what has changed of that since."""
+"""What a person is asked about one call, and what has changed since."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ __all__ = ["BEGUN_SINCE", "Asked", "stale"]
 BEGUN_SINCE: Final = "it was begun since it was asked about"
 
 _HASHED_BYTES: Final = 64 * 1024 * 1024
-"""Of a larger file its size and time of change stand for what it holds."""
+"""A larger file is identified by its size and modification time instead of its contents."""
 _LEADS: Final = " by links to "
-"""In what is noted of a file, before where it leads."""
+"""Separates a file's digest from where its symlinks lead, in what is recorded about the file."""
 _DESCRIBED: Final = 8_000
 """Characters of a change that an inbox shows in the description."""
 _NAMED: Final = 6
-"""Characters that are not seen in the arguments and are named."""
+"""How many of the invisible characters in the arguments are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,12 @@ class Asked:
     Attributes:
         tool: Its tool.
         call: The call, with the arguments that are asked about.
-        effect: What it does with these very arguments.
+        effect: What it does with exactly these arguments.
         risk: The risk of a call with that effect.
         origin: Where the call comes from: run, step, agent, and the model that wrote it.
-        sources: Argument -> whose words its value is.
-        doubts: What speaks against it: what its tool says of these very arguments, and where its target, and what it
-            sends out, come from.
+        sources: Argument -> source of its value.
+        doubts: Objections to it: what its tool says about these arguments, and where its target and what it sends out
+            come from.
     """
 
     tool: BaseTool
@@ -79,14 +79,14 @@ class Asked:
         sources: Mapping[str, str],
         doubts: tuple[str, ...] = (),
     ) -> Asked:
-        """The call as its model made it."""
+        """Return the call as the model made it."""
         step = current()
         written = {"run": step.run.id, "step": step.step, "agent": step.agent, "model": _author(request)}
         origin = {name: text for name, text in written.items() if text}
         return cls(tool, request.tool_call, effect, risk, origin, sources, doubts)
 
     def edited(self, arguments: Mapping[str, Any], risks: Mapping[Effect, Risk]) -> Asked:
-        """The same call with a person's arguments.
+        """Return the same call with a person's arguments.
 
         Raises:
             ConfigError: The tool does not take them.
@@ -115,13 +115,13 @@ class Asked:
         return self.effect is not Effect.DESTRUCTIVE and not begun_before(self.tool)
 
     def always(self) -> Allowed:
-        """The call as one that is always allowed: its tool, what that says about itself, and the arguments."""
+        """Return the call as one that is always allowed: tool, what the tool says about itself, and arguments."""
         name, arguments = self.call["name"], self.call["args"]
         told = json.dumps(arguments, ensure_ascii=False, default=str)
         return Allowed(hashed("always", name, self._schema(), arguments), name, told)
 
     def question(self, preview: Preview | None) -> Question:
-        """What an approval holds for: nothing of it may change until the call is made.
+        """Return what an approval holds for; none of it may change before the call is made.
 
         Args:
             preview: What the call would change, as it is now.
@@ -136,7 +136,7 @@ class Asked:
         return hashed(self.tool.description, json_schema(self.tool))
 
     def request(self, problem: str, question: Question, preview: Preview | None, expires: float) -> HITLRequest:
-        """The request in LangChain's form, with what that has no place for under `OURS`.
+        """Return the request in LangChain's form, with fields that the form does not have under `OURS`.
 
         Args:
             problem: Why the last answer did not settle it; empty at first.
@@ -179,7 +179,7 @@ class Asked:
 
     @property
     def begun(self) -> str:
-        """What is to be told of an earlier attempt; empty where there was none."""
+        """What to say about an earlier attempt; empty if there was none."""
         said = begun_before(self.tool)
         return f"with the arguments from before the edit {said}" if said and "edited" in self.origin else said
 
@@ -197,7 +197,7 @@ class Asked:
 
 
 def _confinement(tool: BaseTool) -> str:
-    """Where a call of this tool runs, and what confines it."""
+    """Return where a call of this tool runs, and what confines it."""
     declared = declaration_of(tool)
     if declared is not None and declared.sandbox:
         return declared.sandbox
@@ -207,7 +207,7 @@ def _confinement(tool: BaseTool) -> str:
 
 
 def stale(then: Question, now: Question, expires: float) -> str:
-    """Why an approval of what was asked then does not hold now; empty where it does.
+    """Return why an approval of what was asked then does not hold now; empty if it does.
 
     Args:
         then: What the person was asked.
@@ -238,14 +238,14 @@ def _changes(then: Question, now: Question) -> Sequence[str]:
 
 
 def _how(old: str, new: str) -> str:
-    """What has become of a file, by what was noted of it."""
+    """Say what happened to a file, from what was recorded about it."""
     if old.partition(_LEADS)[2] != new.partition(_LEADS)[2]:
         return "has come to lead to another file"
     return "was made" if not old else "was deleted" if not new else "has changed"
 
 
 def _middle(text: str) -> str:
-    """A text whose middle is left out where it is long."""
+    """Return a text, without its middle if it is long."""
     half = _DESCRIBED // 2
     if len(text) <= 2 * half:
         return text
@@ -253,7 +253,7 @@ def _middle(text: str) -> str:
 
 
 def _author(request: ToolCallRequest) -> str:
-    """The model that wrote the call, as ``provider/name``; empty where that is not known."""
+    """Return the model that wrote the call, as ``provider/name``; empty if unknown."""
     state = request.state
     messages = state.get("messages", ()) if isinstance(state, Mapping) else getattr(state, "messages", ())
     for message in reversed(messages):
@@ -263,26 +263,26 @@ def _author(request: ToolCallRequest) -> str:
 
 
 def _files(tool: BaseTool, arguments: Mapping[str, Any]) -> Mapping[str, str]:
-    """The file that the target of a call names, if it does, with a digest of what it holds and where links lead."""
+    """Return the file that a call's target names, if any, with a digest of its contents and of where symlinks lead."""
     target = call_facts(tool, arguments).target
     return {target: _sum_of(target) + _led(target)} if target and "\0" not in target else {}
 
 
 def _led(path: str) -> str:
-    """Where a path leads by links on its way or at its end, as something to add to its digest; empty without any."""
+    """Return where symlinks in a path lead, as a suffix for its digest; empty if there are none."""
     try:
         real = os.path.realpath(path)
         if real == os.path.abspath(path):
             return ""
     except (OSError, ValueError) as error:
         real = f"cannot be told: {type(error).__name__}"
-    # The question is kept, and shows no names of files that nobody asked about.
+    # The question is stored, and must not reveal names of files that nobody asked about.
     return _LEADS + hashed(real)
 
 
 def _sum_of(path: str) -> str:
     try:
-        # Looked at before it is opened: opening a device can itself do something.
+        # Checked before it is opened: opening a device can itself have an effect.
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             return "is no regular file"

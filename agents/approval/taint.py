@@ -1,4 +1,4 @@
-"""What speaks against a call an agent wants to make: where its target, and what it sends out, come from."""
+"""Objections to a call that an agent wants to make: where its target, and what it sends out, come from."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["FROM_MIDDLEWARE", "judged", "result_trust", "sources_of"]
 
 FROM_MIDDLEWARE: Final = "lc_source"
-"""Where LangChain marks a message that a middleware put into a conversation in the user's role, such as a summary."""
+"""Key with which LangChain marks a message that middleware added in the user's role, such as a summary."""
 
 
 def judged(
@@ -62,17 +62,17 @@ def judged(
 def sources_of(
     messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool], arguments: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Argument -> where its value comes from, in words for whoever approves the call.
+    """Return where each argument's value comes from, in words for the person who approves the call.
 
-    A value that stands in the task is the task's, whoever else has it; one that stands in a result is that result's.
-    For anything else the model is named, with the results that it quotes.
+    A value found in the task is attributed to the task, even if it appears elsewhere too; one found in a result, to
+    that result. Any other is attributed to the model, with the results that it quotes.
 
     Args:
         messages: The agent's conversation so far.
         tools: The tools the agent has, by name.
         arguments: Of the call.
     """
-    # A result that is vouched for goes before one that is not.
+    # Results that are vouched for come before those that are not.
     texts = sorted((_ranked(one) for one in _passages(messages, tools) if one.who), key=lambda one: one[0])
     return {name: _source(value, texts) for name, value in arguments.items()}
 
@@ -89,7 +89,7 @@ def _source(value: Any, texts: Sequence[tuple[int, str, Text]]) -> str:
 
 
 def _rows(words: Sequence[str]) -> set[tuple[str, ...]]:
-    """Each few words that stand in a row."""
+    """Return every sequence of `QUOTE` consecutive words."""
     return {tuple(words[start : start + QUOTE]) for start in range(len(words) - QUOTE + 1)}
 
 
@@ -99,9 +99,9 @@ class _Passage:
 
     Attributes:
         trust: How far it may be believed, None for what the user and the instructions say.
-        who: Whose it is, as a person is told; empty for what nobody is told of.
+        who: Its source, in words for a person; empty if it is never named.
         tool: The tool whose result it is.
-        content: What stands in the message, where that may be more than its text.
+        content: The content of the message, if that may be more than its text.
     """
 
     text: str
@@ -112,9 +112,9 @@ class _Passage:
 
 
 def _passages(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) -> Iterator[_Passage]:
-    """Each text in view, oldest first.
+    """Yield each text in view, oldest first.
 
-    Without what a model wrote, which has its words from the others, and what Pointsman tells of calls not made.
+    This omits what a model wrote, whose words come from the other texts, and notes on calls that were not made.
     """
     for message in messages:
         if isinstance(message, HumanMessage):
@@ -135,14 +135,14 @@ def _passages(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) ->
 
 
 def _ranked(one: _Passage) -> tuple[int, str, Text]:
-    """0 for the task, 1 for what is vouched for, 2 for what is not; whose it is; the text."""
+    """Return a rank (0 for the task, 1 for text that is vouched for, 2 for other text), the source, and the text."""
     if one.trust is Trust.UNTRUSTED:
         return 2, f"{one.who}, which nobody vouches for", Text(one.text)
     return (0 if one.trust is None else 1), one.who, Text(one.text)
 
 
 def result_trust(tools: Mapping[str, BaseTool], result: ToolMessage) -> Trust:
-    """How far a tool's result may be believed: as the tool declares, untrusted where nobody does."""
+    """Return how far a tool's result may be trusted: as the tool declares, otherwise untrusted."""
     tool = tools.get(result.name or "")
     declared = None if tool is None else declaration_of(tool)
     return Trust.UNTRUSTED if declared is None else declared.trust

@@ -1,1 +1,1 @@
-"""What agents need that work for long in a folder: its notes for them, and a conversation that stays in bounds."""
+"""Support for agents that work in a folder for long: the folder's notes for them, and a bounded conversation."""

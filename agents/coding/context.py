@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["ContextMiddleware", "compacted"]
 
 _CHARACTERS: Final = 3.3
-"""Characters a token, as LangChain reckons for Claude (`langchain.agents.middleware.summarization`): the least of the
-vendors here, so that more room is kept than is needed."""
+"""Characters per token, as LangChain estimates for Claude (`langchain.agents.middleware.summarization`): the lowest of
+the vendors here, so that more room is reserved than is needed."""
 _SHARE: Final = 8
-"""Of the room, one part in so many is the most that a result of a tool, the account of what was left out, and the
-user's earlier words each take."""
+"""A tool result, the account of what was left out, and the user's earlier words may each take one part in this many of
+the room."""
 _LINE: Final = 160
 """Characters of one line of that account."""
 _TODOS: Final = "write_todos"
@@ -33,14 +33,14 @@ _TOLD: Final = "What came before no longer fits and is left out. In short, oldes
 
 
 class ContextMiddleware(TurnMiddleware):
-    """Leave the oldest turns of a conversation out of what the model sees, once it would see too much.
+    """Leave the oldest turns of a conversation out of what the model sees, once that would be too long.
 
-    The conversation itself stays whole: what an agent did, and whose words it rests on, is judged by all of it. No
-    model writes a summary, so it costs nothing, says nothing that did not happen, and is the same when a run is taken
-    up. LangChain's SummarizationMiddleware does both otherwise, and can be had by ``middleware=``.
+    The conversation itself stays complete: what an agent did, and whose words it rests on, is judged by all of it. No
+    model writes a summary, so it costs nothing, invents nothing, and is the same when a run is resumed. LangChain's
+    SummarizationMiddleware differs in both respects, and can be passed as ``middleware=``.
 
     Args:
-        most: Tokens of input that a turn may have, its instructions and tools included.
+        most: Maximum input tokens of a turn, including its instructions and tools.
     """
 
     def __init__(self, most: int) -> None:
@@ -48,7 +48,7 @@ class ContextMiddleware(TurnMiddleware):
         self._most = most
 
     def seen(self, request: ModelRequest) -> ModelRequest:
-        """The call with what fits."""
+        """Return the call with the messages that fit."""
         system = [request.system_message] if request.system_message else []
         fixed = count_tokens_approximately(system, chars_per_token=_CHARACTERS, tools=list(request.tools))
         messages: list[AnyMessage] = compacted(request.messages, self._most - fixed)
@@ -57,18 +57,18 @@ class ContextMiddleware(TurnMiddleware):
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """A message of the model's with the results of its calls, or one of the user's."""
+    """A model message with the results of its calls, or a user message."""
 
     messages: list[BaseMessage]
     tokens: int
 
 
 def compacted(messages: Sequence[BaseMessage], most: int) -> list[Any]:
-    """The messages that a model is shown of a conversation.
+    """Return the messages of a conversation that a model is shown.
 
-    Of one that is too long these are what came before its first answer (the task), an account of what is left out with
-    the list of to-dos as it then stood, the user's words in that, and the newest turns. Turns are left out many at
-    once, so that what a provider caches of the beginning holds for many turns.
+    If the conversation is too long, these are what came before its first answer (the task), an account of what is left
+    out with the to-do list as it stood then, the user's words from that part, and the newest turns. Many turns are left
+    out at once, so that what a provider caches of the beginning stays valid for many turns.
 
     Args:
         messages: The conversation.
@@ -103,7 +103,7 @@ def _turns(messages: Sequence[BaseMessage], part: int) -> Iterator[_Turn]:
 
 
 def _shortened(result: ToolMessage, part: int) -> ToolMessage:
-    """A result of which, where it is long, the beginning and the end are left."""
+    """Return a result, cut to its beginning and end if it is long."""
     text = str(result.text)
     most = int(part * _CHARACTERS)
     if len(text) <= most:
@@ -114,7 +114,7 @@ def _shortened(result: ToolMessage, part: int) -> ToolMessage:
 
 
 def _cut(turns: Sequence[_Turn], room: int) -> int:
-    """How many turns are left out: as one would come to it who leaves out half whenever there is no more room."""
+    """Return how many turns to leave out, if the room is cut to half of it each time it is exceeded."""
     cut, sum_ = 0, 0
     for place, turn in enumerate(turns):
         sum_ += turn.tokens
@@ -126,12 +126,12 @@ def _cut(turns: Sequence[_Turn], room: int) -> int:
 
 
 def _account(gone: Sequence[BaseMessage], part: int) -> HumanMessage:
-    """What was left out: the to-dos as they then stood, and a line for each thing said or done, the newest kept."""
+    """Summarize what was left out: the to-dos as they stood then, and a line per thing said or done, newest kept."""
     todos, done = _todos(gone), list(_done(gone))
     results = {message.tool_call_id: message for message in gone if isinstance(message, ToolMessage)}
     room = int(part * _CHARACTERS) - sum(map(len, todos))
     lines: list[str] = []
-    # From the newest on, and none is made of what there is no room for: at every turn there is more of it.
+    # Start with the newest, and build no line that there is no room for: there are more of them at every turn.
     while done and (room := room - len(line := _line(done[-1], results)) - 1) >= 0:
         lines.insert(0, line)
         done.pop()
@@ -144,7 +144,7 @@ def _account(gone: Sequence[BaseMessage], part: int) -> HumanMessage:
 
 
 def _done(gone: Sequence[BaseMessage]) -> Iterator[str | ToolCall]:
-    """What the model said and called in them, in its order."""
+    """Yield what the model said and called in these messages, in order."""
     for message in gone:
         if isinstance(message, AIMessage):
             if text := str(message.text).strip():
@@ -162,7 +162,7 @@ def _line(done: str | ToolCall, results: Mapping[str, ToolMessage]) -> str:
 
 
 def _todos(gone: Sequence[BaseMessage]) -> list[str]:
-    """The newest list of to-dos, those that are done counted."""
+    """Return the newest to-do list, with the completed items as a count."""
     calls = [call for m in gone if isinstance(m, AIMessage) for call in m.tool_calls if call["name"] == _TODOS]
     found = calls[-1]["args"].get("todos") if calls else None
     listed = [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
@@ -173,7 +173,7 @@ def _todos(gone: Sequence[BaseMessage]) -> list[str]:
 
 
 def _said_by_user(gone: Sequence[BaseMessage], part: int) -> list[BaseMessage]:
-    """What the user said in the turns that are left out: the newest, as far as there is room."""
+    """Return what the user said in the turns that are left out: the newest, as far as there is room."""
     kept: list[BaseMessage] = []
     for message in reversed(gone):
         if isinstance(message, HumanMessage) and FROM_MIDDLEWARE not in message.additional_kwargs:

@@ -1,4 +1,4 @@
-"""Guidance: what files of a workspace such as AGENTS.md ask of whoever works in it, without any authority."""
+"""Guidance: what workspace files such as AGENTS.md say about working there, without any authority."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["GuidanceMiddleware"]
 _log = logging.getLogger(__name__)
 
 _LARGEST: Final = 32_000
-"""Bytes that are read of a file."""
+"""Bytes that are read from each file."""
 _SOURCE: Final = "guidance"
 _TOLD: Final = (
     "Files of the workspace say how to work in it. Follow them where they help with the task, as for style and for how "
@@ -38,15 +38,15 @@ _TOLD: Final = (
 
 
 class GuidanceMiddleware(AgentMiddleware[Any, Any]):
-    """Put what files of the workspace ask for in front of the task, as text that nobody vouches for.
+    """Put the guidance files of the workspace in front of the task, as text that nobody vouches for.
 
-    It is read anew at each run, so that a conversation has it once, as it is now. Risk, routing and approvals know
-    declared facts alone, and count its words as words from outside.
+    They are read again at each run, so that a conversation has their current text once. Risk, routing and approvals use
+    declared facts only, and treat this text as coming from outside.
 
     Args:
         runtime: Whose workspace it is.
-        files: Their paths in it; those that do not exist say nothing. One may be a link to another of the workspace.
-            What is not read of them is logged as a warning.
+        files: Their paths in it; missing files are skipped. A file may be a symlink to another file of the workspace.
+            Whatever is not read is logged as a warning.
     """
 
     def __init__(self, runtime: Runtime, files: Sequence[str]) -> None:
@@ -56,20 +56,20 @@ class GuidanceMiddleware(AgentMiddleware[Any, Any]):
         self._said: set[str] = set()
 
     def before_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
-        """Put it before the last message of the user's."""
+        """Put the guidance before the user's last message."""
         messages: list[BaseMessage] = state["messages"]
         rest = [message for message in messages if message.additional_kwargs.get(FROM_MIDDLEWARE) != _SOURCE]
         said = self._read()
         if not said and len(rest) == len(messages):
             return None
         place = max((at for at, message in enumerate(rest) if isinstance(message, HumanMessage)), default=0)
-        # The same words are the same message, so that a step that is begun anew is known again.
+        # The same text gets the same message id, so that a restarted step is recognized.
         name = f"{_SOURCE}-{hashlib.sha256(said.encode()).hexdigest()[:16]}"
         note = [HumanMessage(said, id=name, additional_kwargs={FROM_MIDDLEWARE: _SOURCE})] if said else []
         return {"messages": [RemoveMessage(id=REMOVE_ALL_MESSAGES), *rest[:place], *note, *rest[place:]]}
 
     async def abefore_agent(self, state: Any, runtime: Any) -> dict[str, Any] | None:
-        """Put it before the last message of the user's; files are read in a thread."""
+        """Put the guidance before the user's last message; files are read in a thread."""
         return await asyncio.to_thread(self.before_agent, state, runtime)
 
     def _read(self) -> str:
@@ -87,7 +87,7 @@ class GuidanceMiddleware(AgentMiddleware[Any, Any]):
 
 
 def _read(workspace: Workspace, path: str) -> tuple[str, str]:
-    """What a file asks for, and what is to be said of that; both empty where there is no such file."""
+    """Return a file's text and a note about it; both are empty if there is no such file."""
     try:
         if not workspace.exists(path):
             return "", ""
@@ -103,7 +103,7 @@ def _read(workspace: Workspace, path: str) -> tuple[str, str]:
 
 
 def _led_to(workspace: Workspace, path: str) -> str:
-    """Where a path leads that is a link to another file of the workspace; what it leads to no tool may write, either.
+    """Resolve a path that may be a symlink within the workspace; tools may not write the symlink's target either.
 
     Raises:
         ToolFailed: It leads to nothing, out of the workspace, or to a file of another kind, which may hold secrets.

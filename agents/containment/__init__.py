@@ -1,1 +1,1 @@
-"""Code of the user's own, contained: what would end more than itself ends a call, or a run."""
+"""Containment of the user's code: what would end more than itself ends a call or a run."""

@@ -1,7 +1,7 @@
-"""``sys.exit`` in code of the user's own: it ends the run that the code belongs to, and not the program.
+"""``sys.exit`` in the user's code: it ends the run that the code belongs to, not the program.
 
-asyncio lets SystemExit out of the event loop that every other run shares, past whoever awaits the task that raised it.
-So it is caught where that task calls the user's code.
+asyncio lets SystemExit propagate out of the event loop that every other run shares, past whoever awaits the task that
+raised it. So it is caught where that task calls the user's code.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 __all__ = ["caught", "exits", "without_exits"]
 
 _MEANT: Final = (KeyboardInterrupt, asyncio.CancelledError, GeneratorExit)
-"""What comes from outside to end more than the code it comes upon."""
+"""Exceptions from outside that are meant to end more than the code they interrupt."""
 
 
 @contextmanager
 def exits(what: str) -> Iterator[None]:
-    """Raise `Exited` where the code inside the block calls ``sys.exit``, or raises what is no `Exception` either.
+    """Raise `Exited` if code inside the block calls ``sys.exit`` or raises anything else that is no `Exception`.
 
-    A signal handler that does, Ctrl-C and cancellation end what they are meant to. What waits for a person in the tasks
-    of a task group leaves the block as LangGraph's one interrupt.
+    A signal handler that does so, Ctrl-C and cancellation end what they are meant to end. If the tasks of a task group
+    wait for a person, a single LangGraph interrupt leaves the block.
 
     Args:
         what: What is run, for the message.
 
     Raises:
-        Exited: It did.
+        Exited: The code did so.
     """
     try:
         yield
@@ -56,10 +56,10 @@ def exits(what: str) -> Iterator[None]:
 
 
 def without_exits(graph: CompiledStateGraph[Any, Any, Any, Any]) -> CompiledStateGraph[Any, Any, Any, Any]:
-    """The same graph, whose nodes and edges, and those of its subgraphs, fail with `Exited` at a ``sys.exit``.
+    """Return a copy of a graph whose nodes and edges, and those of its subgraphs, fail with `Exited` on ``sys.exit``.
 
     Args:
-        graph: The graph, which stays as it is.
+        graph: The graph, which is not changed.
     """
     twin = copy.copy(graph)
     twin.nodes = {}
@@ -73,7 +73,7 @@ def without_exits(graph: CompiledStateGraph[Any, Any, Any, Any]) -> CompiledStat
 
 
 def _contained(code: Runnable[Any, Any], where: str) -> Runnable[Any, Any]:
-    """A look at what a node runs, with the code contained that LangGraph and LangChain give tasks of its own."""
+    """Return a view of a node's code in which the functions that run as separate tasks are contained."""
     from langgraph.graph.state import CompiledStateGraph
 
     if isinstance(code, CompiledStateGraph):
@@ -87,7 +87,7 @@ def _contained(code: Runnable[Any, Any], where: str) -> Runnable[Any, Any]:
 
 
 def _routed(writer: Runnable[Any, Any], where: str) -> Runnable[Any, Any]:
-    """The same writer of a node; one that follows a conditional edge calls its function contained."""
+    """Return the same writer of a node; one that follows a conditional edge calls its function contained."""
     from langgraph.graph._branch import BranchSpec
 
     contained = {}
@@ -101,7 +101,7 @@ def _routed(writer: Runnable[Any, Any], where: str) -> Runnable[Any, Any]:
 
 
 def _functions(code: Runnable[Any, Any]) -> dict[str, Any]:
-    """The functions that a runnable of LangGraph's or LangChain's calls in tasks of their own."""
+    """Return the functions that a LangGraph or LangChain runnable calls in separate tasks."""
     found = {form: getattr(code, form, None) for form in ("func", "afunc")}
     return {form: function for form, function in found.items() if callable(function)}
 
@@ -114,7 +114,7 @@ def _calling(code: Runnable[Any, Any], functions: dict[str, Any]) -> Runnable[An
 
 
 def caught(function: Callable[..., Any], where: str) -> Callable[..., Any]:
-    """A function of the same kind and signature, which fails with `Exited` where it calls ``sys.exit``.
+    """Return a function of the same kind and signature that fails with `Exited` if it calls ``sys.exit``.
 
     Args:
         function: A function, a coroutine function, or one that yields.
@@ -159,7 +159,7 @@ def _yielding_async(function: Callable[..., Any], where: str) -> Callable[..., A
 
 
 class _Contained(Runnable[Any, Any]):
-    """Any other runnable, such as an agent or one of the user's own class."""
+    """Any other runnable, such as an agent or one of a user's class."""
 
     def __init__(self, inner: Runnable[Any, Any], where: str) -> None:
         self._inner, self._where = inner, where

@@ -1,4 +1,4 @@
-"""Containment: a tool of any make blocks only its own thread and ends only itself."""
+"""Containment: any tool blocks only its own thread and ends only itself."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ __all__ = ["ContainmentMiddleware"]
 
 
 class ContainmentMiddleware(AgentMiddleware[Any, Any]):
-    """Do for tools of any make what `pointsman.tool` does for its own.
+    """Do for any tool what `pointsman.tool` does for its own.
 
-    A tool without async code of its own runs in a thread of its own: LangChain would take one of the event loop's few,
-    and tools that wait for other tools would wait for ever. What would end more than the tool is told to the model,
-    objects are told to it as JSON, and what a tool says holds nothing that a terminal would obey.
+    A tool without async code runs in its own thread: LangChain would take one of the event loop's few, and tools that
+    wait for other tools would wait forever. An exit that would end more than the tool is reported to the model, objects
+    are passed to it as JSON, and a tool's output contains nothing that a terminal would interpret.
     """
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolAnswer:
-        """Run the tool where the caller stands, which is a thread already."""
+        """Run the tool in the caller's thread, or in a thread of its own if it has a time limit."""
         if request.tool is not None:
             began()
             request = request.override(tool=_contained(request.tool, sync=True))
@@ -49,7 +49,7 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
             return _told(request, failure)
 
     async def awrap_tool_call(self, request: ToolCallRequest, handler: AsyncToolHandler) -> ToolAnswer:
-        """Run the tool, in a thread of its own where it may block."""
+        """Run the tool, in a thread of its own if it may block."""
         if request.tool is not None:
             began()
             request = request.override(tool=_contained(request.tool))
@@ -66,14 +66,13 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
 
 
 def _seconds(tool: BaseTool | None) -> float | None:
-    """What a call may take, where the tool itself does not see to it."""
+    """Return the seconds that a call may take; None if it has no limit, or the tool enforces it itself."""
     declared = None if isinstance(tool, TellingTool) else declaration_of(tool)
     return None if declared is None else declared.timeout
 
 
 def _contained(tool: BaseTool, *, sync: bool = False) -> BaseTool:
-    """Another look at the same tool, whose state it shares: what it returns is what a model reads, and its async form
-    is contained."""
+    """Return a view of a tool that shares its state, returns what a model reads, and has a contained async form."""
     look = object.__new__(_kind(type(tool), getattr(tool, "coroutine", None) is not None, sync))
     for slot in ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__"):
         object.__setattr__(look, slot, getattr(tool, slot))
@@ -93,13 +92,13 @@ def _kind(kind: type[BaseTool], has_coroutine: bool, sync: bool) -> type[BaseToo
     def _run(self: BaseTool, /, *args: Any, **kwargs: Any) -> Any:
         return as_read(kind._run(self, *args, **kwargs), self)
 
-    # LangChain gives it a task of its own, out of which some exits would end the event loop.
+    # LangChain runs it in a separate task, from which some exits would end the event loop.
     @wraps(kind._arun)
     async def _arun(self: BaseTool, /, *args: Any, **kwargs: Any) -> Any:
         with Exits(self.name):
             return as_read(await kind._arun(self, *args, **kwargs), self)
 
-    # Only what LangChain calls: one form of a tool may call the other, and wants the object.
+    # Override only what LangChain calls: one form of a tool may call the other, and expects the object.
     own: dict[str, Any] = {"_arun": _arun}
     if sync:
         own = {"_run": _run}

@@ -1,1 +1,1 @@
-"""What a run writes down of its acts before and after them, so that none is done twice where it is cut off."""
+"""The journal of a run's acts, written before and after each, so that none is repeated if the run is cut off."""

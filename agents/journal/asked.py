@@ -1,7 +1,7 @@
-"""Where an agent that a node or a tool asks keeps its state: found again by what it is asked, not by when.
+"""Where an agent that is called by a node or a tool keeps its state: found by what it is asked, not by when.
 
-LangGraph numbers the graphs that a task runs inside it in the order in which they begin. Where the task is done again
-in another order, or asks for less, each would find the state of another one, and give its answer.
+LangGraph numbers the graphs that a task runs inside it in the order in which they begin. If the task is repeated in
+another order, or asks for less, each graph would find the state of another one and return its answer.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 __all__ = ["in_its_place", "only_one"]
 
 _COORDINATES: Final = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
-"""Who gives one of these has a thread of its own, and LangGraph drops all that is around."""
+"""A configuration with one of these has its own thread, and LangGraph ignores the enclosing one."""
 _PAD: Final = "__pregel_scratchpad"
 _READ: Final = "__pregel_read"
 _SAVER: Final = "__pregel_checkpointer"
-"""What LangGraph hands a task (`langgraph._internal._constants`); it makes the second anew whenever one begins."""
+"""What LangGraph passes to a task (`langgraph._internal._constants`); it recreates the second for each task."""
 _MODEL_ALONE: Final = frozenset({"__start__", "model"})
 
 _turns: MutableMapping[object, Counter[tuple[int, str]]] = WeakKeyDictionary()
-"""Of each task under way how often it has asked for what, by attempt."""
+"""For each running task, how often it has asked for what, by attempt."""
 _ONLY: ContextVar[object] = ContextVar("pointsman_only", default=None)
 
 
 def only_one(agent: object) -> AbstractContextManager[None]:
-    """Say that the task asks this agent alone, however it words that when it is done again.
+    """Declare that the task asks only this agent, even if it words that differently when it is repeated.
 
     Args:
         agent: The agent.
@@ -60,10 +60,10 @@ def in_its_place(
     asked: tuple[Any, Mapping[str, Any]],
     config: RunnableConfig | None,
 ) -> tuple[RunnableConfig, str | None, bool]:
-    """The configuration with which an agent's graph finds its state again.
+    """Return the configuration with which an agent's graph finds its state again.
 
-    An agent that can call nothing is asked anew in each attempt at the node, since what it said may be why the one
-    before failed. Any other goes on, so that no act is done again.
+    An agent without tools is asked again in each attempt at the node, since its answer may be why the previous attempt
+    failed. Any other agent continues, so that no act is repeated.
 
     Args:
         agent: The agent.
@@ -72,8 +72,8 @@ def in_its_place(
         config: As it was given.
 
     Returns:
-        It; the name of the place, None outside any task; and whether the graph finds its state there, which it does
-        not where that is kept elsewhere or nowhere.
+        The configuration; the name of the place, None outside any task; and whether the graph finds its state there,
+        which is false if that is stored elsewhere or nowhere.
     """
     own: Mapping[str, Any] = (config or {}).get("configurable") or {}
     around: Mapping[str, Any] = (var_child_runnable_config.get() or {}).get("configurable") or {}
@@ -89,7 +89,7 @@ def in_its_place(
     else:
         what = _digest(agent.name, *asked, attempt if frozenset(graph.nodes) <= _MODEL_ALONE else 1)
         named = hashlib.sha256(f"{what} {_turn(turns, attempt, what)}".encode()).hexdigest()
-        # LangGraph takes nothing but digits for a number, and counts its own graphs from 0.
+        # LangGraph accepts only digits as a number, and counts its own graphs from 0.
         number = 1 << 60 | int(named[:15], 16)
     name = f"{place}|{number}"
     if task is not merged or not merged.get(_SAVER) or graph.checkpointer is False:
@@ -100,9 +100,9 @@ def in_its_place(
 
 
 def _making(saver: Any, types: frozenset[tuple[str, ...]]) -> Any:
-    """The checkpointer of the task, which makes these types again too.
+    """Return the checkpointer of the task, which may also deserialize these types.
 
-    The graph around knows of no agent that is asked by code, nor of its types.
+    The enclosing graph does not know the agents that code calls, nor their types.
     """
     from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
     from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -118,7 +118,7 @@ def _turn(turns: Counter[tuple[int, str]], attempt: int, what: str) -> int:
 
 
 def _digest(name: str, given: Any, more: Mapping[str, Any], attempt: int) -> str:
-    """What is asked, ids of messages aside; nor counts what nothing tells of, such as an open connection."""
+    """Return a digest of what is asked, without message ids and unhashable values, such as an open connection."""
     fields = {**given} if isinstance(given, Mapping) else {"given": given}
     messages = fields.pop("messages", ())
     told = {key: known for key, value in {**fields, **more}.items() if (known := hashed(value)) == hashed(value)}

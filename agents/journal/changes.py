@@ -40,7 +40,7 @@ class Changes:
 
 
 def is_test(path: str) -> bool:
-    """Whether a file is a test, by its name or by that of a folder around it.
+    """Return whether a file is a test, by its name or that of an enclosing folder.
 
     Args:
         path: Relative to the workspace.
@@ -50,7 +50,7 @@ def is_test(path: str) -> bool:
 
 
 def changes_of(runtime: Runtime, run: str) -> Changes:
-    """What a run, with those inside it, has changed in files so far; this waits for files and the ledger.
+    """Return what a run and its nested runs have changed in files so far; this waits for files and the ledger.
 
     Args:
         runtime: What it runs on.

@@ -1,4 +1,4 @@
-"""`DirectCalls`: the journal around tools that nodes of the user's own call outside any agent."""
+"""`DirectCalls`: the journal around tools that the user's nodes call outside any agent."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ __all__ = ["DirectCalls"]
 
 
 class _Answer(NamedTuple):
-    """What is given in the place of a call."""
+    """The value that is returned instead of making a call."""
 
     value: Any
 
 
 class DirectCalls:
-    """Journal each call that does more than read; what an earlier part of the run has done is given again.
+    """Journal each call that does more than read; results from an earlier part of the run are returned again.
 
-    Where nobody knows whether it happened, a person is asked as they are about an agent's act: they have it done again,
-    refuse it, or say that it was done and what it gave.
+    If it is unknown whether a call happened, a person is asked as they are about an agent's act: they have it made
+    again, refuse it, or say that it was done and what it returned.
 
     Args:
-        ledger: Keeps the intents.
+        ledger: Stores the intents.
         risks: The risk of a call with each effect.
     """
 
@@ -53,7 +53,7 @@ class DirectCalls:
         self._risks = risks
 
     def run(self, tool: BaseTool, arguments: Mapping[str, Any], call: Callable[[], Any]) -> Any:
-        """Make the call, or give its result again."""
+        """Make the call, or return its earlier result."""
         place = _placed(tool, arguments)
         if place is None:
             return call()
@@ -74,7 +74,7 @@ class DirectCalls:
             return value
 
     async def arun(self, tool: BaseTool, arguments: Mapping[str, Any], call: Callable[[], Awaitable[Any]]) -> Any:
-        """Make the call, or give its result again."""
+        """Make the call, or return its earlier result."""
         place = _placed(tool, arguments)
         if place is None:
             return await call()
@@ -95,17 +95,17 @@ class DirectCalls:
             return value
 
     def _passed(self, tool: BaseTool, arguments: Mapping[str, Any], place: Place) -> None:
-        """Pass over the answers about a settled act, so that what the node asks next is given its own."""
+        """Skip the answers about a settled act, so that the node's next question gets its own answer."""
         request = self._request(tool, arguments)
         for _ in range(place.journal.answered(place.name)):
             interrupt(request)
 
     def _answer(self, tool: BaseTool, arguments: Mapping[str, Any], place: Place) -> _Answer | None:
-        """What a person has said in the place of the call; None where it is to be made."""
+        """Return what a person answered instead of the call; None if the call is to be made."""
         if not begun_before(tool):
             return None
         request = self._request(tool, arguments)
-        # An answer holds for one call: where that is cut off, too, nobody knows of that either.
+        # An answer holds for one call: if that is cut off too, its outcome is unknown as well.
         for _ in range(max(1, place.journal.unknown[place.name])):
             decision: Any = decided(interrupt(request), request)
             if decision["type"] == "respond":
@@ -118,7 +118,7 @@ class DirectCalls:
         return None
 
     def _request(self, tool: BaseTool, arguments: Mapping[str, Any]) -> HITLRequest:
-        """What a person is asked about a call that may have been made, in LangChain's form."""
+        """Return what a person is asked about a call that may have been made, in LangChain's form."""
         step, effect = current(), call_facts(tool, arguments).effect or Effect.DESTRUCTIVE
         allowed = ["approve", "reject", "respond"]
         reason = f"{tool.name} is {effect} with these arguments; {BEGUN}"
@@ -142,7 +142,7 @@ class DirectCalls:
         return request
 
     def _told(self, row: EffectRow, place: Place, value: Any) -> Any:
-        """Say that it is done; ends when that outlives the end of this process."""
+        """Record that the call is done; return a future that completes once the record is durable."""
         with suppress(TypeError, ValueError):
             place.journal.keep(kept_name(row.id), json.dumps(value))
         place.journal.acts[place.name] = ended = replace(row, outcome="done")
@@ -151,7 +151,7 @@ class DirectCalls:
 
     @contextmanager
     def _under_way(self, row: EffectRow, place: Place) -> Iterator[None]:
-        """Note of a call that does not end in the block whether it waits for a person, or nobody knows of it."""
+        """Record whether a call that does not finish in the block waits for a person or has an unknown outcome."""
         try:
             yield
         except GraphBubbleUp:
@@ -159,7 +159,7 @@ class DirectCalls:
                 self._ledger.record(replace(row, outcome="waits for an answer"))
             raise
         except BaseException:
-            # Another attempt of this part at the node is to be asked about, too.
+            # Another attempt at the node in this part of the run must ask about it, too.
             place.journal.doubt(row)
             raise
 
@@ -182,7 +182,7 @@ def _given_again(tool: BaseTool, place: Place, text: str | None) -> Any:
 
 
 def _as_returned(tool: BaseTool, message: str) -> Any:
-    """What a person says that a tool returned, as its function would: a text, or the value that the text is as JSON."""
+    """Return what a person says a tool returned, typed as its function's result: the text, or its value as JSON."""
     function = getattr(tool, "func", None) or getattr(tool, "coroutine", None)
     try:
         kind = get_type_hints(function).get("return", str) if function is not None else str

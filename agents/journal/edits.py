@@ -1,4 +1,4 @@
-"""Keeping of what files were before a run changes them, so that its edits can be taken back."""
+"""Save files as they were before a run changes them, so that its edits can be undone."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 __all__ = ["any_edits", "edits_of", "forget_edits", "keeping"]
 
 _DAYS: Final = 30
-"""How long the edits of a run that came to its end are kept, as long as its last state is."""
+"""Days for which the edits of a finished run are kept, the same as its last state."""
 
 
 @contextmanager
 def keeping(runtime: Runtime, run: str) -> Iterator[None]:
-    """Keep what the file tools change inside the block.
+    """Save what the file tools change inside the block.
 
     Args:
         runtime: What the run runs on.
@@ -35,7 +35,7 @@ def keeping(runtime: Runtime, run: str) -> Iterator[None]:
 
 
 def any_edits(runtime: Runtime) -> bool:
-    """Whether anything is kept of the edits of any run.
+    """Return whether edits of any run are stored.
 
     Args:
         runtime: What they ran on.
@@ -44,7 +44,7 @@ def any_edits(runtime: Runtime) -> bool:
 
 
 def edits_of(runtime: Runtime, run: str) -> Edits:
-    """What is kept of the edits of a run and of those around it; this waits for the ledger.
+    """Return the stored edits of a run and of its enclosing runs; this waits for the ledger.
 
     Args:
         runtime: What it ran on.
@@ -55,7 +55,7 @@ def edits_of(runtime: Runtime, run: str) -> Edits:
 
 
 def forget_edits(runtime: Runtime, run: str) -> None:
-    """Delete what is kept of the edits of a run, unless it was started inside another: then they go with that.
+    """Delete the stored edits of a run, unless it is nested in another: then they are deleted with that one.
 
     Args:
         runtime: What it ran on.
@@ -66,7 +66,7 @@ def forget_edits(runtime: Runtime, run: str) -> None:
 
 
 class _Keeping:
-    """Keeps the edits of one run; what is older than `_DAYS` makes room when the first is kept."""
+    """Store the edits of one run; edits older than `_DAYS` are deleted when the first is stored."""
 
     def __init__(self, runtime: Runtime, run: str) -> None:
         self._runtime = runtime
@@ -85,7 +85,7 @@ class _Keeping:
 
 
 def _outermost(ledger: Ledger, run: str) -> str:
-    """The run around all others; one whose ledger is another's keeps its own edits."""
+    """Return the outermost run; a run whose parent is in another ledger keeps its own edits."""
     while (row := ledger.run(run)) is not None and row.parent and ledger.run(row.parent) is not None:
         run = row.parent
     return run

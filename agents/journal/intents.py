@@ -1,4 +1,4 @@
-"""Intents: nothing that does more than read is done before the ledger has it on the disk that it will be."""
+"""Intents: no call that does more than read is made before the ledger has recorded it on disk."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 __all__ = ["GRACE_SECONDS", "IntentMiddleware", "RecallMiddleware"]
 
 GRACE_SECONDS: Final = 5.0
-"""How long an act under way may go on when its run is broken off, so that it is known how it ended."""
+"""Seconds that a running act is given to finish when its run is interrupted, so that its outcome is known."""
 
 
 class RecallMiddleware(AgentMiddleware[Any, Any]):
-    """Give the model the result of an act that an earlier part of the run has done, in the place of doing it again."""
+    """Give the model the result of an act that an earlier part of the run has done, instead of repeating the act."""
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolAnswer:
         """Look the act up, then make the call."""
@@ -66,7 +66,7 @@ class IntentMiddleware(AgentMiddleware[Any, Any]):
     written before the model sees them.
 
     Args:
-        ledger: Gives the ledger, which opens with its first use.
+        ledger: Returns the ledger, which is opened on first use.
     """
 
     def __init__(self, ledger: Callable[[], Ledger]) -> None:
@@ -74,7 +74,7 @@ class IntentMiddleware(AgentMiddleware[Any, Any]):
         self._ledger = ledger
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolAnswer:
-        """Write the intent down, then make the call."""
+        """Record the intent, then make the call."""
         row = _intent(request)
         if row is None:
             return handler(request)
@@ -89,18 +89,18 @@ class IntentMiddleware(AgentMiddleware[Any, Any]):
             self._waits(row)
             raise
         reached(Point.OUTCOME)
-        # It has happened: an error now would have it done again.
+        # The act has happened: an error now would cause it to be repeated.
         with suppress(PointsmanError):
             self._told(row, answer).result()
         reached(Point.CHECKPOINT)
         return answer
 
     async def awrap_tool_call(self, request: ToolCallRequest, handler: AsyncToolHandler) -> ToolAnswer:
-        """Write the intent down, then make the call."""
+        """Record the intent, then make the call."""
         row = _intent(request)
         if row is None:
             return await handler(request)
-        # What led to the call is paid, a verifier's answer too.
+        # What led to the call is paid for, and so is a verifier's answer.
         if (place := here()) is not None:
             await place.journal.caught_up()
         with _recorded(row):
@@ -122,7 +122,7 @@ class IntentMiddleware(AgentMiddleware[Any, Any]):
         return answer
 
     async def _broken_off(self, row: EffectRow, making: asyncio.Future[ToolAnswer]) -> None:
-        """Let an act end that is under way, and say how it did; after `GRACE_SECONDS` nobody knows."""
+        """Let a running act finish and record its outcome; after `GRACE_SECONDS` its outcome stays unknown."""
         done, _ = await asyncio.wait([making], timeout=GRACE_SECONDS)
         if not done:
             making.cancel()
@@ -131,10 +131,10 @@ class IntentMiddleware(AgentMiddleware[Any, Any]):
                 self._told(row, making.result())
 
     def _told(self, row: EffectRow, answer: ToolAnswer) -> Any:
-        """Say what came of it; an act without an outcome may have happened.
+        """Record the outcome of an act; an act without an outcome may have happened.
 
         Returns:
-            Ends when that outlives the end of this process.
+            A future that completes once the record is durable.
         """
         failed = isinstance(answer, ToolMessage) and answer.status == "error"
         place, ended = here(), replace(row, outcome="failed" if failed else "done")
@@ -147,14 +147,14 @@ class IntentMiddleware(AgentMiddleware[Any, Any]):
         return self._ledger().soon()
 
     def _waits(self, row: EffectRow) -> None:
-        """Say that nothing happened yet: the tool asks a person itself, and begins anew when it is answered."""
+        """Record that nothing happened yet: the tool itself asks a person, and restarts when it is answered."""
         with suppress(PointsmanError):
             self._ledger().record(replace(row, outcome="waits for an answer"))
 
 
 @contextmanager
 def _recorded(row: EffectRow) -> Iterator[None]:
-    """Have the block record an intent; where it cannot be, no call is made."""
+    """Run the block that records an intent; if that fails, no call is made."""
     reached(Point.INTENT)
     try:
         yield
@@ -166,7 +166,7 @@ def _recorded(row: EffectRow) -> Iterator[None]:
 
 
 async def _judged(request: ToolCallRequest) -> None:
-    """Have a call judged in a thread first where its tool does that itself: reading a long command takes its time."""
+    """Judge a call in a thread first if its tool judges its own risk, since parsing a long command takes time."""
     declared = None if request.tool is None else declaration_of(request.tool)
     if declared is not None and declared.risk_of is not None:
         await in_thread(call_facts, request.tool, request.tool_call["args"])

@@ -1,4 +1,4 @@
-"""Where in a run an act belongs, and what an earlier part of the run says of it."""
+"""Where in a run an act belongs, and what an earlier part of the run recorded about it."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Place:
     """Where an act belongs.
 
     Attributes:
-        journal: What the run keeps.
-        name: The same when this part of the run is done again.
-        before: What an earlier part has of the act; None where none began it.
+        journal: The journal of the run.
+        name: Its name, the same when this part of the run is repeated.
+        before: The record of the act by an earlier part; None if none began it.
     """
 
     journal: Journal
@@ -62,26 +62,26 @@ class Place:
 
 
 BEGUN: Final = "it may have been done already, before the run was cut off"
-"""What a person is told of an act of which nobody knows whether it happened."""
+"""What a person is told about an act if it is unknown whether it happened."""
 _HERE: ContextVar[Place | None] = ContextVar("pointsman_place", default=None)
 
 
 def here() -> Place | None:
-    """The place of the call that is being made; None where the run cannot be taken up."""
+    """Return the place of the call that is being made; None if the run cannot be resumed."""
     return _HERE.get()
 
 
 def at_place(place: Place | None) -> AbstractContextManager[None]:
-    """Say that the call made inside the block belongs to a place."""
+    """Declare that the call made inside the block belongs to a place."""
     return set_to(_HERE, place)
 
 
 def place_of(tool: BaseTool, arguments: Mapping[str, Any]) -> Place | None:
-    """The place of a call that is about to be made; to be asked once for each.
+    """Return the place of a call that is about to be made; call this once per call.
 
     Args:
         tool: The tool.
-        arguments: As they are asked for.
+        arguments: The arguments of the call.
     """
     journal = current().run.journal
     name = None if journal is None else journal.act(act_digest(tool, arguments))
@@ -95,7 +95,7 @@ def place_of(tool: BaseTool, arguments: Mapping[str, Any]) -> Place | None:
 
 
 def begun_before(tool: object) -> str:
-    """What is to be told of this act from a part of the run that was cut off; empty where it may simply be made.
+    """Return what to say about this act from a part of the run that was cut off; empty if it may simply be made.
 
     Args:
         tool: The tool.
@@ -103,17 +103,17 @@ def begun_before(tool: object) -> str:
     place = _HERE.get()
     if place is None or place.before is None or place.before.outcome:
         return ""
-    # Doing it twice comes to the same, says its author.
+    # Its author declares that doing it twice has the same effect.
     if getattr(declaration_of(tool), "idempotent", False):
         return ""
     return BEGUN
 
 
 def said_done(answer: ToolMessage) -> None:
-    """Keep that the act of this place was done, as a person says, with what came of it.
+    """Record that the act of this place was done, as a person says, with its result.
 
     Args:
-        answer: What they say came of it.
+        answer: The result, as they state it.
 
     Raises:
         ConfigError: It cannot be written.
@@ -124,11 +124,11 @@ def said_done(answer: ToolMessage) -> None:
 
 
 def settle(place: Place, result: str | None) -> None:
-    """Keep that the act of a place was done, as a person says, and return once that is on the disk.
+    """Record that the act of a place was done, as a person says, and return once that is on disk.
 
     Args:
         place: The place.
-        result: What they say came of it, as it is kept; None keeps none.
+        result: The result as they state it, in the form that is stored; None stores none.
 
     Raises:
         ConfigError: It cannot be written.
@@ -137,19 +137,19 @@ def settle(place: Place, result: str | None) -> None:
         return
     act = replace(place.before, outcome="done", place=place.name, token=place.journal.token)
     if act.run != place.journal.run:
-        # Of the run that this one was copied from, which is told nothing.
+        # The act belongs to the run that this one was copied from, which must not change.
         act = replace(act, id=new_id(), run=place.journal.run)
     place.journal.settle(act, kept_name(act.id), result)
 
 
 def intent_of(tool: BaseTool, name: str, arguments: Mapping[str, Any], place: Place | None) -> EffectRow:
-    """The row of a call that is about to be made, without an outcome.
+    """Return the row of a call that is about to be made, without an outcome.
 
     Args:
         tool: Its tool.
-        name: What the call names that by.
+        name: The tool's name in the call.
         arguments: What it is called with.
-        place: Where it belongs; None where the run cannot be taken up.
+        place: Where it belongs; None if the run cannot be resumed.
     """
     step, effect = current(), call_facts(tool, arguments).effect
     return EffectRow(
@@ -167,7 +167,7 @@ def intent_of(tool: BaseTool, name: str, arguments: Mapping[str, Any], place: Pl
 
 
 def act_digest(tool: BaseTool, arguments: Mapping[str, Any]) -> str:
-    """Tell an act from others: a digest of tool, schema and arguments, as `hashed` makes it.
+    """Identify an act by a digest of tool, schema and arguments, made by `hashed`.
 
     Args:
         tool: The tool.
@@ -180,7 +180,7 @@ _schemas: WeakKeyDictionary[type, str] = WeakKeyDictionary()
 
 
 def _schema(tool: BaseTool) -> str:
-    """The digest of what the tool takes."""
+    """Return the digest of the tool's argument schema."""
     schema = tool.tool_call_schema
     if isinstance(schema, dict):
         return _hash(schema)

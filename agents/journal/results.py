@@ -1,4 +1,4 @@
-"""The result of an act as it is kept: a model is given it again where the run was cut off before its checkpoint."""
+"""The stored result of an act: a model is given it again if the run was cut off before its checkpoint."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NOT_KEPT: Final = (
 
 
 def kept_name(act: str) -> str:
-    """The name under which the result of an act is kept.
+    """Return the name under which the result of an act is stored.
 
     Args:
         act: Id of the act's row.
@@ -32,10 +32,10 @@ def kept_name(act: str) -> str:
 
 
 def result_text(answer: ToolAnswer) -> str | None:
-    """Write a result down; None for what has no JSON form, such as a change of the graph's state.
+    """Serialize a result; None for one without a JSON form, such as a change of the graph's state.
 
     Args:
-        answer: What the tool gave.
+        answer: What the tool returned.
     """
     from langchain_core.messages import message_to_dict
 
@@ -50,9 +50,9 @@ def result_of(text: str | None, call: Mapping[str, Any], *, failed: bool) -> Too
     """Read a result that `result_text` wrote, as the answer to a call.
 
     Args:
-        text: The text; None where none was kept.
+        text: The text; None if none was stored.
         call: The call.
-        failed: The tool told an error.
+        failed: Whether the tool reported an error.
     """
     from langchain_core.messages import messages_from_dict
 

@@ -1,4 +1,4 @@
-"""Taking back what the file tools changed in a run: all of it, its last edit, or some files; and taking that back."""
+"""Undo what the file tools changed in a run: everything, the last edit, or some files; and redo it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ADVICE: Final = (
 )
 _PUT_BACK: Final = 2
 _SHOWN: Final = 5_000_000
-"""Bytes of the longest text of which a diff is made."""
+"""Bytes of the longest text that is diffed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +40,11 @@ class Undone:
     """A file that was put back, or would be.
 
     Attributes:
-        path: Of the file, relative to the workspace.
+        path: Path of the file, relative to the workspace.
         workspace: The folder in which the run changed it.
-        change: ``restored``, ``deleted`` since it did not exist, or ``made again`` since it did.
+        change: ``restored``, ``deleted`` if it did not exist before, or ``made again`` if it did.
         diff: From what is there to what is put back, as a unified diff or in words.
-        problem: Why it cannot be put back, in what a dry run gives; empty where it can.
+        problem: Why it cannot be put back, in the result of a dry run; empty if it can.
     """
 
     path: str
@@ -56,10 +56,10 @@ class Undone:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """A file that a run changed, and that is not as it was.
+    """A file that a run changed and that differs from its earlier state.
 
     Attributes:
-        path: Of the file, relative to the workspace.
+        path: Path of the file, relative to the workspace.
         workspace: The folder in which the run changed it.
         diff: From what was there to what is there now, as a unified diff or in words.
     """
@@ -70,14 +70,14 @@ class Changed:
 
 
 def changed(runtime: Runtime, run: str) -> tuple[Changed, ...]:
-    """Compare what a run changed with what is there; this waits for files and the ledger.
+    """Compare the files that a run changed with their state before; this waits for files and the ledger.
 
     Args:
         runtime: What it runs on.
-        run: Its id; what runs inside it changed counts, too.
+        run: Its id; changes by nested runs are included.
 
     Raises:
-        ConfigError: What is kept of it cannot be read.
+        ConfigError: Its stored edits cannot be read.
     """
     return _Undoing(runtime, run).changed()
 
@@ -94,16 +94,16 @@ def undone(
 ) -> tuple[Undone, ...]:
     """Put files back as they were before a run changed them; this waits for files and the ledger.
 
-    All of them are put back or, where one cannot be, none. What is replaced is kept first, so that it can be put back
-    in turn, and when this is cut off in the middle it can simply be done again.
+    Either all of them are put back or, if one cannot be, none. What is replaced is saved first, so that it can be put
+    back in turn. If this is interrupted in the middle, it can simply be repeated.
 
     Args:
         runtime: What it ran on.
-        run: Its id; what runs inside it changed counts, too.
-        paths: These files alone, each relative to the workspace, or absolute.
-        last: The last edit alone.
-        redo: Take the last undo back instead.
-        force: Also files that somebody else has changed since; what is there is kept.
+        run: Its id; changes by nested runs are included.
+        paths: Only these files, each relative to the workspace or absolute.
+        last: Undo only the last edit.
+        redo: Revert the last undo instead.
+        force: Include files that somebody else has changed since; their current content is saved.
         dry_run: Change nothing.
 
     Raises:
@@ -121,13 +121,13 @@ class _File:
     """One file that a run changed.
 
     Attributes:
-        made: The changes of it that were made, the newest first.
-        taken: The numbers of those that were taken back.
-        broken: The number of the newest change after which somebody else changed it; 0 where nobody did.
+        made: The changes to it that were made, newest first.
+        taken: The numbers of those that were undone.
+        broken: The number of the newest change after which somebody else changed it; 0 if nobody did.
         now: What is there.
-        way: What is in the way of it, and was put there in the run: a folder of its own name, or what stands where a
-            folder above it was; empty for nothing.
-        origin: Of a folder that a tool made for a file before it was changed itself: that it was made.
+        way: What blocks its path and was put there in the run: a folder of its own name, or what stands in place of a
+            folder above it; empty if nothing does.
+        origin: For a folder that a tool made for a file before changing the folder itself: the edit that made it.
     """
 
     workspace: Workspace
@@ -142,16 +142,16 @@ class _File:
 
     @classmethod
     def of(cls, workspace: Workspace, path: str, edits: Sequence[Edit], edited: Container[str]) -> _File:
-        """Find out which changes were made: each was written down before, and may have been cut off in between.
+        """Find out which changes were made: each was recorded beforehand and may then have been cut off.
 
         Args:
             workspace: Where it lies.
             path: The file.
-            edits: What was written down of it.
-            edited: All files there of which anything was.
+            edits: Its recorded changes.
+            edited: All files in the workspace that have recorded changes.
         """
         problem, now, state = "", Found(), None
-        # A link that somebody else has put in the way is refused.
+        # A symlink that somebody else put in the way is refused.
         way = one if (one := _in_way(workspace.root, path)) in edited else ""
         try:
             if not way or (way == path and any(map(_is_no_file, edits))):
@@ -170,7 +170,7 @@ class _File:
             if not _became(edit, state):
                 broken = broken or edit.number
             made.append(edit)
-            # What changes the content alone leaves the mode as it was.
+            # An edit that changes only the content leaves the mode unchanged.
             mode = state[1] if state is not None and edit.after and edit.given is None else edit.mode
             state = edit.before, mode
         taken: set[int] = set()
@@ -180,17 +180,17 @@ class _File:
         return cls(workspace, path, tuple(made), frozenset(taken), broken, now, problem, way)
 
     def standing(self, *kinds: EditKind) -> tuple[Edit, ...]:
-        """The changes of these kinds that nothing has taken back, the newest first."""
+        """Return the changes of these kinds that nothing has undone, newest first."""
         return tuple(edit for edit in self.made if edit.kind in kinds and edit.number not in self.taken)
 
     def differs(self, edit: Edit, of_modes: bool) -> bool:
-        """Whether it is not as it was before a change."""
+        """Return whether it differs from its state before a change."""
         is_other = of_modes and bool(edit.before) and self.now.mode != edit.mode
         return self.now.digest != edit.before or is_other
 
 
 def _in_way(root: Path, path: str) -> str:
-    """The first of the folders above a path that is none, or the path where it is a folder; empty for neither."""
+    """Return the first parent of a path that is not a folder, or the path itself if it is a folder; empty otherwise."""
     parts = path.split("/")
     for end in range(1, len(parts) + 1):
         try:
@@ -203,44 +203,44 @@ def _in_way(root: Path, path: str) -> str:
 
 
 _State = tuple[str, int]
-"""What a file holds, by its SHA-256, and its mode."""
+"""SHA-256 of a file's contents, and its mode."""
 
 
 def _was(edit: Edit, state: _State | None) -> bool:
-    """Whether a file is as it was before a change; the mode counts where that changed it, too."""
+    """Return whether a file is as it was before a change; the mode counts only if the change set it."""
     counts = edit.before and edit.given is not None
     return state is not None and state == (edit.before, edit.mode if counts else state[1])
 
 
 def _became(edit: Edit, state: _State | None) -> bool:
-    """Whether a file is as a change left it."""
+    """Return whether a file is as a change left it."""
     return state is not None and state == (edit.after, state[1] if edit.given is None else edit.given)
 
 
 def _of_modes(edits: Iterable[Edit]) -> bool:
-    """Whether changes are of the mode as well, so that it counts and is put back; else it stays what it is by now."""
+    """Return whether changes affect the mode too, so that it counts and is restored; otherwise it stays as it is."""
     return any(edit.given is not None or _is_no_file(edit) for edit in edits)
 
 
 def _chmod(workspace: Workspace, path: str, mode: int) -> None:
-    """Give a folder that is there another mode, of which nothing is kept."""
+    """Change the mode of an existing folder without recording an edit."""
     with kept_by(None):
         workspace.replace(path, b"", mode=mode)
 
 
 def _may_be_entered(mode: int) -> bool:
-    """Whether its owner may change what is in a folder."""
+    """Return whether a folder's owner may change what is in it."""
     return mode & stat.S_IRWXU == stat.S_IRWXU
 
 
 def _is_no_file(edit: Edit) -> bool:
-    """Whether a link or a folder was there before a change, or is after it."""
+    """Return whether the path was a symlink or a folder before a change or is one after it."""
     return any(mode == LINK or is_folder(mode or 0) for mode in (edit.mode, edit.given))
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One file that is put back as it was before the oldest of some changes."""
+    """One file that is put back to its state before the oldest of some changes."""
 
     file: _File
     edits: tuple[Edit, ...]
@@ -252,15 +252,15 @@ class _Step:
 
     @property
     def differs(self) -> bool:
-        """Whether the file is not as it was before."""
+        """Whether the file differs from its earlier state."""
         return bool(self.file.problem) or self.file.differs(self.target, _of_modes(self.edits))
 
     @property
     def place(self) -> tuple[int, int, int]:
-        """When its turn is: what may be entered again first, and what may not be any more last.
+        """Sort key: folders that become accessible come first, folders that become inaccessible last.
 
-        In between what is deleted, the newest first, so that a folder that was made for a file goes with the last file
-        in it, and then what is put back, a folder before what is in it.
+        In between come deletions, newest first, so that a folder made for a file is removed with the last file in it,
+        and then restorations, each folder before its contents.
         """
         depth, target = self.file.path.count("/"), self.target
         if target.before and is_folder(target.mode) and is_folder(self.file.now.mode):
@@ -276,19 +276,19 @@ class _Step:
 
     @property
     def closed(self) -> bool:
-        """Whether a folder is made that may not be entered in the end."""
+        """Whether a folder is made whose final mode does not allow access."""
         return self.place[0] == _PUT_BACK and is_folder(self.target.mode) and not _may_be_entered(self.target.mode)
 
     def stays(self, ends: _Ends) -> bool:
-        """Whether a folder that was made is left, since somebody else has something in it."""
+        """Return whether a folder that was made is left because somebody else has something in it."""
         is_left = not self.target.before and is_folder(self.file.now.mode)
         return is_left and bool(_staying(self.file, ends))
 
     def problem(self, ends: _Ends) -> str:
-        """Why it cannot be put back; empty where it can.
+        """Return why it cannot be put back; empty if it can.
 
         Args:
-            ends: What becomes of all.
+            ends: The target state of all files.
         """
         name, target = shown(self.file.path), self.target
         if self.file.problem:
@@ -303,14 +303,14 @@ class _Step:
         return ""
 
     def told(self, edits: Edits, ends: _Ends) -> Undone:
-        """What becomes of the file; as `problem`."""
+        """Return what happens to the file; arguments as `problem`."""
         file, target = self.file, self.target
         change = "deleted" if not target.before else "restored" if file.now.digest else "made again"
         diff = "" if file.problem else _diff(file, self.edits, edits, f"is {change}")
         return Undone(file.path, file.workspace.root, change, diff, self.problem(ends))
 
     def carry_out(self, edits: Edits, ends: _Ends) -> None:
-        """Put the file back; folders that were made for it, and of which nothing was kept by itself, go with it."""
+        """Put the file back; folders that were made for it, and have no edits of their own, are removed with it."""
         workspace, path, target, now = self.file.workspace, self.file.path, self.target, self.file.now
         of_modes = _of_modes(self.edits)
         with workspace.writing:
@@ -329,11 +329,11 @@ class _Step:
 
 
 _Ends = Mapping[tuple[Path, str], Edit]
-"""Workspace and path of each file that is put back -> the change before which it was as it is made."""
+"""Workspace and path of each file that is put back -> the change whose earlier state it gets."""
 
 
 def _staying(file: _File, ends: _Ends) -> str:
-    """What is in the way of a file and stays there, or lies in a folder that is in its way; empty for nothing."""
+    """Return what blocks a file and stays there, or lies in a folder that blocks it; empty if nothing does."""
     root = file.workspace.root
     if file.way != file.path:
         end = ends.get((root, file.way))
@@ -342,12 +342,12 @@ def _staying(file: _File, ends: _Ends) -> str:
     gone = paths | {str(above) for path in paths for above in PurePosixPath(path).parents}
     try:
         return next((one.path for one in file.workspace.walk(file.way) if one.path not in gone), "")
-    except ToolFailed:  # it may not be looked into
+    except ToolFailed:  # it cannot be read
         return file.way
 
 
 class _Undoing:
-    """What can be taken back of one run."""
+    """What can be undone of one run."""
 
     def __init__(self, runtime: Runtime, run: str) -> None:
         self._run = run
@@ -366,11 +366,11 @@ class _Undoing:
             self._files.append(replace(file, origin=origin_of(edits, made.get((root, path)))))
 
     def done(self, paths: Sequence[str], *, last: bool, redo: bool, force: bool, dry_run: bool) -> tuple[Undone, ...]:
-        """Take back what is asked for; see `undone`."""
+        """Undo what is asked for; see `undone`."""
         files = self._named(paths)
         chosen = _last_undo(files) if redo else _edits(files, last=last)
         steps = [_Step(file, edits, force) for file, edits in chosen]
-        # One may be as it was already.
+        # Some may already be as they were.
         steps = sorted((one for one in steps if one.differs), key=lambda one: one.place)
         ends = {(step.file.workspace.root, step.file.path): step.target for step in steps}
         steps = [one for one in steps if not one.stays(ends)]
@@ -395,11 +395,11 @@ class _Undoing:
         return told
 
     def changed(self) -> tuple[Changed, ...]:
-        """Each file that is not as it was before the first change of it that stands."""
+        """Return each file that differs from its state before its first change that still stands."""
         found = []
         for file in self._files:
             edits = file.standing(EditKind.TOOL)
-            # Of folders a diff tells nothing, as git's do not.
+            # A diff does not show folders, as git's does not.
             if edits and _of_folders(file, edits[-1]):
                 continue
             if edits and file.differs(edits[-1], _of_modes(edits)):
@@ -412,7 +412,7 @@ class _Undoing:
         self._edits.keep(change, self._run, kind, batch=batch, of=of)
 
     def _named(self, paths: Sequence[str]) -> list[_File]:
-        """The files of these paths, all where there are none."""
+        """Return the files at these paths; all files if no path is given."""
         if not paths:
             return self._files
         known = {name: file for file in self._files for name in (file.path, str(file.workspace.root / file.path))}
@@ -426,7 +426,7 @@ class _Undoing:
 
 
 def _edits(files: Sequence[_File], *, last: bool) -> list[tuple[_File, tuple[Edit, ...]]]:
-    """Each file with the tools' changes that stand; or the last of these changes alone."""
+    """Return each file with the tools' changes that still stand; or only the last of these changes."""
     found = [(file, edits) for file in files if (edits := file.standing(EditKind.TOOL))]
     if not last or not found:
         return [(file, (*edits, file.origin) if file.origin else edits) for file, edits in found]
@@ -435,21 +435,21 @@ def _edits(files: Sequence[_File], *, last: bool) -> list[tuple[_File, tuple[Edi
 
 
 def _last_undo(files: Sequence[_File]) -> list[tuple[_File, tuple[Edit, ...]]]:
-    """Each file with its change by the last undo that stands."""
+    """Return each file with its change by the last undo that still stands."""
     found = [(file, edit) for file in files for edit in file.standing(EditKind.UNDO)]
     batch = max(found, key=lambda one: one[1].number)[1].batch if found else ""
     return [(file, (edit,)) for file, edit in found if edit.batch == batch]
 
 
 def _diff(file: _File, made: Sequence[Edit], edits: Edits, told: str, *, forward: bool = False) -> str:
-    """From what is there to what was there before the oldest of some changes, or forward from that to what is there.
+    """Diff what is there against the state before the oldest of some changes, or forward from that state to now.
 
     Args:
         file: The file.
-        made: The changes, the newest first.
-        edits: Has what was there.
-        told: What becomes of the file, or became, for one that is no text.
-        forward: The other way round.
+        made: The changes, newest first.
+        edits: Stores what was there.
+        told: What happens or happened to the file, for one that is not text.
+        forward: Reverse the direction.
     """
     if _of_folders(file, made[-1]):
         return f"the folder {shown(file.path)} {told}\n"
@@ -461,13 +461,13 @@ def _diff(file: _File, made: Sequence[Edit], edits: Edits, told: str, *, forward
 
 
 def _of_folders(file: _File, edit: Edit) -> bool:
-    """Whether there is, and was before a change, a folder or nothing."""
+    """Return whether both the current and the earlier state are a folder or nothing, and at least one is a folder."""
     there, then = is_folder(file.now.mode), is_folder(edit.mode)
     return (there or then) and (there or not file.now.digest) and (then or not edit.before)
 
 
 def _modes(file: _File, made: Sequence[Edit]) -> tuple[int, int]:
-    """Its mode now, and before the oldest of some changes, as a diff tells them: none unless the changes are of it."""
+    """Return the modes now and before the oldest change, as a diff shows them: 0 unless the changes affect the mode."""
     if file.now.digest and made[-1].before and not _of_modes(made):
         return 0, 0
     now, was = (mode if mode == LINK else stat.S_IFREG | stat.S_IMODE(mode) for mode in (file.now.mode, made[-1].mode))
@@ -475,12 +475,12 @@ def _modes(file: _File, made: Sequence[Edit]) -> tuple[int, int]:
 
 
 def _sides(file: _File, edit: Edit, edits: Edits) -> tuple[tuple[str | None, bool], tuple[str | None, bool]]:
-    """What is there, and what was there before a change: each as text, and whether that is all that there is to it."""
+    """Return what is there now and what was there before a change: each as text, and whether the text is complete."""
     there_is, there_was = (
         bool(digest) and not is_folder(mode)
         for digest, mode in ((file.now.digest, file.now.mode), (edit.before, edit.mode))
     )
-    if file.now.digest == edit.before and there_is and there_was:  # its mode has changed alone
+    if file.now.digest == edit.before and there_is and there_was:  # only its mode has changed
         return ("", True), ("", True)
     content = edits.content(edit.before) if there_was and edit.kept else None
     there, then = text_of(file.now.content if there_is else None, _SHOWN), text_of(content, _SHOWN)

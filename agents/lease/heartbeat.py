@@ -14,7 +14,7 @@ from ...ledger.rows import LeaseRow
 __all__ = ["BEAT_SECONDS", "beat", "beat_for", "beat_no_more_for"]
 
 BEAT_SECONDS: Final = 5.0
-"""How often leases are renewed, and how soon a holder learns at the latest that it shall stop."""
+"""Seconds between renewals, and the longest time until a holder learns that it must stop."""
 
 
 class Beating(Protocol):
@@ -25,10 +25,10 @@ class Beating(Protocol):
     token: int
 
     def until(self) -> float:
-        """When it is over if it is renewed at this moment."""
+        """Return when it expires if it is renewed now."""
 
     def heard(self, row: LeaseRow | None) -> None:
-        """Learn how it stands in the ledger."""
+        """Take note of its state in the ledger."""
 
 
 _leases: set[Beating] = set()
@@ -38,7 +38,7 @@ _thread: threading.Thread | None = None
 
 
 def beat_for(lease: Beating) -> None:
-    """Renew a lease from now on."""
+    """Start renewing a lease."""
     global _thread
     with _guard:
         _leases.add(lease)
@@ -50,7 +50,7 @@ def beat_for(lease: Beating) -> None:
 
 
 def beat_no_more_for(lease: Beating) -> None:
-    """Renew a lease no more."""
+    """Stop renewing a lease."""
     with _guard:
         _leases.discard(lease)
         if not _leases:
@@ -58,7 +58,7 @@ def beat_no_more_for(lease: Beating) -> None:
 
 
 def beat(leases: Iterable[Beating]) -> None:
-    """Renew leases now, and tell each how it stands.
+    """Renew leases now, and tell each its state in the ledger.
 
     Args:
         leases: Those to renew.
@@ -70,7 +70,7 @@ def beat(leases: Iterable[Beating]) -> None:
         try:
             found = ledger.leases.renew({lease.run: lease.token for lease in mine}, mine[0].until)
         except PointsmanError:
-            # The ledger says so itself; it is tried again with the next beat.
+            # The ledger reports the error itself; the next beat tries again.
             continue
         for lease in mine:
             lease.heard(found.get(lease.run))
@@ -87,7 +87,7 @@ def _work() -> None:
 
 
 def _in_child() -> None:
-    """The leases are the parent's, and the thread is not there."""
+    """Reset the state in a forked child: the leases are the parent's, and the thread does not exist there."""
     global _guard, _some, _thread
     _guard, _some, _thread = threading.Lock(), threading.Event(), None
     _leases.clear()

@@ -1,4 +1,4 @@
-"""Who works on a run, in words, and the errors of one who may not or must not any more."""
+"""Who works on a run, in words, and the errors of a process that may not, or no longer, work on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Holder:
 
     Attributes:
         host: Name of the machine.
-        process: Number of the process there; 0 where it has not given its name yet.
+        process: Process id there; 0 if it has not given its name yet.
         since: When it took the run, in seconds since the epoch.
     """
 
@@ -27,7 +27,7 @@ class Holder:
 
     @classmethod
     def of(cls, row: LeaseRow) -> Holder:
-        """The holder that a lease names."""
+        """Return the holder that a lease names."""
         return cls(row.host, row.process, row.since)
 
     def __str__(self) -> str:
@@ -43,11 +43,11 @@ class RunOwned(PointsmanError):
     Args:
         run: The run.
         owner: Who does.
-        lost: It was ours, and they have taken it over.
+        lost: This process held it, and they have taken it over.
 
     Attributes:
         run: The run.
-        owner: Who does; None where that is not known.
+        owner: Who does; None if unknown.
     """
 
     def __init__(self, run: str, owner: Holder | None, *, lost: bool = False) -> None:
@@ -64,7 +64,7 @@ class RunOwned(PointsmanError):
 
 
 class RunCancelled(PointsmanError):
-    """Somebody asked for the run to be stopped, and it was; what is done is kept."""
+    """The run was stopped because somebody asked for it; what is done is kept."""
 
     def __init__(self, run: str, *, kept: bool = True) -> None:
         more = f"; go on with: pointsman resume {run}" if kept else ""

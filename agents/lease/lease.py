@@ -1,4 +1,4 @@
-"""`Lease`: the right to work on a run, for as long as its holder says that it is there."""
+"""`Lease`: the right to work on a run, for as long as its holder renews it."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from .sign import Sign, is_alive, sweep
 __all__ = ["LEASE_SECONDS", "Lease", "holder_of", "leased"]
 
 LEASE_SECONDS: Final = 30.0
-"""How long a holder that says nothing keeps a run: six heartbeats."""
+"""Seconds that a silent holder keeps a run: six heartbeats."""
 
 Clock = Callable[[], float]
-"""Gives seconds since the epoch."""
+"""Returns seconds since the epoch."""
 
 
 class Lease:
     """The right to work on a run, renewed by a thread until it is closed.
 
-    A holder whose process is gone loses it at once, one that is stopped or hangs when it is over: then whoever wants
-    the run takes it over with the next higher fencing token, which keeps out all that the earlier one still writes. A
-    holder that was away longer than its lease goes on where nobody has taken the run meanwhile.
+    A holder whose process is gone loses it at once; one that is stopped or hangs loses it when it expires. Then whoever
+    wants the run takes it over with the next higher fencing token, which rejects all that the earlier holder still
+    writes. A holder that was away longer than its lease continues if nobody has taken the run meanwhile.
 
     Args:
-        ledger: Has the truth.
-        row: The lease as it stands there.
-        sign: Shows that this process is there.
+        ledger: The authoritative record.
+        row: The lease as recorded there.
+        sign: Shows that this process is alive.
         clock: This process's own.
 
     Attributes:
-        lost: Who has taken the run over; None while it is ours.
+        lost: Who has taken the run over; None while this process holds it.
         cancelled: Somebody has asked for the run to be stopped.
-        stop: Called from another thread as soon as either is so.
+        stop: Called from another thread as soon as `lost` or `cancelled` is set.
     """
 
     def __init__(self, ledger: Ledger, row: LeaseRow, sign: Sign, clock: Clock) -> None:
@@ -63,16 +63,16 @@ class Lease:
 
     @classmethod
     def begin(cls, ledger: Ledger, state: Path, run: str, clock: Clock = time.time) -> Lease:
-        """Hold a run that is new, without waiting for any file.
+        """Hold a new run, without waiting for any file.
 
         Args:
             ledger: The project's ledger.
             state: The project's state folder.
             run: Id that nobody has used.
-            clock: Gives seconds since the epoch.
+            clock: Returns seconds since the epoch.
 
         Raises:
-            RunOwned: Somebody has just begun a run of the same id.
+            RunOwned: Somebody has just started a run with the same id.
             ConfigError: Its lock file cannot be made.
         """
         sign = _signed(state, run, 1)
@@ -86,13 +86,13 @@ class Lease:
 
     @classmethod
     def take(cls, ledger: Ledger, state: Path, run: str, clock: Clock = time.time) -> Lease:
-        """Hold a run that nobody works on, or whose holder is gone or has let its lease run out; waits for the ledger.
+        """Hold a run that nobody works on, or whose holder is gone or let its lease expire; waits for the ledger.
 
         Args:
             ledger: The project's ledger.
             state: The project's state folder.
             run: Its id.
-            clock: Gives seconds since the epoch.
+            clock: Returns seconds since the epoch.
 
         Raises:
             RunOwned: Somebody works on it.
@@ -116,14 +116,14 @@ class Lease:
         return cls(ledger, row, made[0], clock)
 
     def until(self) -> float:
-        """When the lease is over that a renewal at this moment gives."""
+        """Return when the lease expires if it is renewed now."""
         return self._clock() + LEASE_SECONDS
 
     def heard(self, row: LeaseRow | None) -> None:
-        """Learn how the lease stands in the ledger.
+        """Take note of the lease's state in the ledger.
 
         Args:
-            row: The lease of this run there, whoever has it.
+            row: The lease of this run there, whoever holds it.
         """
         if row is not None and row.token > self.token:
             self.lost = Holder.of(row)
@@ -135,7 +135,7 @@ class Lease:
             stop()
 
     def close(self) -> None:
-        """Let the run go once all that was recorded of it is in the ledger; in a forked child nothing happens."""
+        """Release the run once all its records are in the ledger; in a forked child this does nothing."""
         if os.getpid() != self._process:
             return
         heartbeat.beat_no_more_for(self)
@@ -153,7 +153,7 @@ async def leased(ledger: Ledger, state: Path, run: str) -> AsyncIterator[Lease]:
     try:
         lease = await asyncio.shield(taking)
     except asyncio.CancelledError:
-        # The thread goes on; what it takes is let go.
+        # The thread continues; release what it takes.
         with suppress(Exception):
             (await taking).close()
         raise
@@ -162,23 +162,23 @@ async def leased(ledger: Ledger, state: Path, run: str) -> AsyncIterator[Lease]:
 
 
 def holder_of(ledger: Ledger, state: Path, run: str, clock: Clock = time.time) -> Holder | None:
-    """Who works on a run right now, None where nobody does; this waits for the ledger.
+    """Return who works on a run right now, None if nobody does; this waits for the ledger.
 
     Args:
         ledger: The project's ledger.
         state: The project's state folder.
         run: Id of the run.
-        clock: Gives seconds since the epoch.
+        clock: Returns seconds since the epoch.
     """
     row = ledger.leases.of(run)
     return Holder.of(row) if row is not None and _is_held(state, row, clock()) else None
 
 
 def _is_held(state: Path, row: LeaseRow, now: float) -> bool:
-    """Whether the holder of a lease still has it."""
+    """Return whether the holder of a lease still has it."""
     if row.until <= now:
         return False
-    # Of a process on another machine a lock tells nothing: only its lease counts.
+    # A lock says nothing about a process on another machine: only its lease counts.
     return not row.locked or row.host != socket.gethostname() or is_alive(state, row.run, row.token)
 
 

@@ -1,4 +1,4 @@
-"""The sign of life of one who works on a run: a locked file, which is free as soon as the process is gone."""
+"""The sign of life of a process that works on a run: a locked file, unlocked as soon as the process is gone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _held: set[int] = set()
 
 
 class Sign:
-    """A locked file of one holder of a run.
+    """The lock file of one holder of a run.
 
     Args:
         state: The project's state folder.
@@ -28,10 +28,10 @@ class Sign:
         token: The holder's.
 
     Attributes:
-        locked: Whether it is a sign at all: some network disks have no locks, and the lease alone must tell there.
+        locked: Whether the file is really locked: some network disks have no locks, and there only the lease counts.
 
     Raises:
-        BlockingIOError: Somebody else has it.
+        BlockingIOError: Somebody else holds it.
         ConfigError: The file cannot be made.
     """
 
@@ -53,21 +53,21 @@ class Sign:
         _held.add(self._lock)
 
     def give_up(self) -> None:
-        """Unlock and remove the file; in a forked child nothing happens, since it is the parent's."""
+        """Unlock and remove the file; in a forked child this does nothing, since the lock is the parent's."""
         # A forked child that unwinds has closed it already, and must not take the run from its parent.
         if os.getpid() != self._process or self._lock not in _held:
             return
         _held.discard(self._lock)
         with suppress(OSError):
             self._path.unlink()
-        # Said, not left to the closing: a child forked meanwhile may have it open still.
+        # Unlocked explicitly, not by closing: a child forked meanwhile may still have it open.
         with suppress(OSError):
             fcntl.flock(self._lock, fcntl.LOCK_UN)
         os.close(self._lock)
 
 
 def is_alive(state: Path, run: str, token: int) -> bool:
-    """Whether the process that holds a run is there, which only one on the same machine can tell.
+    """Return whether the process that holds a run is alive; only valid on that process's machine.
 
     Args:
         state: The project's state folder.

@@ -1,1 +1,1 @@
-"""Loops that come to no end: the same call again and again, and agents that run each other."""
+"""Endless loops: the same call again and again, and agents that run each other."""

@@ -1,4 +1,4 @@
-"""Agents and workflows that are run inside each other: how deep, and not round in a circle."""
+"""Limits on nested agents and workflows: how deep they go, and no cycles."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from ..errors import DepthLimit, HandoffCycle
 __all__ = ["MOST_DEPTH", "inside"]
 
 MOST_DEPTH: Final = 16
-"""How many agents and workflows may be run inside each other."""
+"""Maximum depth of nested agents and workflows."""
 _ROUNDS: Final = 2
-"""How often several may go through the same circle: the answer to a question of the one around is no circle."""
+"""How often several may repeat the same cycle: answering a question of the enclosing agent is not a cycle."""
 
 
 def inside(name: str) -> tuple[str, ...]:
-    """The names of what is run around, with that of an agent or workflow which is about to be run inside.
+    """Return the names of what runs around, followed by that of the agent or workflow about to run inside.
 
-    An agent that is run as a run of its own is counted once. One inside itself, such as for a part of its task, goes
-    round in no circle: it is bounded by the depth alone.
+    An agent that runs as a run of its own is counted once. An agent directly inside itself, such as for a part of its
+    task, is not a cycle: only the depth limits it.
 
     Args:
         name: Its name.
 
     Raises:
-        DepthLimit: It would be too deep inside others.
-        HandoffCycle: Two or more went through the same circle before, and it would begin once more.
+        DepthLimit: It would be nested too deep.
+        HandoffCycle: Two or more have repeated the same cycle, and it would begin once more.
     """
     step = current()
     if not step.agent and step.chain[-1:] == (name,):

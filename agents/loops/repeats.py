@@ -1,4 +1,4 @@
-"""An agent that makes the same call again and again, and is told the same each time, comes to an end."""
+"""Stop an agent that repeats the same call and gets the same result each time."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 __all__ = ["MOST_TIMES", "LoopMiddleware", "one_loop"]
 
 MOST_TIMES: Final = 5
-"""How often a call may be made that tells the same each time. From the third turn on routing gives the agent a
-stronger model, where there is one (`pointsman.routing.features.progress`): that has three turns to find a way out."""
+"""How often a call with the same result may be made. From the third turn on, routing gives the agent a stronger model
+if there is one (`pointsman.routing.features.progress`), which has three turns to find a way out."""
 _SHOWN: Final = 200
 
 
 class _Loop:
-    """What an agent has said and been told since it was run, whatever its middleware takes out of the conversation."""
+    """What an agent has said and been told since its run began, even if middleware removes it from the conversation."""
 
     def __init__(self) -> None:
         self._given: set[str | None] | None = None
         self._said: dict[str | None, BaseMessage] = {}
 
     def since(self, messages: Sequence[BaseMessage]) -> list[BaseMessage]:
-        """All of it, where these are the messages of the conversation now."""
+        """Return all of it, given the current messages of the conversation."""
         if self._given is None:
             self._given = {message.id for message in messages}
-        # Words of a user in the midst of it are those of a summary.
+        # User messages in the middle of it come from a summary.
         self._said.update((m.id, m) for m in messages if m.id not in self._given and m.type != "human")
         return list(self._said.values())
 
@@ -46,12 +46,12 @@ _LOOP: ContextVar[_Loop | None] = ContextVar("pointsman_loop", default=None)
 
 
 def one_loop() -> AbstractContextManager[None]:
-    """Count the calls made inside the block anew: an agent that is taken up again may make them once more."""
+    """Restart the count of calls inside the block: an agent that is resumed may make them once more."""
     return set_to(_LOOP, _Loop())
 
 
 class LoopMiddleware(TurnMiddleware):
-    """End an agent before a turn of its model, where its calls have told the same `MOST_TIMES` times.
+    """Stop an agent before a model turn if its calls have had the same result `MOST_TIMES` times.
 
     Args:
         agent: Its name.
@@ -62,10 +62,10 @@ class LoopMiddleware(TurnMiddleware):
         self._agent = agent
 
     def seen(self, request: ModelRequest) -> ModelRequest:
-        """The call, unless the agent goes round in a loop."""
+        """Return the call, unless the agent is in a loop."""
         loop, messages = _LOOP.get(), request.state["messages"]
         since = messages if loop is None else loop.since(messages)
-        # Each turn is a message of the model's and one of each tool.
+        # Each turn is one message from the model and one from each tool.
         if len(since) < 2 * MOST_TIMES:
             return request
         found = repeated([as_dict(message) for message in since])

@@ -1,1 +1,1 @@
-"""What an agent is given: its specification, the checks of it, and the types that it declares."""
+"""The arguments of an agent: its specification, its checks, and the types that it declares."""

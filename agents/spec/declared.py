@@ -1,4 +1,4 @@
-"""The types of the user's own that a state declares, which may be made again of what is kept of it."""
+"""The user's types that a state declares, which may be deserialized from what is stored of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST: Final = 512
 
 
 def declared_by(schemas: Iterable[Any]) -> frozenset[tuple[str, ...]]:
-    """Module and name of each dataclass, Pydantic model and enum in schemas, at any depth.
+    """Return module and name of each dataclass, Pydantic model and enum in schemas, at any depth.
 
     Args:
         schemas: Classes of state, and of what is in it; None stands for none.
@@ -22,7 +22,7 @@ def declared_by(schemas: Iterable[Any]) -> frozenset[tuple[str, ...]]:
 
 @lru_cache(maxsize=_MOST)
 def _declared_by(schema: Any) -> frozenset[tuple[str, ...]]:
-    # LangGraph itself collects them so where LANGGRAPH_STRICT_MSGPACK is set, and has no public name for it.
+    # LangGraph itself collects them so if LANGGRAPH_STRICT_MSGPACK is set, but has no public name for it.
     from langgraph._internal._serde import collect_allowlist_from_schemas
 
     return frozenset(collect_allowlist_from_schemas(schemas=[schema]))

@@ -31,7 +31,7 @@ __all__ = ["Described"]
 
 
 class Described:
-    """What an agent was given, checked, and what routing is told of it; the arguments are those of `Agent`."""
+    """The checked arguments of an agent, and what routing is told about it; the arguments are those of `Agent`."""
 
     name: str
 
@@ -97,9 +97,9 @@ class Described:
         return self._runtime or Runtime.default()
 
     def on(self, runtime: Runtime) -> Self:
-        """The same agent, of the same class, on another runtime."""
+        """Return the same agent, of the same class, on another runtime."""
         twin = copy.copy(self)
-        # What was made once for this agent need not hold for its twin.
+        # What is cached for this agent may not be valid for its twin.
         made = {name for kind in type(self).__mro__ for name, v in vars(kind).items() if isinstance(v, cached_property)}
         for name in (*made, "_compiled"):
             twin.__dict__.pop(name, None)
@@ -107,18 +107,18 @@ class Described:
         return twin
 
     def own_tools(self) -> list[BaseTool]:
-        """The tools it was given, those given by name looked up in the registry.
+        """Return the tools it was given; those given by name are looked up in the registry.
 
         Raises:
-            ConfigError: On a name the registry does not have.
+            ConfigError: A name is not in the registry.
         """
         return [self.runtime.tools.get(tool) if isinstance(tool, str) else tool for tool in self.tools]
 
     def bound_tools(self) -> list[BaseTool]:
-        """Its tools, those of its middleware too.
+        """Return its tools, including those of its middleware.
 
         Raises:
-            ConfigError: On a name the registry does not have, or two tools of one name.
+            ConfigError: A name is not in the registry, or two tools share a name.
         """
         bound = [*self.own_tools(), *(tool for one in self.middleware for tool in getattr(one, "tools", ()))]
         check_names(self.name, [tool.name for tool in bound])
@@ -131,13 +131,13 @@ class Described:
 
     @property
     def kind(self) -> StepKind:
-        """What its steps are for, declared or told by its reach."""
+        """What its steps are for, as declared or derived from its tools."""
         tools = self.bound_tools()
         effects = [effect for tool in tools if (effect := effect_of(tool)) is not None]
         return kind_of(self.declared_kind, effects, self.tier, only_reads=only_reads(tools))
 
     def request(self, dependents: int = 0) -> RouteRequest:
-        """What routing will be told of one of its steps, the messages aside.
+        """Return what routing will be told about one of its steps, except the messages.
 
         Args:
             dependents: Later steps that build on the step.
@@ -157,6 +157,6 @@ class Described:
             model=self.model,
             structured=self.output is not None,
             latency=self.latency,
-            # Routing has its own measure of the room for an answer of which nobody says how long it may be.
+            # Routing has its own default for the room of an answer whose length is not given.
             **({} if self.max_output is None else {"max_output": self.max_output}),
         )

@@ -31,14 +31,14 @@ __all__ = [
 ]
 
 TURNS: Final = 20
-"""Turns of its model that an agent may take where nobody says; LangGraph's own default allows ten thousand."""
+"""Default number of model turns that an agent may take; LangGraph's own default allows ten thousand."""
 _LEAST_CONTEXT: Final = 4_000
 Latency = Literal["batch", "interactive", "critical"]
 W = TypeVar("W", Tier, StepKind)
 
 
 class AgentSpec(TypedDict, total=False):
-    """The arguments of `Agent` that say what it is, its name and output aside."""
+    """The arguments of `Agent` that say what it is, except its name and output."""
 
     instructions: str | SystemMessage
     tier: Tier | TierName | None
@@ -62,7 +62,7 @@ class AgentSpec(TypedDict, total=False):
 
 
 def check_spec(name: Any, instructions: Any, max_output: Any, latency: Any) -> None:
-    """Check what the type of an argument alone tells.
+    """Check arguments that need only a check of their type or value.
 
     Raises:
         ConfigError: One of them is not what it should be.
@@ -83,7 +83,7 @@ def check_spec(name: Any, instructions: Any, max_output: Any, latency: Any) -> N
 
 
 def check_bounds(agent: str, turns: Any, context: Any, guidance: Any) -> tuple[str, ...]:
-    """Check what bounds an agent's conversation, and give the files that guide it.
+    """Check the limits of an agent's conversation, and return the files that guide it.
 
     Args:
         agent: Its name, for the message.
@@ -114,7 +114,7 @@ def check_count(whose: str, name: str, count: Any) -> None:
         count: What was given for it.
 
     Raises:
-        ConfigError: It is no whole number of 1 or more.
+        ConfigError: It is not a whole number of 1 or more.
     """
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ConfigError(f"{whose}: {name} is {count!r}: give a whole number of 1 or more")
@@ -139,14 +139,14 @@ def check_schema(agent: str, schema: Any) -> type[Any] | None:
 
 
 def tools_of(agent: str, tools: Any) -> tuple[BaseTool | str, ...]:
-    """Check what was given as an agent's tools; this looks no name up.
+    """Check what was given as an agent's tools; names are not looked up.
 
     Args:
         agent: Its name, for the message.
         tools: What was given.
 
     Raises:
-        ConfigError: It is no list of tools, or two have one name.
+        ConfigError: It is not a list of tools, or two share a name.
     """
     from langchain_core.tools import BaseTool
 
@@ -165,14 +165,14 @@ def tools_of(agent: str, tools: Any) -> tuple[BaseTool | str, ...]:
 
 
 def check_names(agent: str, names: Sequence[str]) -> None:
-    """Refuse two tools of one name.
+    """Reject two tools with the same name.
 
     Args:
-        agent: Whose they are, for the message.
+        agent: Name of their agent, for the message.
         names: Their names.
 
     Raises:
-        ConfigError: A name stands there twice.
+        ConfigError: A name occurs twice.
     """
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -180,15 +180,15 @@ def check_names(agent: str, names: Sequence[str]) -> None:
 
 
 def word(words: type[W], value: W | str | None, what: str) -> W | None:
-    """Make a word of a closed set out of what was given for it.
+    """Convert a value to a member of an enumeration.
 
     Args:
-        words: The set.
-        value: The word; None for none.
+        words: The enumeration.
+        value: The value; None stays None.
         what: What it is for, for the message.
 
     Raises:
-        ConfigError: It is not one of the set.
+        ConfigError: It is not a member.
     """
     if value is None:
         return None

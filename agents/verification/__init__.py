@@ -1,1 +1,1 @@
-"""Whether the result of a step holds, judged by another author than its own."""
+"""Verification of a step's result by a model of another author than its own."""

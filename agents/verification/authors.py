@@ -1,4 +1,4 @@
-"""Who wrote something: models that only their maker's own words can tell apart must not check each other."""
+"""Who wrote something: models that differ only in their maker's own words must not check each other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SEPARATORS = re.compile(r"[/.:@\s_-]+")
 _LETTERS = re.compile(r"[a-z]+")
 _TUNED = "ft:"
 
-# The families of one maker that do not share a word, as they stand in its list of models, read 2026-11-27:
+# Families of one maker that do not share a word, from the makers' lists of models, read 2026-11-27:
 # platform.openai.com/docs/models, ai.google.dev/gemini-api/docs/models, docs.mistral.ai/getting-started/models.
 _SIBLINGS = (
     frozenset({"gpt", "chatgpt", "o", "codex", "davinci", "babbage", "computer"}),
@@ -26,14 +26,14 @@ _SIBLINGS = (
 
 
 def authorship(settings: Settings, card: ModelCard) -> frozenset[str]:
-    """The words that name the author behind a model: its provider, its vendor where its name tells, and its family.
+    """Return the words that name the author of a model: its provider, its vendor if its name tells, and its family.
 
     A model keeps its family whoever serves it, since providers put words before and after a model's own name but do
-    not change it: ``vendor/family-9``, ``region.vendor.family-9-v1:0`` and ``family-9`` are one family. It is read off
-    the name under which price tables know the model (``profile``) where the configuration gives it, too.
+    not change it: ``vendor/family-9``, ``region.vendor.family-9-v1:0`` and ``family-9`` are one family. It is also
+    read from the name under which price tables know the model (``profile``), if the configuration gives it.
 
     Args:
-        settings: Where ``profile`` may stand.
+        settings: May contain ``profile``.
         card: The model.
     """
     entry = settings.models.get(card.id)
@@ -43,7 +43,7 @@ def authorship(settings: Settings, card: ModelCard) -> frozenset[str]:
 
 
 def _words(name: str) -> list[str]:
-    """The words before a model's own name, and the first word of that."""
+    """Return the words before a model's own name, and the first word of that name."""
     *before, own = name.removeprefix(_TUNED).split("/")
     parts = own.split(".")
     # A dotted word without a digit or a dash is a region or a vendor.
@@ -55,12 +55,12 @@ def _words(name: str) -> list[str]:
 
 
 def own_work(settings: Settings, cards: Mapping[str, ModelCard], author: str | None) -> tuple[tuple[str, str], ...]:
-    """The models that must not check what ``author`` wrote, each with the reason.
+    """Return the models that must not check what ``author`` wrote, each with the reason.
 
     Args:
         settings: The configuration.
         cards: The catalogue.
-        author: The model that wrote it, as ``provider/name``; None where nobody knows.
+        author: The model that wrote it, as ``provider/name``; None if unknown.
     """
     if author is None or author not in cards:
         return ()

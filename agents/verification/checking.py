@@ -33,10 +33,10 @@ _STOPPED = "The step was stopped: its calls were doubted again, so a person must
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The order to have the calls of one step checked.
+    """The instruction to have the calls of one step checked.
 
     Attributes:
-        agent: Name of the agent that does the step; what agents inside its tools do is theirs.
+        agent: Name of the agent that does the step; agents inside its tools are not included.
         verifier: Who judges.
         task: What was asked, and what the step was given.
         step: Id of the step.
@@ -57,10 +57,10 @@ def checked(check: Check) -> AbstractContextManager[None]:
 
 
 class CheckMiddleware(AgentMiddleware[Any, Any]):
-    """Let a verifier judge each call that does more than read, where the step is of medium risk or above.
+    """Let a verifier judge each call that does more than read, if the step is of medium risk or above.
 
     A doubted call is not made, and the model is told why. After the second turn with a doubted call the step ends.
-    What a person has allowed is not judged again, and where nobody can judge, the call is made and that is noted.
+    What a person has allowed is not judged again. If no verifier is available, the call is made and that is recorded.
 
     Args:
         agent: Name of the agent.
@@ -93,7 +93,7 @@ class CheckMiddleware(AgentMiddleware[Any, Any]):
         return await handler(request) if doubts(request.messages) < _MOST_DOUBTS else AIMessage(_STOPPED)
 
     async def _judged(self, request: ToolCallRequest) -> Judgement | None:
-        """What the verifier says of a call, or None where it need not be asked."""
+        """Return the verifier's judgement of a call, or None if it need not be asked."""
         check, call, tool = _CHECK.get(), request.tool_call, request.tool
         if check is None or check.agent != self._agent or tool is None or person_allowed(call):
             return None
@@ -122,7 +122,7 @@ def _made(answer: ToolAnswer, judged: Judgement | None) -> ToolAnswer:
 
 
 def _proposed(messages: Sequence[BaseMessage], call: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The account of the model call that proposed a tool call."""
+    """Return the account of the model call that proposed a tool call."""
     for message in reversed(messages):
         if isinstance(message, AIMessage) and any(one["id"] == call["id"] for one in message.tool_calls):
             return account_of(message)

@@ -39,7 +39,7 @@ _RULE = (
     "goes no further, and what it can break is worth it or can be put back."
 )
 DECISION: Final = "decision"
-"""Name of the agent whose instructions and model rule, in ``agents.yaml``."""
+"""Name of the agent in ``agents.yaml`` whose instructions and model are used for rulings."""
 
 Said = TypeVar("Said", bound=BaseModel)
 
@@ -55,7 +55,7 @@ class Verdict(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a verifier said. ``ok`` is None where none could be asked; ``reason`` says why."""
+    """What a verifier said. ``ok`` is None if none could be asked; ``reason`` says why."""
 
     ok: bool | None
     reason: str
@@ -74,7 +74,7 @@ class Ruling(BaseModel):
 
 
 def needs_check(risk: str) -> bool:
-    """Whether what a step of this risk makes is verified: from medium up."""
+    """Return whether the work of a step of this risk is verified: from medium up."""
     return bool(risk) and Risk(risk).handled_as >= Risk.MEDIUM
 
 
@@ -133,9 +133,9 @@ class Verifier:
     async def rule(
         self, task: str, act: Mapping[str, Any], *, step: str, risk: Risk, author: str | None = None
     ) -> Ruling:
-        """Rule whether a step may be done, before it is begun, on the tier that its risk asks for.
+        """Rule whether a step may be done, before it begins, on the tier that its risk requires.
 
-        Where no model can rule, a person must.
+        If no model can rule, a person must.
 
         Args:
             task: What was asked.
@@ -179,12 +179,12 @@ async def _said(
 
 
 def as_evidence(record: StepRecord) -> Evidence:
-    """The output of a step as a passage for another step."""
+    """Return the output of a step as a passage for another step."""
     return Evidence(record.id, f"step:{record.id} by {record.agent}", as_text(record.output), Trust(record.trust))
 
 
 def as_text(output: Any) -> str:
-    """An output as text: as it is, or as JSON."""
+    """Return an output as text: unchanged if it is text, otherwise as JSON."""
     if isinstance(output, BaseModel):
         output = output.model_dump(mode="json")
     return output if isinstance(output, str) else json.dumps(output, ensure_ascii=False, default=str)

@@ -1,4 +1,4 @@
-"""The checkpoints of runs in SQLite: encrypted, written by one thread a file, and fenced off from who was overtaken."""
+"""The checkpoints of runs in SQLite: encrypted, written by one thread per file, and fenced against former holders."""
 
 from .declared import declared
 from .fences import raise_fence

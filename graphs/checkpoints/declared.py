@@ -1,4 +1,4 @@
-"""The types that a graph declares in its schemas, which a checkpoint of it may make again."""
+"""The types that a graph declares in its schemas, which may be deserialized from its checkpoints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["declared"]
 
 
 def declared(graph: CompiledStateGraph[Any, Any, Any, Any]) -> frozenset[tuple[str, ...]]:
-    """Module and name of each type in the state of a graph and of its subgraphs.
+    """Return module and name of each type in the state of a graph and of its subgraphs.
 
     Args:
         graph: The graph.

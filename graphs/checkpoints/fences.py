@@ -1,4 +1,4 @@
-"""Fences: whoever was overtaken on a run writes nothing more of it."""
+"""Fences: a process whose run was taken over writes no more of that run's checkpoints."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _RAISE = """INSERT INTO fences VALUES (?, ?)
 
 
 async def raise_fence(state: Path, run: str, token: int) -> int:
-    """Refuse, from now on, what is written of a run with a lower token.
+    """Refuse, from now on, to write checkpoints of a run with a lower token.
 
     Args:
         state: The project's state folder.
-        run: Id of the run, under which LangGraph keeps its thread.
-        token: The higher, the later the run was taken over. A fence is never lowered.
+        run: Id of the run, which is its thread id in LangGraph.
+        token: Higher the later the run was taken over. A fence is never lowered.
 
     Returns:
-        The fence that holds now: above the token where somebody with a higher one came first.
+        The fence that applies now: above the token if somebody with a higher one came first.
 
     Raises:
         ConfigError: The checkpoints cannot be written.
@@ -40,15 +40,15 @@ async def raise_fence(state: Path, run: str, token: int) -> int:
 
 
 def check_fences(connection: Connection, threads: Iterable[str], token: int | None) -> None:
-    """Refuse to write where a fence stands above a token.
+    """Refuse to write if a fence is above a token.
 
     Args:
         connection: In the transaction of the write.
-        threads: Whose checkpoints are to be written.
-        token: None may write everywhere.
+        threads: Threads whose checkpoints are to be written.
+        token: The writer's token; None may write everywhere.
 
     Raises:
-        Fenced: It does.
+        Fenced: A fence is above the token.
     """
     if token is None:
         return

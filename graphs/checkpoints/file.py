@@ -29,13 +29,13 @@ T = TypeVar("T")
 Work = Callable[[Connection], T]
 
 _LINGER_SECONDS: Final = 5.0
-"""How long the file stays open after its last run: opening it costs as much as a step does, closing it more."""
+"""Seconds the file stays open after its last run: opening it costs as much as a step does, closing it more."""
 _STOP_SECONDS: Final = 2.0
-"""How long the end of the process waits at most for what is being written."""
+"""Maximum seconds that the end of the process waits for what is being written."""
 _GROUP_SECONDS: Final = 0.002
-"""How long patient work waits for more: what a task writes is followed by the next checkpoint well within that."""
+"""Seconds patient work waits for more: a task's writes are followed by the next checkpoint well within that time."""
 _MOST_TOGETHER: Final = 64
-"""How many pieces of work go to the disk together at most, so that none waits long for others."""
+"""Maximum number of pieces of work written to disk together, so that none waits long for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +47,13 @@ class _Job:
 
 
 class CheckpointFile:
-    """Does each piece of work in a transaction, in a thread of its own, in the order it was given.
+    """Do each piece of work in a transaction, in one dedicated thread, in the order of submission.
 
-    So an event loop never waits for the disk, and a piece of work costs one change of threads. Work that was given is
-    done to its end, also when whoever gave it is cancelled or its event loop is closed. What is written at the same
-    time goes to the disk at once.
+    So an event loop never waits for the disk, and a piece of work costs one thread switch. Submitted work is completed
+    even if the caller is cancelled or its event loop is closed. What is written at the same time goes to disk together.
 
     Args:
-        path: The file; made where it is missing, when it is first used.
+        path: The file; created on first use if it is missing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +62,7 @@ class CheckpointFile:
         self._guard = threading.Lock()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        # Taken from the others, and not yet done.
+        # Taken from the queue, and not yet done.
         self._next: _Job | None = None
         # Opened, used and closed by the thread.
         self._access: Access | None = None
@@ -72,7 +71,7 @@ class CheckpointFile:
 
     @contextmanager
     def used(self) -> Iterator[Use]:
-        """Have one more user while the block lasts; the first takes up whatever file is at the path by then.
+        """Register one more user inside the block; the first uses whatever file is then at the path.
 
         Raises:
             ConfigError: The file was moved, deleted or replaced while others use it.
@@ -92,7 +91,7 @@ class CheckpointFile:
                 self._users -= 1
 
     def stop(self) -> None:
-        """Close the file, once what was given has been done."""
+        """Close the file, once the submitted work is done."""
         with self._guard:
             thread = self._thread
             self._jobs.put(None)
@@ -100,7 +99,7 @@ class CheckpointFile:
             thread.join(_STOP_SECONDS)
 
     def reset_after_fork(self) -> None:
-        """Reset in a forked child, which has not the parent's thread; `Access` sees to the file itself."""
+        """Reset in a forked child, which does not have the parent's thread; `Access` handles the file itself."""
         self._guard = threading.Lock()
         self._jobs = queue.SimpleQueue()
         self._thread = self._next = None
@@ -109,7 +108,7 @@ class CheckpointFile:
         with self._guard:
             self._jobs.put(job)
             if self._thread is None:
-                # A daemon: it may linger when the process ends, which waits for every other thread.
+                # A daemon: it may linger when the process ends, which waits for every non-daemon thread.
                 self._thread = threading.Thread(target=self._serve, name="pointsman-checkpoints", daemon=True)
                 self._thread.start()
 
@@ -155,7 +154,7 @@ class CheckpointFile:
             each.tell(result, wrong)
 
     def _together(self, job: _Job) -> Iterator[_Job]:
-        """A piece of work that writes, and those after it that can go to the disk with it."""
+        """Yield a piece of work that writes, and those after it that can go to disk with it."""
         end = time.monotonic() + _GROUP_SECONDS
         patient = True
         for _ in range(_MOST_TOGETHER):
@@ -185,10 +184,10 @@ class CheckpointFile:
 
 
 class Use:
-    """What one user has done with a file.
+    """One user's access to a file.
 
     Args:
-        give: Hands a piece of work to the thread of the file.
+        give: Submits a piece of work to the thread of the file.
     """
 
     def __init__(self, give: Callable[[_Job], None]) -> None:
@@ -197,12 +196,12 @@ class Use:
         self._cut_off = False
 
     async def call(self, work: Work[T], *, writes: bool, patient: bool = False) -> T:
-        """Have work done while the event loop goes on.
+        """Do work while the event loop continues.
 
         Args:
-            work: Called with the connection, inside a transaction; what it has changed is undone where it raises.
-            writes: What it changes is on the disk before this returns.
-            patient: More is about to be written, and this may go to the disk with it.
+            work: Called with the connection, inside a transaction; its changes are rolled back if it raises.
+            writes: Whether it writes; its changes are then on disk before this returns.
+            patient: Whether more is about to be written and this may go to disk with it.
 
         Raises:
             ConfigError: The file cannot be used.
@@ -211,7 +210,7 @@ class Use:
         future: asyncio.Future[T] = loop.create_future()
 
         def tell(result: Any, error: BaseException | None) -> None:
-            # Nobody waits in a loop that is closed.
+            # In a closed loop nobody waits.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(_settle, future, result, error)
 
@@ -226,18 +225,18 @@ class Use:
             self._waiting -= 1
 
     def wait(self, work: Work[T], *, writes: bool) -> T:
-        """Have work done and block until it is; arguments and errors as `call`."""
+        """Do work and block until it is done; arguments and errors as `call`."""
         future: Future[T] = Future()
         self._give(_Job(work, writes, False, lambda result, error: _settle(future, result, error)))
         return future.result()
 
     async def settle(self) -> None:
-        """Wait, when cancelled too, until all is done that was given and that nobody has waited for to its end."""
+        """Wait, even when cancelled, until all submitted work is done that nobody has waited for to its end."""
         if not self._cut_off and not self._waiting:
             return
         last = asyncio.ensure_future(self.call(lambda _: None, writes=False))
         try:
-            # What cannot be written has told so itself.
+            # What cannot be written has already reported its error.
             with suppress(ConfigError):
                 await asyncio.shield(last)
         except asyncio.CancelledError:
@@ -246,7 +245,7 @@ class Use:
 
 
 def _attempted(connection: Connection, job: _Job) -> tuple[Any, BaseException | None]:
-    """The result of a piece of work, or why it was undone; what is wrong with the file ends its whole group."""
+    """Return the result of a piece of work, or why it was rolled back; an error of the file ends its whole group."""
     connection.execute("SAVEPOINT work")
     try:
         result = job.work(connection)
@@ -274,7 +273,7 @@ _guard = Lock()
 reset_in_children(_guard)
 
 if hasattr(os, "register_at_fork"):
-    # Whoever used a file in the parent uses it no more.
+    # Users of a file in the parent do not use it in the child.
     os.register_at_fork(after_in_child=_files.clear)
 
 

@@ -1,4 +1,4 @@
-"""A copy of a run's checkpoints from which it can go on another way; and what is kept of runs, given up."""
+"""Copy a run's checkpoints, so that it can continue differently; and delete what is stored of runs."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ async def fork(
         state: The project's state folder.
         source: Id of the run.
         target: Id of the copy.
-        wanted: Says of the values and the metadata of a checkpoint whether the copy goes on from it; the newest of
-            which that holds is its last, and the steps after it are still to be done. The copy ends as the run did
-            when absent.
-        channels: The channels whose values it looks at.
+        wanted: Returns, from the values and the metadata of a checkpoint, whether the copy continues from it; the
+            newest such checkpoint becomes its last, and the steps after it are still to be done. If absent, the copy
+            ends as the run did.
+        channels: The channels whose values ``wanted`` reads.
 
     Raises:
         ConfigError: The run has no such checkpoint.
@@ -54,17 +54,17 @@ async def fork(
             return
 
         def rewind(connection: Connection) -> None:
-            # Ids of checkpoints grow with time, those of agents inside a step too.
+            # Checkpoint ids increase with time, including those of agents inside a step.
             later = [place for place in rows.places(connection, target) if place.id > last]
             rows.sweep(connection, saver.serde, target, later)
-            # What its tasks came to is still to be found out.
+            # The results of its tasks are still to be computed.
             connection.execute("DELETE FROM writes WHERE thread_id = ? AND checkpoint_id = ?", (target, last))
 
         await saver.file.call(rewind, writes=True)
 
 
 async def forget(state: Path, runs: Sequence[str]) -> None:
-    """Delete all that is kept of runs.
+    """Delete all that is stored of runs.
 
     Args:
         state: The project's state folder.
@@ -81,14 +81,14 @@ async def forget(state: Path, runs: Sequence[str]) -> None:
 
 
 async def holding(state: Path, wanted: Callable[[bytes], bool]) -> frozenset[str]:
-    """Return the runs of which something is kept that is looked for.
+    """Return the runs whose stored data matches.
 
     Args:
         state: The project's state folder.
-        wanted: Whether a piece of what is kept, decrypted and serialized, has it.
+        wanted: Whether a piece of stored data, decrypted and serialized, matches.
 
     Raises:
-        ConfigError: The file cannot be read, its key is lost or another one, or nobody encrypted what is in it.
+        ConfigError: The file cannot be read, its key is lost or has changed, or its contents are not encrypted.
     """
     seal = user_seal()
 

@@ -1,4 +1,4 @@
-"""Lists that only grow, of which each checkpoint keeps what was added."""
+"""Lists that only grow, so that each checkpoint stores only what was added."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ __all__ = ["Grown", "grown"]
 
 
 class Grown(list[Any]):
-    """A list that `grown` made: no item of it is taken away, put before another or changed."""
+    """A list that `grown` made: none of its items is removed, moved or changed."""
 
 
 def grown(before: Iterable[Any] | None, more: Iterable[Any]) -> Grown:
-    """Add items to a list: the reducer of a channel whose checkpoints are to grow by what is added alone.
+    """Add items to a list: the reducer of a channel whose checkpoints store only what is added.
 
-    With `operator.add` each checkpoint would hold the whole list again. Like it, this leaves ``before`` as it is.
+    With `operator.add` each checkpoint would hold the whole list again. Like it, this does not change ``before``.
 
     Args:
-        before: What there is.
-        more: What is added at its end.
+        before: The existing items.
+        more: The items to append.
     """
     return Grown((*(before or ()), *more))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["checkpoints", "last_value", "resumable"]
 
 _LOOK_SECONDS: Final = 10.0
-"""How long somebody who only looks waits for a process that holds the file."""
+"""Seconds that a reader waits for a process that holds the file."""
 
 
 @asynccontextmanager
@@ -28,17 +28,18 @@ async def checkpoints(
 ) -> AsyncIterator[Checkpoints]:
     """Open the checkpoints for one run, which hold all that it saw, encrypted under the user's key.
 
-    Only the types named may be built from a checkpoint file: LangGraph's default would import and call whatever a
-    crafted file names.
+    Only the named types may be deserialized from a checkpoint file: LangGraph's default would import and call whatever
+    a crafted file names.
 
     Args:
         state: The project's state folder.
         types: Module and name of each type a checkpoint may hold besides LangChain's own.
-        token: Whose writes are refused with `Fenced` once `raise_fence` has set a higher one; None checks nothing.
+        token: Token whose writes are refused with `Fenced` once `raise_fence` has set a higher one; None checks
+            nothing.
 
     Raises:
-        ConfigError: The file was moved while others use it, or there is no place for the key; when it is used, the
-            file cannot be used, its key is lost or another one, or nobody encrypted what is read.
+        ConfigError: The file was moved while others use it, or there is no place for the key. On use: the file cannot
+            be used, its key is lost or has changed, or what is read is not encrypted.
     """
     from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
@@ -50,12 +51,12 @@ async def checkpoints(
         try:
             yield Checkpoints(file, sealed, token=token)
         finally:
-            # A graph that was broken off leaves what it was writing to be written.
+            # An interrupted graph may have submitted writes that are not done yet.
             await file.settle()
 
 
 async def last_value(state: Path, run: str, channel: str) -> Any:
-    """What the graph of a run had in a channel when it last ended a step; None where it has nothing there.
+    """Return the value of a channel when the graph of a run last ended a step; None if it has none.
 
     Args:
         state: The project's state folder.
@@ -68,7 +69,7 @@ async def last_value(state: Path, run: str, channel: str) -> Any:
 
 
 def resumable(state: Path, runs: Sequence[str]) -> frozenset[str]:
-    """Those of these runs that have begun their graph.
+    """Return those of these runs that have begun their graph.
 
     Args:
         state: The project's state folder.
@@ -82,7 +83,7 @@ def resumable(state: Path, runs: Sequence[str]) -> frozenset[str]:
         return frozenset()
     try:
         with closing(sqlite3.connect(path, timeout=_LOOK_SECONDS)) as connection:
-            # Without its tables nothing has begun.
+            # Without the tables nothing has begun.
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'checkpoints'").fetchone():
                 return frozenset()
             known = "SELECT 1 FROM checkpoints WHERE thread_id = ? LIMIT 1"

@@ -1,4 +1,4 @@
-"""LangGraph's arguments made into work for the thread of a file, and what that finds made into LangGraph's results."""
+"""Convert LangGraph's arguments into work for the thread of a file, and its results into LangGraph's results."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ _NOTHING: Final = Kept("", {})
 
 @dataclass(frozen=True, slots=True)
 class Order(Generic[T]):
-    """What the thread of a file is to do.
+    """A piece of work for the thread of a file.
 
     Attributes:
-        work: What it does.
-        made: What comes of that is made into what LangGraph wants.
-        writes: It changes the file.
-        patient: It may wait a moment for more that goes to the disk with it.
+        work: What to do.
+        made: Converts the result into what LangGraph expects.
+        writes: Whether it changes the file.
+        patient: Whether it may wait a moment for more that goes to disk with it.
     """
 
     work: Work[Any]
@@ -55,12 +55,12 @@ class Order(Generic[T]):
 
 
 class Part(NamedTuple):
-    """Some of what a checkpoint has.
+    """A part of a checkpoint.
 
     Attributes:
-        id: Of the checkpoint.
-        metadata: What is told of it.
-        values: Channel -> value, of those that were asked for and have one.
+        id: Id of the checkpoint.
+        metadata: Its metadata.
+        values: Channel -> value, for the requested channels that have one.
     """
 
     id: str
@@ -69,12 +69,12 @@ class Part(NamedTuple):
 
 
 class Prepared(BaseCheckpointSaver[str]):
-    """What the blocking and the awaiting methods of `Checkpoints` have in common.
+    """The common base of the blocking and the async methods of `Checkpoints`.
 
     Args:
-        file: Where the checkpoints are.
+        file: The file of the checkpoints.
         serde: Serializes and encrypts them.
-        token: Refuse to write of a thread whose fence is above it; None checks nothing.
+        token: Writing to a thread whose fence is above it is refused; None checks nothing.
     """
 
     serde: Sealed
@@ -83,20 +83,20 @@ class Prepared(BaseCheckpointSaver[str]):
         super().__init__(serde=serde)
         self.file = file
         self.token = token
-        # Thread and namespace -> what is known to be kept beside the checkpoint that was read or written last.
+        # Thread and namespace -> what is known to be stored beside the checkpoint that was last read or written.
         self._kept: dict[tuple[str, str], Kept] = {}
 
     def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> Prepared:
-        """The same, which builds these types too; LangGraph asks for it where ``LANGGRAPH_STRICT_MSGPACK`` is set."""
+        """Return a copy that also builds these types; LangGraph calls this if ``LANGGRAPH_STRICT_MSGPACK`` is set."""
         clone = copy(self)
         clone.serde = self.serde.allowing(extra_allowlist)
         return clone
 
     def get_next_version(self, current: str | int | None, channel: None) -> str:
-        """The version after another of the same channel.
+        """Return the version after another of the same channel.
 
-        It is above all of LangGraph's own SQLite saver, whose numbers have 32 digits. No two branches of a thread have
-        a version in common, not even in forked children or after `random.seed`.
+        It is above all versions of LangGraph's own SQLite saver, whose numbers have 32 digits. No two branches of a
+        thread share a version, not even in forked children or after `random.seed`.
         """
         number = 0 if current is None else current if isinstance(current, int) else int(current.partition(".")[0])
         return f"{number + 1:09}.{os.urandom(6).hex()}"
@@ -108,16 +108,16 @@ class Prepared(BaseCheckpointSaver[str]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> Order[RunnableConfig]:
-        """Keep a checkpoint.
+        """Store a checkpoint.
 
         Args:
-            config: Names the thread, the namespace and the checkpoint before.
+            config: Names the thread, the namespace and the previous checkpoint.
             checkpoint: The checkpoint.
-            metadata: What is told of it, in the clear.
-            new_versions: Versions of the channels that have changed; those are found without it.
+            metadata: Its metadata, stored unencrypted.
+            new_versions: Versions of the changed channels; unused, since changes are detected without it.
 
         Raises:
-            ConfigError: It cannot be kept.
+            ConfigError: It cannot be stored.
             Fenced: Somebody else has taken the run over.
         """
         thread, space, parent = _named(config)
@@ -139,7 +139,7 @@ class Prepared(BaseCheckpointSaver[str]):
     def _put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> Order[None]:
-        """Keep what a task has written; arguments as `BaseCheckpointSaver.aput_writes`, errors as `aput`."""
+        """Store what a task has written; arguments as `BaseCheckpointSaver.aput_writes`, errors as `aput`."""
         place = Place(*_named(config))
         again = all(channel in WRITES_IDX_MAP for channel, _ in writes)
         sealed = [
@@ -157,7 +157,7 @@ class Prepared(BaseCheckpointSaver[str]):
         """Read the checkpoint that a config names, or the latest of its thread and namespace.
 
         Raises:
-            ConfigError: It cannot be read, or nobody encrypted it under the user's key.
+            ConfigError: It cannot be read, or is not encrypted under the user's key.
         """
         return Order(lambda connection: rows.find(connection, self.serde, *_named(config)), self._read, writes=False)
 
@@ -213,10 +213,10 @@ class Prepared(BaseCheckpointSaver[str]):
         return task, channel, self.serde.loads_typed((kind, value))
 
     def _history(self, *, config: RunnableConfig, channels: Sequence[str]) -> Order[Mapping[str, DeltaChannelHistory]]:
-        """Read what was written to channels that keep no value of their own in most checkpoints.
+        """Read what was written to channels that have no value of their own in most checkpoints.
 
         Args:
-            config: Names the checkpoint that they are wanted for.
+            config: Names the checkpoint for which they are wanted.
             channels: The channels.
         """
         thread, space, id = _named(config)
@@ -228,7 +228,7 @@ class Prepared(BaseCheckpointSaver[str]):
         return Order(work, lambda found: self.histories(channels, found), writes=False)
 
     def histories(self, channels: Sequence[str], found: Mapping[str, History]) -> dict[str, DeltaChannelHistory]:
-        """Give what ancestors tell of channels the form that LangGraph wants."""
+        """Convert what ancestors contain for channels to the form that LangGraph expects."""
         told: dict[str, DeltaChannelHistory] = {}
         for channel in channels:
             history = found.get(channel, History(None, []))
@@ -238,8 +238,8 @@ class Prepared(BaseCheckpointSaver[str]):
         return told
 
     def _changing(self, threads: Sequence[str], change: Callable[[Connection, str], None]) -> Order[None]:
-        """Change what is kept of threads, all of them or, where one is fenced off, none."""
-        # What is known to be kept may be gone then.
+        """Change what is stored of threads: all of them or, if one is fenced, none."""
+        # What is known to be stored may be gone afterwards.
         self._kept.clear()
 
         def work(connection: Connection) -> None:
@@ -250,7 +250,7 @@ class Prepared(BaseCheckpointSaver[str]):
         return Order(work, _as_it_is)
 
     def _delete_thread(self, thread_id: str) -> Order[None]:
-        """Delete all that is kept of a thread."""
+        """Delete all that is stored of a thread."""
         return self._prune([thread_id], strategy="delete")
 
     def _prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> Order[None]:
@@ -258,8 +258,8 @@ class Prepared(BaseCheckpointSaver[str]):
 
         Args:
             thread_ids: Their ids.
-            strategy: ``keep_latest`` leaves of each namespace the latest checkpoint, with those before it that its
-                delta channels are put together from; ``delete`` leaves nothing.
+            strategy: ``keep_latest`` leaves the latest checkpoint of each namespace, with the earlier ones from which
+                its delta channels are reconstructed; ``delete`` leaves nothing.
 
         Raises:
             Fenced: Somebody else has taken one of them over; nothing was deleted.
@@ -295,7 +295,7 @@ class Prepared(BaseCheckpointSaver[str]):
         return Order(work, _as_it_is)
 
     def _copy_thread(self, source_thread_id: str, target_thread_id: str) -> Order[None]:
-        """Copy all that is kept of a thread to another id."""
+        """Copy all that is stored of a thread to another id."""
         source = str(source_thread_id)
         return self._changing([str(target_thread_id)], lambda connection, thread: rows.copy(connection, source, thread))
 
@@ -305,7 +305,7 @@ def _as_it_is(_: None) -> None:
 
 
 def _named(config: RunnableConfig) -> tuple[str, str, Any]:
-    """Thread, namespace and checkpoint of a config."""
+    """Return the thread, namespace and checkpoint of a config."""
     named = config["configurable"]
     return str(named["thread_id"]), named.get("checkpoint_ns", ""), named.get("checkpoint_id") or None
 
@@ -315,7 +315,7 @@ def _config(place: Place) -> RunnableConfig:
 
 
 def _deltas(found: Found) -> list[str]:
-    """The channels of a checkpoint that are put together from what was written to them.
+    """Return the channels of a checkpoint that are reconstructed from what was written to them.
 
     LangGraph counts their updates in the metadata (`CheckpointMetadata.counters_since_delta_snapshot`).
     """

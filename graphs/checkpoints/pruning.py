@@ -1,4 +1,4 @@
-"""What is kept of a run that came to its end."""
+"""Prune what is stored of a finished run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["KEPT_DAYS", "prune"]
 
 KEPT_DAYS: Final = 30
-"""How long the last state of a run that came to its end is kept, as long as a batch is."""
+"""Days for which the last state of a finished run is kept, the same as for a batch."""
 
 
 async def prune(graph: CompiledStateGraph[Any, Any, Any, Any], run: str, *, now: float | None = None) -> None:
-    """Keep of a run that came to its end the last state alone, and nothing of runs that did so `KEPT_DAYS` ago.
+    """Keep only the last state of a finished run, and nothing of runs that finished `KEPT_DAYS` ago.
 
-    That state is all that ``runs`` and ``resume`` need of it. A run that waits, failed or was interrupted keeps
-    everything: it can be taken up.
+    That state is all that ``runs`` and ``resume`` need. A run that waits, failed or was interrupted keeps everything:
+    it can be resumed.
 
     Args:
         graph: What ran, over `checkpoints`.
@@ -54,7 +54,7 @@ async def prune(graph: CompiledStateGraph[Any, Any, Any, Any], run: str, *, now:
 
 
 async def _put_together(graph: CompiledStateGraph[Any, Any, Any, Any], saver: Checkpoints, run: str) -> dict[str, Any]:
-    """The values of delta channels, which the last checkpoint alone does not have."""
+    """Return the values of delta channels, which the last checkpoint alone does not contain."""
     from langgraph.channels import DeltaChannel
 
     deltas = {name: channel for name, channel in graph.channels.items() if isinstance(channel, DeltaChannel)}

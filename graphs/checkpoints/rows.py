@@ -1,4 +1,4 @@
-"""What is asked of the tables and written into them, each within a transaction that somebody else began."""
+"""Queries and writes on the tables, each within a transaction that the caller began."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class Place(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A checkpoint as it was read, its values and writes still sealed.
+    """A checkpoint as it was read, with its values and writes still sealed.
 
     Attributes:
-        common: Channel -> value kept beside it, followed by what was added to it.
+        common: Channel -> value stored beside it, followed by what was added to it.
         writes: Task, channel, type and value.
     """
 
@@ -75,11 +75,11 @@ class Found(NamedTuple):
 
 
 class History(NamedTuple):
-    """What ancestors of a checkpoint tell of one channel.
+    """What ancestors of a checkpoint contain for one channel.
 
     Attributes:
-        seed: Its value at the nearest ancestor that has one, sealed, with where it stands; None where none has.
-        writes: Task, channel, type and value of what was written since, the oldest first.
+        seed: Its value at the nearest ancestor that has one, sealed, with its checkpoint; None if none has one.
+        writes: Task, channel, type and value of what was written since, oldest first.
     """
 
     seed: tuple[Body, dict[str, list[Typed]]] | None
@@ -89,7 +89,7 @@ class History(NamedTuple):
 def keep(
     connection: Connection, place: Place, parent: str | None, sealed: Typed, metadata: bytes, common: Sequence[Common]
 ) -> None:
-    """Write a checkpoint, and what it has in common with later ones."""
+    """Write a checkpoint, and the values that it shares with later ones."""
     _keep_common(connection, place, common)
     connection.execute(
         f"INSERT OR REPLACE INTO checkpoints ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
@@ -98,7 +98,7 @@ def keep(
 
 
 def complete(connection: Connection, place: Place, sealed: Typed, common: Sequence[Common]) -> None:
-    """Write a checkpoint again that has got further values."""
+    """Rewrite a checkpoint that got further values."""
     _keep_common(connection, place, common)
     connection.execute(
         f"UPDATE checkpoints SET type = ?, checkpoint = ? WHERE {_AT} AND checkpoint_id = ?",  # noqa: S608
@@ -125,11 +125,11 @@ def keep_writes(
     """Write what a task has written.
 
     Args:
-        connection: Where to.
+        connection: The connection to write to.
         place: The checkpoint that the task began from.
         task: Its id and its path.
         writes: Index, channel, type and value of each.
-        again: They take the place of those at the same index; else those stay.
+        again: Whether they replace those at the same index; otherwise those stay.
     """
     connection.executemany(
         f"INSERT OR {'REPLACE' if again else 'IGNORE'} INTO writes "  # noqa: S608
@@ -140,7 +140,7 @@ def keep_writes(
 
 
 def find(connection: Connection, sealed: Sealed, thread: str, space: str, id: str | None) -> Found | None:
-    """Read a checkpoint; the latest of its namespace where no id is given."""
+    """Read a checkpoint; the latest of its namespace if no id is given."""
     if id is None:
         row = connection.execute(
             f"{_SELECT} WHERE {_AT} ORDER BY checkpoint_id DESC LIMIT 1", (thread, space)
@@ -151,7 +151,7 @@ def find(connection: Connection, sealed: Sealed, thread: str, space: str, id: st
 
 
 def latest(connection: Connection, thread: str, space: str) -> str | None:
-    """The id of the latest checkpoint in a namespace; None where there is none."""
+    """Return the id of the latest checkpoint in a namespace; None if there is none."""
     found: str | None = connection.execute(
         f"SELECT max(checkpoint_id) FROM checkpoints WHERE {_AT}",  # noqa: S608
         (thread, space),
@@ -160,19 +160,19 @@ def latest(connection: Connection, thread: str, space: str) -> str | None:
 
 
 def places(connection: Connection, thread: str) -> list[Place]:
-    """Where all the checkpoints of a thread are."""
+    """Return the places of all checkpoints of a thread."""
     found = connection.execute(f"{_PLACES} WHERE thread_id = ?", (thread,))
     return [Place(*row) for row in found.fetchall()]
 
 
 def of_run(connection: Connection, run: str) -> list[Place]:
-    """Where the checkpoints are whose metadata names a run."""
+    """Return the places of the checkpoints whose metadata names a run."""
     found = connection.execute(f"{_PLACES} WHERE json_extract(CAST(metadata AS TEXT), '$.run_id') = ?", (run,))
     return [Place(*row) for row in found.fetchall()]
 
 
 def asked(connection: Connection, thread: str) -> list[Typed]:
-    """What the tasks of a thread's latest checkpoint ask, each list of interrupts sealed."""
+    """Return what the tasks of a thread's latest checkpoint ask, each list of interrupts sealed."""
     return connection.execute(
         f"SELECT type, value FROM writes WHERE {_AT} AND checkpoint_id = ? AND channel = ?{_IN_ORDER}",  # noqa: S608
         (thread, "", latest(connection, thread, ""), INTERRUPT),
@@ -180,7 +180,7 @@ def asked(connection: Connection, thread: str) -> list[Typed]:
 
 
 def asked_and_raised(connection: Connection, thread: str) -> list[Typed]:
-    """What tasks of a thread have asked that have raised since, each list of interrupts sealed."""
+    """Return what the tasks of a thread that have since raised had asked, each list of interrupts sealed."""
     return connection.execute(
         "SELECT type, value FROM writes AS asked WHERE thread_id = ? AND channel = ? AND EXISTS (SELECT 1 FROM writes "
         "AS raised WHERE raised.thread_id = asked.thread_id AND raised.checkpoint_ns = asked.checkpoint_ns "
@@ -190,7 +190,7 @@ def asked_and_raised(connection: Connection, thread: str) -> list[Typed]:
 
 
 def begun(connection: Connection, thread: str) -> dict[str, bool]:
-    """The tasks of a thread, inner ones too, that have written something -> whether one has come to its end."""
+    """Return the tasks of a thread, including inner ones, that have written something -> whether each has ended."""
     aside = ", ".join("?" * len(WRITES_IDX_MAP))
     found = connection.execute(
         f"SELECT task_id, max(channel NOT IN ({aside})) FROM writes WHERE thread_id = ? GROUP BY task_id",  # noqa: S608
@@ -206,14 +206,14 @@ def search(
     matches: Callable[[Mapping[str, Any]], bool],
     limit: int | None,
 ) -> list[Found]:
-    """Read checkpoints, the newest first.
+    """Read checkpoints, newest first.
 
     Args:
-        connection: Where from.
-        sealed: Opens them.
+        connection: The connection.
+        sealed: Decrypts them.
         where: Conditions, each with the value of its one parameter.
-        matches: Tells by its metadata whether one is wanted.
-        limit: How many at most.
+        matches: Returns from its metadata whether one is wanted.
+        limit: Maximum number to return.
     """
     conditions = f" WHERE {' AND '.join(where)}" if where else ""
     found: list[Found] = []
@@ -226,12 +226,12 @@ def search(
 
 
 def history(connection: Connection, sealed: Sealed, place: Place, channels: Sequence[str]) -> dict[str, History]:
-    """Read what the ancestors of a checkpoint tell of channels that keep only what was written to them.
+    """Read what the ancestors of a checkpoint contain for channels that store only what was written to them.
 
     Args:
-        connection: Where from.
-        sealed: Opens checkpoints.
-        place: The checkpoint, of which itself nothing is told.
+        connection: The connection.
+        sealed: Decrypts checkpoints.
+        place: The checkpoint, which itself is not included.
         channels: The channels.
     """
     seeds: dict[str, tuple[Body, dict[str, list[Typed]]]] = {}
@@ -253,12 +253,12 @@ def history(connection: Connection, sealed: Sealed, place: Place, channels: Sequ
 
 
 def has(body: Body, channel: str) -> bool:
-    """Whether a checkpoint has a value for a channel."""
+    """Return whether a checkpoint has a value for a channel."""
     return channel in body.within or channel in body.beside or channel in body.checkpoint["channel_values"]
 
 
 def copy(connection: Connection, source: str, target: str) -> None:
-    """Copy all that is kept of a thread."""
+    """Copy all that is stored of a thread."""
     for table in THREAD_TABLES:
         names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")][1:]
         columns = ", ".join(names)
@@ -270,18 +270,18 @@ def copy(connection: Connection, source: str, target: str) -> None:
 
 
 def delete(connection: Connection, thread: str) -> None:
-    """Delete all that is kept of a thread."""
+    """Delete all that is stored of a thread."""
     for table in THREAD_TABLES:
         connection.execute(f"DELETE FROM {table} WHERE thread_id = ?", (thread,))  # noqa: S608
 
 
 def keep_alone(connection: Connection, place: Place, beside: Mapping[str, Any]) -> None:
-    """Delete all that is kept of a thread but one checkpoint.
+    """Delete all that is stored of a thread except one checkpoint.
 
     Args:
-        connection: Where from.
+        connection: The connection.
         place: The checkpoint.
-        beside: Channel -> version of its values that are kept beside it.
+        beside: Channel -> version of its values that are stored beside it.
     """
     for table in ("checkpoints", "writes"):
         connection.execute(
@@ -292,13 +292,13 @@ def keep_alone(connection: Connection, place: Place, beside: Mapping[str, Any]) 
 
 
 def sweep(connection: Connection, sealed: Sealed, thread: str, gone: Sequence[Place]) -> None:
-    """Delete checkpoints of a thread with their writes, and the values that none of those left has.
+    """Delete checkpoints of a thread with their writes, and the values that no remaining checkpoint has.
 
     Args:
-        connection: Where from.
-        sealed: Opens those that are left.
+        connection: The connection.
+        sealed: Decrypts the remaining ones.
         thread: The thread.
-        gone: Which are to go.
+        gone: The checkpoints to delete.
     """
     for table in ("checkpoints", "writes"):
         connection.executemany(f"DELETE FROM {table} WHERE {_AT} AND checkpoint_id = ?", gone)  # noqa: S608
@@ -311,9 +311,9 @@ def keep_values(connection: Connection, thread: str, used: Collection[tuple[str,
     """Delete the values of a thread that no checkpoint has.
 
     Args:
-        connection: Where from.
+        connection: The connection.
         thread: The thread.
-        used: Namespace, channel and version of those that stay.
+        used: Namespace, channel and version of the values that stay.
     """
     stored = connection.execute(
         "SELECT rowid, checkpoint_ns, channel, version, base FROM channel_values WHERE thread_id = ?", (thread,)
@@ -322,14 +322,14 @@ def keep_values(connection: Connection, thread: str, used: Collection[tuple[str,
     for key in used:
         at: tuple[str, str, Any] | None = key
         while at in values:
-            # Those that it was added to stay with it.
+            # The values that it was added to stay with it.
             _, base = values.pop(at)
             at = (*at[:2], base)
     connection.executemany("DELETE FROM channel_values WHERE rowid = ?", [(rowid,) for rowid, _ in values.values()])
 
 
 def chain(connection: Connection, sealed: Sealed, place: Place, channels: Sequence[str]) -> Iterator[Place]:
-    """The ancestors that channels are put together from which a checkpoint has no value for."""
+    """Yield the ancestors from which the channels without a value in a checkpoint are reconstructed."""
     missing = set(channels)
     for ancestor, body in _ancestors(connection, sealed, place):
         if not missing:
@@ -339,11 +339,11 @@ def chain(connection: Connection, sealed: Sealed, place: Place, channels: Sequen
 
 
 def _ancestors(connection: Connection, sealed: Sealed, place: Place) -> Iterator[tuple[Place, Body]]:
-    """The parent of a checkpoint, its parent, and so on."""
+    """Yield the parent of a checkpoint, its parent, and so on."""
     parent = f"SELECT parent_checkpoint_id FROM checkpoints WHERE {_AT} AND checkpoint_id = ?"  # noqa: S608
     found = connection.execute(parent, place).fetchone()
     seen = {place.id}
-    # One that was written again under its own descendant would be its own ancestor.
+    # A checkpoint that was rewritten under its own descendant would be its own ancestor.
     while found is not None and found[0] is not None and found[0] not in seen:
         ancestor = place._replace(id=found[0])
         seen.add(ancestor.id)
@@ -365,7 +365,7 @@ def _found(connection: Connection, sealed: Sealed, row: Sequence[Any]) -> Found:
 
 
 def _common(connection: Connection, place: Place, body: Body, channels: Sequence[str]) -> dict[str, list[Typed]]:
-    """The values of channels that are kept beside a checkpoint."""
+    """Return the values of channels that are stored beside a checkpoint."""
     return {
         channel: list(_value(connection, place, channel, body.beside[channel]))[::-1]
         for channel in channels
@@ -374,7 +374,7 @@ def _common(connection: Connection, place: Place, body: Body, channels: Sequence
 
 
 def _value(connection: Connection, place: Place, channel: str, version: Any) -> Iterator[Typed]:
-    """What was added to a value last, what was added before, and so on to its beginning."""
+    """Yield what was last added to a value, what was added before that, and so on back to its first part."""
     seen = set()
     while version is not None and version not in seen:
         seen.add(version)

@@ -22,7 +22,7 @@ P = ParamSpec("P")
 
 
 def _both(ordered: Callable[P, Order[T]]) -> tuple[Callable[P, Coroutine[Any, Any, T]], Callable[P, T]]:
-    """The awaiting and the blocking form of a method that has the thread of the file do something."""
+    """Return the async and the blocking form of a method that submits work to the thread of the file."""
 
     @wraps(ordered)
     async def awaiting(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -38,10 +38,10 @@ def _both(ordered: Callable[P, Order[T]]) -> tuple[Callable[P, Coroutine[Any, An
 
 
 class Checkpoints(Prepared):
-    """Keeps each checkpoint by one change of threads and one transaction, on the disk when it returns.
+    """Store each checkpoint with one thread switch and one transaction, on disk when the call returns.
 
-    The values of a checkpoint that later ones have too are written once. Every method works from any thread and event
-    loop; those that do not await block, as LangGraph's do.
+    Values that several checkpoints share are written once. Every method works from any thread and event loop; those
+    that are not async block, as LangGraph's do.
 
     Args: As `Prepared`.
     """
@@ -63,13 +63,13 @@ class Checkpoints(Prepared):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        """Read checkpoints, the newest first.
+        """Read checkpoints, newest first.
 
         Args:
             config: Names the thread, and a namespace or a checkpoint of it; all when absent.
-            filter: What their metadata must have.
-            before: Names a checkpoint that they come before.
-            limit: How many at most.
+            filter: What their metadata must contain.
+            before: Names a checkpoint that they precede.
+            limit: Maximum number to return.
         """
         for found in await self.file.call(self._search(config, filter, before, limit), writes=False):
             yield self._tuple(found)
@@ -82,12 +82,12 @@ class Checkpoints(Prepared):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
-        """As `alist`."""
+        """Do the same as `alist`, blocking."""
         for found in self.file.wait(self._search(config, filter, before, limit), writes=False):
             yield self._tuple(found)
 
     async def aasked(self, thread: str) -> tuple[Interrupt, ...]:
-        """What the tasks of a thread wait for. Nothing of its state is read, whose types only its graph knows.
+        """Return what the tasks of a thread wait for, without reading its state, whose types only its graph knows.
 
         Args:
             thread: Its id.
@@ -96,19 +96,19 @@ class Checkpoints(Prepared):
         return tuple(stop for sealed in found for stop in self.serde.loads_typed(sealed))
 
     async def apart(self, thread: str, channels: Sequence[str], limit: int | None = None) -> tuple[Part, ...]:
-        """Read some channels of a thread's checkpoints, the newest first. Nothing is made of any other.
+        """Read some channels of a thread's checkpoints, newest first; no other channel is deserialized.
 
         Args:
             thread: Its id.
             channels: The channels.
-            limit: How many checkpoints at most.
+            limit: Maximum number of checkpoints to return.
         """
         config: RunnableConfig = {"configurable": {"thread_id": thread, "checkpoint_ns": ""}}
         found = await self.file.call(self._search(config, None, None, limit), writes=False)
         return tuple(self._part(one, channels) for one in found)
 
     async def abegun(self, thread: str) -> Mapping[str, bool]:
-        """The tasks of a thread, inner ones too, that have asked or written something -> whether one came to its end.
+        """Return the tasks of a thread, including inner ones, that asked or wrote something -> whether each ended.
 
         Args:
             thread: Its id.
@@ -116,9 +116,9 @@ class Checkpoints(Prepared):
         return await self.file.call(lambda connection: rows.begun(connection, thread), writes=False)
 
     async def araised(self, thread: str) -> frozenset[str]:
-        """Ids of what tasks of a thread have asked that have raised since.
+        """Return the ids of what the tasks of a thread that have since raised had asked.
 
-        LangGraph keeps what they had been answered with their error, in one transaction, and gives it to them again.
+        LangGraph stores the answers to these with the task's error, in one transaction, and gives them to it again.
 
         Args:
             thread: Its id.

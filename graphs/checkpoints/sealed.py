@@ -1,4 +1,4 @@
-"""Checkpoints as they are kept: encrypted, and what several have in common beside them rather than in each."""
+"""Checkpoints as they are stored: encrypted, with values that several share beside them rather than in each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .growing import Grown
 __all__ = ["Body", "Common", "Kept", "Sealed", "items"]
 
 _INLINE_BYTES: Final = 200
-"""Up to here a value is kept in each checkpoint that has it: a row of its own, with its keys, takes as much."""
+"""Up to this size a value is stored in each checkpoint that has it: its own row, with its keys, takes as much."""
 _WITHIN: Final = "values_within"
 _BESIDE: Final = "values_beside"
 
@@ -27,10 +27,10 @@ Typed = tuple[str, bytes]
 
 
 class Common(NamedTuple):
-    """A value that several checkpoints may have: of a channel, at a version of it.
+    """A value that several checkpoints may share: that of a channel at one of its versions.
 
     Attributes:
-        base: The version whose value this one is added to; None for a value that is whole.
+        base: The version to whose value this one is added; None for a complete value.
     """
 
     channel: str
@@ -41,11 +41,11 @@ class Common(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What is kept beside a checkpoint.
+    """What is stored beside a checkpoint.
 
     Attributes:
-        id: Of the checkpoint.
-        values: Channel -> version, and how many items its value has where it is a list.
+        id: Id of the checkpoint.
+        values: Channel -> version, and the number of items if its value is a list.
     """
 
     id: str
@@ -57,9 +57,9 @@ class Body:
     """A checkpoint as it was read.
 
     Attributes:
-        checkpoint: Without those values that are still serialized.
+        checkpoint: The checkpoint without the values that are still serialized.
         within: Channel -> value, serialized.
-        beside: Channel -> version of it at which its value is kept beside the checkpoint.
+        beside: Channel -> its version whose value is stored beside the checkpoint.
     """
 
     checkpoint: Checkpoint
@@ -68,12 +68,12 @@ class Body:
 
 
 class Sealed(EncryptedSerializer):
-    """Serializes and encrypts; builds only the types that its plain serializer allows, and only of what is encrypted.
+    """Serialize and encrypt; build only the types that the plain serializer allows, and only from encrypted data.
 
     Args:
-        seal: The user's.
-        plain: Serializes.
-        state: The project's state folder, which is told where something in it is not encrypted.
+        seal: The user's seal.
+        plain: The serializer.
+        state: The project's state folder, which is named in the error if something in it is not encrypted.
     """
 
     def __init__(self, seal: Seal, plain: JsonPlusSerializer, state: Path) -> None:
@@ -81,36 +81,36 @@ class Sealed(EncryptedSerializer):
         self._seal, self._plain, self._state = seal, plain, state
 
     def loads_typed(self, data: Typed) -> Any:
-        """Build what was sealed.
+        """Decrypt and deserialize what was sealed.
 
         Raises:
             ConfigError: It was not sealed, or not under the user's key.
         """
-        # LangGraph's own reads what is not encrypted too: answers that nobody gave, in a file that came with a folder.
+        # LangGraph's own also reads unencrypted data: answers that nobody gave, in a file that came with a folder.
         if "+" not in data[0]:
             raise ConfigError(UNSEALED, file=self._state)
         return super().loads_typed(data)
 
     def allowing(self, types: Any) -> Sealed:
-        """The same, which builds these types too."""
+        """Return a copy that also builds these types."""
         return Sealed(self._seal, self._plain.with_msgpack_allowlist(types), self._state)
 
     def pack(self, checkpoint: Checkpoint, parent: str | None, kept: Kept) -> tuple[Typed, list[Common], Kept]:
         """Seal a checkpoint.
 
         Args:
-            checkpoint: What is to be kept.
-            parent: Id of the checkpoint before.
-            kept: What is known to be kept beside some other one.
+            checkpoint: The checkpoint to store.
+            parent: Id of the previous checkpoint.
+            kept: What is known to be stored beside some other one.
 
         Returns:
-            The checkpoint itself, the values that are to be kept beside it, and what is kept beside it then.
+            The checkpoint itself, the values to store beside it, and what is stored beside it afterwards.
         """
         bases = kept.values if parent == kept.id else {}
         return self._packed(checkpoint, kept.values, bases, {}, {})
 
     def completed(self, body: Body, values: Mapping[str, Any]) -> tuple[Typed, list[Common], Kept]:
-        """Seal a checkpoint again that was read, with values that it did not have; the result is as of `pack`."""
+        """Reseal a checkpoint that was read, with values that it did not have; returns the same as `pack`."""
         own = {**body.checkpoint["channel_values"], **values}
         beside = {channel: (version, 0) for channel, version in body.beside.items()}
         return self._packed({**body.checkpoint, "channel_values": own}, {}, {}, dict(body.within), beside)
@@ -153,7 +153,7 @@ class Sealed(EncryptedSerializer):
         return Body(checkpoint, within, {channel: versions[channel] for channel in checkpoint.pop(_BESIDE, ())})
 
     def value(self, body: Body, common: Mapping[str, Sequence[Typed]], channel: str) -> Any:
-        """One channel's value in a checkpoint that has one; arguments as `whole`."""
+        """Return one channel's value in a checkpoint that has one; arguments as `whole`."""
         if channel in body.within:
             kind, data = body.within[channel]
             return self._plain.loads_typed((kind, data))
@@ -163,11 +163,11 @@ class Sealed(EncryptedSerializer):
         return Grown(chain(first, *added)) if added else first
 
     def whole(self, body: Body, common: Mapping[str, Sequence[Typed]]) -> Checkpoint:
-        """Put a checkpoint together.
+        """Reconstruct a checkpoint.
 
         Args:
             body: As it was read.
-            common: Channel -> value that was kept beside it, followed by what was added to it.
+            common: Channel -> value that was stored beside it, followed by what was added to it.
         """
         values = body.checkpoint["channel_values"]
         values.update({channel: self.value(body, common, channel) for channel in (*body.within, *common)})
@@ -175,5 +175,5 @@ class Sealed(EncryptedSerializer):
 
 
 def items(value: Any) -> int:
-    """How many items a list has; none where it is no list."""
+    """Return the number of items of a list; 0 if it is not a list."""
     return len(value) if isinstance(value, list) else 0

@@ -20,11 +20,11 @@ _LANGGRAPH: Final = (
         type TEXT, value BLOB,
         PRIMARY KEY (thread_id, checkpoint_ns, checkpoint_id, task_id, idx))""",
 )
-"""As `langgraph.checkpoint.sqlite` makes them, so that a file of version 0.1 is one of ours."""
+"""As `langgraph.checkpoint.sqlite` makes them, so that a file of version 0.1 stays usable."""
 _OURS: Final = (
     # When a run came to its end, in seconds since the epoch.
     "CREATE TABLE IF NOT EXISTS ended (thread_id TEXT PRIMARY KEY NOT NULL, at REAL NOT NULL) WITHOUT ROWID",
-    # A value that several checkpoints have in common; versions have the type that the graph's have. Where it has a
+    # A value that several checkpoints share; versions have the type that the graph's versions have. If it has a
     # base, it is what was added to the list at that version.
     """CREATE TABLE channel_values (
         thread_id TEXT NOT NULL, checkpoint_ns TEXT NOT NULL, channel TEXT NOT NULL, version NOT NULL, base,
@@ -36,15 +36,15 @@ CHECKPOINTS: Final = Kind(
     "the checkpoint file",
     0,
     ((*_LANGGRAPH, *_OURS),),
-    # What is deleted is not left in the file's free pages.
+    # Deleted data does not remain in the file's free pages.
     ("PRAGMA secure_delete = ON",),
 )
 THREAD_TABLES: Final = ("checkpoints", "writes", "channel_values")
-"""What is kept of a thread."""
+"""The tables that hold what is stored of a thread."""
 
 
 def file_of(state: Path) -> Path:
-    """Where the checkpoints of a project are.
+    """Return the path of a project's checkpoints.
 
     Args:
         state: The project's state folder.

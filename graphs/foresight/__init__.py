@@ -1,1 +1,1 @@
-"""What a run would do and cost, and what would go wrong with it, said before anything runs."""
+"""Predict what a run would do and cost, and what would go wrong with it, before anything runs."""

@@ -44,15 +44,15 @@ class Foreseen:
         risk: Its risk, by what is declared.
         floor: The tier that the risk demands.
         tier: The tier that was chosen.
-        model: The model that would run; None where none may or can.
-        next: Those that would be asked after it, in order.
-        cost: USD of one call on that model at most, None where its price is unknown.
-        most_cost: USD of the whole step at most: every turn it may take, each failing as often as the policy lets it,
-            on the dearest model, done again as often as a verifier may doubt it; None where a price is unknown.
-        calls: Model calls that counts, the verifier's among them.
-        approvals: Tools bound whose calls wait for a person, those that may with a question mark.
+        model: The model that would run; None if none may or can.
+        next: The models that would be asked after it, in order.
+        cost: Maximum USD of one call on that model, None if its price is unknown.
+        most_cost: Maximum USD of the whole step: every turn it may take, each failing as often as the policy allows, on
+            the most expensive model, repeated as often as a verifier may doubt it; None if a price is unknown.
+        calls: Number of model calls that ``most_cost`` counts, including the verifier's.
+        approvals: Bound tools whose calls wait for a person; those that only may wait have a question mark.
         missing: Environment variables without which models that may run it cannot be used.
-        problem: Why it could not run; empty where it could.
+        problem: Why it could not run; empty if it could.
     """
 
     id: str
@@ -78,11 +78,11 @@ class DryRun:
 
     Attributes:
         workflow: Its name.
-        plan: ``in_order``, ``written`` where its steps were written down, ``model`` where a model would plan, ``graph``
-            where it is a graph of your own.
-        steps: The steps; where a model would plan, each agent once.
-        most_cost: USD of all of them at most; None where a price is unknown.
-        notes: What these figures rest upon.
+        plan: ``in_order``, ``written`` if the user wrote its steps, ``model`` if a model would plan, ``graph`` if it is
+            a graph of your own.
+        steps: The steps; if a model would plan, each agent once.
+        most_cost: Maximum USD of all of them; None if a price is unknown.
+        notes: What these figures are based on.
     """
 
     workflow: str
@@ -110,7 +110,7 @@ def foreseen(workflow: Composed, runtime: Runtime, task: str, files: Sequence[Ma
     known = {agent.name: agent for agent in agents}
     steps: list[dict[str, Any]] = (workflow.fixed or in_order(list(known))).model_dump(mode="json")["steps"]
     if not workflow.supervised:
-        # Who comes after whom only the graph knows.
+        # Only the graph knows the order.
         steps = [{**step, "needs": []} for step in steps]
     found, dependents = [], Dependents(steps)
     for step in steps:
@@ -134,7 +134,7 @@ def foreseen(workflow: Composed, runtime: Runtime, task: str, files: Sequence[Ma
 
 
 def agents_of(workflow: Composed, runtime: Runtime) -> list[Agent]:
-    """The agents of a workflow; of a graph of the user's own those that are its nodes, or nodes of graphs inside it.
+    """Return the agents of a workflow; for a user's graph, those that are nodes of it or of its subgraphs.
 
     Args:
         workflow: The workflow.
@@ -193,7 +193,7 @@ def _step(step: Mapping[str, Any], agent: Agent, request: RouteRequest, runtime:
 
 
 def _most(runtime: Runtime, decision: Decision, output: int, calls: int) -> tuple[float | None, float | None]:
-    """USD of one call on the first model, and of so many on the dearest; 0 where there is no model to pay."""
+    """Return the USD of one call on the first model, and of all calls on the dearest; 0 if there is no model to pay."""
     into, at = STEP_INPUT + decision.features.tokens, datetime.now(UTC)
     each = [runtime.dispatcher.prices.worst_case(name, into, output, at) for name in decision.candidates]
     if not each:
@@ -207,7 +207,7 @@ def _approvals(agent: Agent, runtime: Runtime) -> Iterator[str]:
     for tool in agent.bound_tools():
         effect, declared = effect_of(tool), declaration_of(tool)
         if declared is not None and declared.risk_of is not None:
-            # It judges call by call, so that only some of them wait.
+            # It judges each call, so that only some of them wait.
             if max(risks.values()) >= Risk.CRITICAL:
                 yield f"{tool.name}?"
         elif effect is not None and risks[effect] >= Risk.CRITICAL:
@@ -227,6 +227,6 @@ def _notes(workflow: Composed, agents: Sequence[Agent]) -> Iterator[str]:
 
 
 def _turns(agents: Sequence[Agent]) -> str:
-    """How many turns agents with tools may take, from the least to the most."""
+    """Return how many turns agents with tools may take, from the fewest to the most."""
     found = sorted({agent.turns for agent in agents if agent.bound_tools()}) or [TURNS]
     return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"

@@ -33,8 +33,8 @@ class Problem:
     """Something wrong with a workflow.
 
     Attributes:
-        severity: ``error`` where it cannot run, or cannot end, as it is; ``warning`` where it may disappoint.
-        code: Which kind of problem it is.
+        severity: ``error`` if it cannot run, or cannot end, as it is; ``warning`` if it may disappoint.
+        code: The kind of problem.
         subject: What it is about, such as an agent or a node.
         message: What is wrong, and what to do.
     """
@@ -109,7 +109,7 @@ def _of_graph(builder: StateGraph[Any, Any, Any, Any], inside: str) -> Iterator[
 
 
 def _edges(builder: StateGraph[Any, Any, Any, Any]) -> dict[str, set[str]]:
-    """Node -> where it may lead; a branch that does not say where may lead anywhere, and so may a `Command`."""
+    """Return node -> where it may lead, as edges and `Command` declare; a branch without targets may lead anywhere."""
     leads: dict[str, set[str]] = {}
     everywhere = {*builder.nodes, _END}
     for source, target in builder.edges:
@@ -141,7 +141,7 @@ def _reached(leads: Mapping[str, set[str]], begin: Any) -> set[str]:
 
 
 def _writes(builder: StateGraph[Any, Any, Any, Any], inside: str) -> Iterator[Problem]:
-    """Nodes that run at the same time and write the same field, which has no reducer to join what they write."""
+    """Yield problems of parallel nodes that write the same field, which has no reducer to join what they write."""
     from langgraph.channels import LastValue
 
     single = {name for name, channel in builder.channels.items() if type(channel) is LastValue}
@@ -164,7 +164,7 @@ def _writes(builder: StateGraph[Any, Any, Any, Any], inside: str) -> Iterator[Pr
 
 
 def _written(node: Any) -> set[str]:
-    """The fields that a node writes, as far as it shows: those of the dicts that its code returns."""
+    """Return the fields that a node writes, as far as its code shows: those of the dicts that it returns."""
     if isinstance(node, Agent):
         return {"messages"}
     function = getattr(node, "afunc", None) or getattr(node, "func", None)

@@ -1,4 +1,4 @@
-"""A batch: one agent over many inputs, each once, with what became of every one of them."""
+"""A batch: one agent over many inputs, each once, with the outcome of each."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ class _Item(TypedDict):
 def batch(name: str, agent: Agent, *, jobs: int = 8) -> Workflow:
     """Make a workflow that runs an agent over each of many inputs.
 
-    The task is a JSON array, each item of which is one input (what is no text is handed on as JSON), or else one input
-    a line. The output is the list of what came out, in order, with None for what failed; then the run is ``failed``
-    and its notes say why, while everything else is done. A run that was cut off goes on with the inputs that had not
-    ended.
+    The task is a JSON array, each item of which is one input (an item that is not a text is passed on as JSON), or else
+    one input per line. The output is the list of results, in order, with None for inputs that failed; in that case the
+    run is ``failed`` and its notes say why, while all other inputs are done. A run that was cut off continues with the
+    inputs that had not ended.
 
     Args:
         name: Name of the workflow.
-        agent: Who does it.
-        jobs: Inputs worked on at the same time.
+        agent: The agent that does it.
+        jobs: Number of inputs processed at the same time.
 
     Raises:
-        ConfigError: ``jobs`` is no whole number of 1 or more.
+        ConfigError: ``jobs`` is not a whole number of 1 or more.
     """
     check_count(f"batch {name!r}", "jobs", jobs)
     return Workflow(name, [agent], graph=lambda runtime: _Batch(agent.on(runtime), runtime, jobs).graph())
 
 
 def inputs_of(task: str) -> list[str]:
-    """The inputs that a task names: the items of a JSON array, else its lines that are not blank.
+    """Return the inputs that a task names: the items of a JSON array, otherwise its non-blank lines.
 
     Raises:
         ConfigError: It names none.
@@ -85,7 +85,7 @@ class _Batch:
         self._agent = agent
         self._runtime = runtime
         self._jobs = jobs
-        # Several runs in one event loop share what the agent may do at the same time.
+        # Several runs in one event loop share the limit of concurrent inputs.
         self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     def graph(self) -> StateGraph[Any, Any, Any, Any]:
@@ -102,7 +102,7 @@ class _Batch:
         return [Send("work", _Item(place=place, text=text)) for place, text in enumerate(inputs_of(state["task"]), 1)]
 
     async def work(self, state: _Item) -> dict[str, Any]:
-        """Do one input."""
+        """Process one input."""
         turns = self._turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(self._jobs))
         step = f"{self._agent.name}-{state['place']}"
         async with turns:

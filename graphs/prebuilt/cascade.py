@@ -1,4 +1,4 @@
-"""A cascade: the cheapest model first, and a stronger one for as long as a check is not content with what came out."""
+"""A cascade: the cheapest model first, then stronger ones as long as the output does not pass a check."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .state import WorkState
 __all__ = ["Cascade", "CascadeState", "Check", "cascade", "extraction", "wrong_with"]
 
 Check = Callable[[Any], str | Awaitable[str | None] | None]
-"""Says what is wrong with an output, or None where it will do."""
+"""Returns what is wrong with an output, or None if it is acceptable."""
 Model = TypeVar("Model", bound=BaseModel)
 
 _AGAIN = "An earlier attempt at this did not pass a check. Do it anew, so that this no longer holds: "
@@ -48,18 +48,19 @@ class CascadeState(WorkState, total=False):
 def cascade(name: str, agent: Agent, *, check: Check, attempts: int = 3) -> Workflow:
     """Make a workflow that has an agent's task done by a stronger model until its output passes a check.
 
-    The first attempt runs where the agent's own tier and risk lead. Each further one runs at least one tier higher and
-    is told what was wrong. When no attempt is left, or no stronger model, the last output goes to a person.
+    The first attempt runs on the model that the agent's own tier and risk select. Each further one runs at least one
+    tier higher and is told what was wrong. When no attempt or no stronger model is left, the last output goes to a
+    person.
 
     Args:
         name: Name of the workflow.
-        agent: Who does it. Its tools must only read: an attempt is made anew from its beginning.
-        check: Says what is wrong with an output, as a line that the next attempt is told; None where it will do. A
-            plain function runs in a thread of its own.
-        attempts: The most there are, the first included.
+        agent: The agent that does it. Its tools must only read: each attempt starts from the beginning.
+        check: Returns what is wrong with an output, as a line that the next attempt is told; None if it is acceptable.
+            A plain function runs in a thread.
+        attempts: Maximum number of attempts, including the first.
 
     Raises:
-        ConfigError: There is no attempt, or a tool of the agent's does more than read.
+        ConfigError: ``attempts`` is not a whole number of 1 or more, or a tool of the agent does more than read.
     """
     check_count(f"cascade {name!r}", "attempts", attempts)
     return Workflow(name, [agent], graph=lambda runtime: Cascade(agent.on(runtime), runtime, check, attempts).graph())
@@ -74,15 +75,15 @@ def extraction(
     tier: Tier = Tier.ECONOMY,
     attempts: int = 3,
 ) -> Workflow[Model | None]:
-    """Make a workflow that fills a schema from a text, validates it, and has it done again by a stronger model.
+    """Make a workflow that fills a schema from a text, validates it, and retries it with a stronger model.
 
-    What does not fit the schema is asked anew within an attempt already, by the dispatcher; ``check`` is for what a
-    schema cannot say, such as that the lines add up to the total.
+    An answer that does not match the schema is already retried within an attempt, by the dispatcher; ``check`` is for
+    what a schema cannot express, such as that the lines add up to the total.
 
     Args:
         name: Name of the workflow, and of its agent.
-        output: What is to be filled in.
-        check: As in `cascade`, given an ``output``.
+        output: The schema to fill in.
+        check: As in `cascade`, called with an ``output``.
         instructions: What the agent is told.
         tier: The tier of the first attempt.
         attempts: As in `cascade`.
@@ -97,10 +98,10 @@ class Cascade:
     """The nodes of a cascade on one runtime.
 
     Args:
-        agent: Who does it.
+        agent: The agent that does it.
         runtime: What it runs on.
-        check: Says what is wrong with an output.
-        attempts: The most there are.
+        check: Returns what is wrong with an output.
+        attempts: Maximum number of attempts.
     """
 
     state: ClassVar[type[Any]] = CascadeState
@@ -115,7 +116,7 @@ class Cascade:
         """Build the graph.
 
         Raises:
-            ConfigError: A tool of the agent's does more than read.
+            ConfigError: A tool of the agent does more than read.
         """
         tools = self._agent.bound_tools()
         reading = {Effect.READ, None} | ({Effect.EXTERNAL} if only_reads(tools) else set())
@@ -124,7 +125,7 @@ class Cascade:
                 f"agent {self._agent.name!r} cannot be tried again in a cascade: {acting!r} does more than read"
             )
         builder = StateGraph(self.state)
-        # LangGraph takes what a node is given off its annotation, which knows no fields of a subclass.
+        # LangGraph reads a node's input from its annotation, which does not have the fields of a subclass.
         builder.add_node("attempt", self.attempt, input_schema=self.state)
         builder.add_node("check", self.check, input_schema=self.state)
         builder.add_edge(START, "attempt")
@@ -153,7 +154,7 @@ class Cascade:
         return {"made": replace(record, id=name).plain()}
 
     async def check(self, state: CascadeState) -> dict[str, Any]:
-        """Accept what was made, or say why it is done again, or give it to a person."""
+        """Accept the output, or say why it is done again, or hand it over to a person."""
         record = StepRecord.restored(state["made"])
         if record.status is Status.DONE:
             wrong, output = await self.judged(state, record.output)
@@ -180,16 +181,16 @@ class Cascade:
         return "attempt" if state["done"][-1]["status"] == Status.FAILED else END
 
     async def asked(self, state: CascadeState, again: list[str]) -> Any:
-        """What an attempt is given.
+        """Return the input of an attempt.
 
         Args:
             state: The state.
-            again: What was wrong with the attempt before; empty for the first.
+            again: What was wrong with the previous attempt; empty for the first.
         """
         return "\n\n".join([literal(state["task"]), *again])
 
     async def judged(self, state: CascadeState, output: Any) -> tuple[str | None, Any]:
-        """What is wrong with an output, None where nothing is, and what the workflow gives then.
+        """Return what is wrong with an output (None if nothing is), and what the workflow then returns.
 
         Args:
             state: The state.
@@ -205,11 +206,11 @@ async def wrong_with(check: Check, output: Any, name: str) -> str | None:
 
     Args:
         check: The check; a plain function runs in a thread.
-        output: What it is given.
-        name: Whose it is, for the message.
+        output: The output to check.
+        name: Name of the agent, for the message.
 
     Raises:
-        ConfigError: It gave neither a reason nor None.
+        ConfigError: It returned neither a reason nor None.
     """
     if inspect.iscoroutinefunction(check):
         said = await check(output)

@@ -1,4 +1,4 @@
-"""Values with the place in a document that each rests on, and the check that they do."""
+"""Values with the place in a document that supports each of them, and the check of these places."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Citation", "Cited", "cited_class", "resolved"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# A box around half of a page tells nobody where to look.
+# A box around half of a page does not show where to look.
 _LARGEST: Final = 0.5
 # Half of the last digit of an amount.
 _NEAR: Final = 0.005
@@ -54,7 +54,7 @@ class Cited(BaseModel, Generic[Model]):
     citations: list[Citation] = Field(description="one for each field that is filled in")
 
     def of(self, field: str) -> Citation:
-        """Where a field stands.
+        """Return the citation of a field.
 
         Args:
             field: The field, such as ``total`` or ``lines.0.amount``.
@@ -69,7 +69,7 @@ class Cited(BaseModel, Generic[Model]):
 
 
 def cited_class(output: type[Model]) -> type[Cited[Model]]:
-    """The class of an output with citations.
+    """Return the class of an output with citations.
 
     Args:
         output: The class of the values.
@@ -78,17 +78,17 @@ def cited_class(output: type[Model]) -> type[Cited[Model]]:
 
 
 def resolved(cited: Cited[Any], pages: Sequence[Page]) -> tuple[str | None, Cited[Any]]:
-    """Check citations against the pages, and give each its box.
+    """Check citations against the pages, and set the box of each.
 
-    Where a page has text, the words cited must stand in the line cited, and the box is that line's own. Of a picture
-    nobody but the model can tell what stands where: its box must be one, and a number must be in the words cited.
+    If a page has text, the cited words must be in the cited line, and the box is that line's box. For a picture only
+    the model knows what is where: its box must be valid, and a number must be in the cited words.
 
     Args:
-        cited: What a model gave.
+        cited: What a model returned.
         pages: The pages, in the order of their numbers.
 
     Returns:
-        What is wrong, None where nothing is; and the same with boxes and file names.
+        What is wrong, or None; and the input with boxes and file names.
     """
     leaves = dict(_leaves(cited.values.model_dump(mode="json"), ""))
     wrong: list[str] = []
@@ -98,7 +98,7 @@ def resolved(cited: Cited[Any], pages: Sequence[Page]) -> tuple[str | None, Cite
         found.append(placed)
         if problem:
             wrong.append(f"the citation of {citation.field!r} {problem}")
-    # A value that is there by default stands nowhere.
+    # A default value is not in any document.
     needed = dict(_leaves(cited.values.model_dump(mode="json", exclude_defaults=True), ""))
     missing = sorted(set(needed) - {citation.field for citation in cited.citations})
     if missing:
@@ -138,7 +138,7 @@ def _bad_box(box: Sequence[float] | None) -> str:
 
 
 def _leaves(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """The single values in a structure, by their paths; what is empty is left out."""
+    """Yield the single values in a structure with their paths, except empty ones."""
     if isinstance(value, Mapping | list):
         items = value.items() if isinstance(value, Mapping) else enumerate(value)
         for key, item in items:
@@ -152,13 +152,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _says(text: str, value: float) -> bool:
-    """Whether a text has a number, in any of the ways to write it; its sign may be a word or a bracket."""
+    """Return whether a text contains a number, in any notation; its sign may be a word or a bracket."""
     wanted = {abs(value), *({abs(value) * 100} if "%" in text else ())}
     return any(abs(number - one) < _NEAR for number in _numbers(text) for one in wanted)
 
 
 def _numbers(text: str) -> Iterator[float]:
-    """The numbers in a text. A point or comma before three digits may group them or begin decimals: both are given."""
+    """Yield the numbers in a text; a point or comma before three digits may group or begin decimals: both count."""
     for written in _PLAIN.findall(text):
         yield float(written.replace(",", "."))
     for written in _GROUPED.findall(text):

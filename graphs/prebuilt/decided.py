@@ -34,20 +34,20 @@ class _State(WorkState, total=False):
 
 
 def decided(name: str, agent: Agent[Any], *, risk: Risk | str = Risk.HIGH) -> Workflow:
-    """Make a workflow in which the decision agent rules on what an agent is asked to do, before it is begun.
+    """Make a workflow in which the decision agent rules on what an agent is asked to do, before it begins.
 
-    It sees what was asked, the agent, and what its tools can do, and gives a `Ruling`: ``allow``, ``deny`` or
-    ``hand_over``, its reasons, and the risk it sees. That can only raise the risk of the step. What it allows is done
-    with all that holds otherwise: calls are verified, and what is critical still waits for a person. What it denies
-    ends the run as ``rejected``, and what it hands over as ``handed_over``, in the queue of a person.
+    It sees the task, the agent, and what its tools can do, and returns a `Ruling`: ``allow``, ``deny`` or
+    ``hand_over``, its reasons, and the risk it sees, which can only raise the risk of the step. A step that it allows
+    is done under the usual rules: calls are verified, and critical ones still wait for a person. If it denies the step,
+    the run ends as ``rejected``; if it hands the step over, the run ends as ``handed_over``, in a person's queue.
 
     Args:
         name: Name of the workflow.
-        agent: Who would do it.
-        risk: The risk of the step as declared: the decision agent rules on the tier that it asks for.
+        agent: The agent that would do it.
+        risk: The declared risk of the step; the decision agent rules on the tier that it requires.
 
     Raises:
-        ConfigError: On a risk that is none.
+        ConfigError: The risk is not valid.
     """
     try:
         declared = Risk(risk)
@@ -90,7 +90,7 @@ class _Decided:
         return {**told, "notes": [f"{self._agent.name} did nothing: the decision agent {verb}: {why}"]}
 
     def ruled(self, state: _State) -> str:
-        """Go on with what is allowed."""
+        """Continue with a step that is allowed."""
         return "act" if state["ruling"]["verdict"] == "allow" else END
 
     async def act(self, state: _State) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Document extraction: PDFs and pictures into a schema, each field with its page and box, checked and done again."""
+"""Document extraction: PDFs and pictures into a schema, each field with page and box, checked and retried."""
 
 from __future__ import annotations
 
@@ -50,23 +50,23 @@ def document_extraction(
     tier: Tier = Tier.ECONOMY,
     attempts: int = 3,
 ) -> Workflow[Cited[Model] | None]:
-    """Make a workflow that fills a schema from documents (``files=``), each field with the page and box it stands in.
+    """Make a workflow that fills a schema from documents (``files=``), each field with its page and box.
 
-    PDFs and pictures are read into pages: their text in numbered lines, and a picture of each page whose text alone
-    does not show it. The output has ``values``, of the class given, and ``citations``. What is not cited, or cited
-    where it does not stand, is done again by a stronger model that is told so, as is what ``check`` finds wrong. When
-    no attempt is left, a person gets it.
+    PDFs and pictures are read into pages: their text in numbered lines, and a picture of each page that text alone does
+    not show. The output has ``values``, of the given class, and ``citations``. A value without a citation, or with a
+    wrong one, is retried by a stronger model that is told so, as is what ``check`` finds wrong. When no attempt is
+    left, a person gets it.
 
     Args:
         name: Name of the workflow, and of its agent.
-        output: What is to be filled in.
-        check: Says what is wrong with the values, as in `cascade`.
+        output: The schema to fill in.
+        check: Returns what is wrong with the values, as in `cascade`.
         instructions: What the agent is told.
         tier: The tier of the first attempt.
-        attempts: The most there are, the first included.
+        attempts: Maximum number of attempts, including the first.
 
     Raises:
-        ConfigError: At a run: there is no document, one cannot be read, or the extra ``documents`` is not installed.
+        ConfigError: In a run: there is no document, one cannot be read, or the extra ``documents`` is not installed.
     """
     check_count(f"document_extraction {name!r}", "attempts", attempts)
     kind = cited_class(output)
@@ -82,7 +82,7 @@ class _Documents(Cascade):
     state: ClassVar[type[Any]] = _State
 
     async def asked(self, state: CascadeState, again: list[str]) -> Any:
-        """The task, the pages' text as evidence, and the pictures of those that need one."""
+        """Return the task, the pages' text as evidence, and the pictures of pages that need one."""
         pages = await self._pages(state)
         home, run = self._runtime.settings.state, current().run.id
         content: list[str | dict[Any, Any]] = [{"type": "text", "text": "\n\n".join([literal(state["task"]), *again])}]
@@ -94,7 +94,7 @@ class _Documents(Cascade):
         return [HumanMessage(content)]
 
     async def judged(self, state: CascadeState, output: Any) -> tuple[str | None, Any]:
-        """Check each field's place, and then the values."""
+        """Check the citation of each field, and then the values."""
         kind = cast("type[Cited[Any]]", self._agent.output)
         cited = kind.model_validate(output)
         wrong, placed = resolved(cited, await self._pages(state))

@@ -1,4 +1,4 @@
-"""What the states of these workflows have in common."""
+"""The common state of the prebuilt workflows."""
 
 from __future__ import annotations
 

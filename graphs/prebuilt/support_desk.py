@@ -73,12 +73,12 @@ class Ruling(BaseModel):
 
 
 class Outcome(BaseModel):
-    """What became of a message.
+    """The outcome for a message.
 
     Attributes:
-        intent: The intent it was sorted under, the best guess where nobody was sure.
+        intent: The intent it was sorted under; the best guess if no model was sure.
         sure: Whether the intent was accepted.
-        handed_over: Why a person must go on, empty when the message was answered.
+        handed_over: Why a person must continue; empty when the message was answered.
         summary: What that person is told.
     """
 
@@ -116,7 +116,7 @@ def support_desk(
         name: Name of the workflow.
 
     Raises:
-        ConfigError: When a file cannot be read, or ``high_risk`` names an intent that has no example.
+        ConfigError: A file cannot be read, or ``high_risk`` names an intent that has no example.
     """
     labels = _labels(Path(intents))
     unknown = [intent for intent in high_risk if intent not in labels]
@@ -202,7 +202,7 @@ class _Desk:
         return builder
 
     def stock(self, runtime: Runtime) -> None:
-        """Put the knowledge into the shared memory, unless the very same is there already."""
+        """Put the knowledge into the shared memory, unless it is there already and unchanged."""
         with self._stocking:
             if runtime in self._stocked:
                 return
@@ -212,7 +212,7 @@ class _Desk:
             digest = hashlib.sha256(repr(notes).encode()).hexdigest()
             held = runtime.store.get(_SHELF, "knowledge")
             if held is None or held.value.get("digest") != digest:
-                # Taken away, not forgotten: that would reach into every run that was told it.
+                # Deleted, not forgotten: forgetting would affect every run that was told it.
                 old = runtime.store.search(NAMESPACE, limit=sys.maxsize)
                 runtime.store.batch([PutOp(item.namespace, item.key, None) for item in old])
                 runtime.store.remember_all(NAMESPACE, notes)
@@ -221,7 +221,7 @@ class _Desk:
 
 
 class _Rooms:
-    """The nodes. A step no model may take is not an error here: it goes to a person."""
+    """The nodes. A step that no model may run is not an error here: it goes to a person."""
 
     def __init__(self, agents: Mapping[str, Agent], desk: _Desk, runtime: Runtime) -> None:
         self._agents = agents
@@ -257,7 +257,7 @@ class _Rooms:
         """Recall what the knowledge base has on it."""
         await asyncio.to_thread(self._desk.stock, self._runtime)
         found = await asyncio.to_thread(self._runtime.store.recall, NAMESPACE, state["task"], limit=_POOL)
-        # A section says which intents it is for; where one is for this very intent, the others only distract.
+        # A section says which intents it is for; if one is for this intent, the others only distract.
         meant = [p for p in found if state["intent"]["intent"] in p.value.get("intents", ())]
         found = (meant or found)[:_PASSAGES]
         return {"evidence": [{"id": p.id, "source": p.source, "text": p.text, "trust": p.trust.value} for p in found]}
@@ -269,7 +269,7 @@ class _Rooms:
         return "decide" if state["intent"]["intent"] in self._desk.high_risk else "answer"
 
     async def answer(self, state: DeskState) -> dict[str, Any]:
-        """Answer out of the evidence, or say that it cannot be done."""
+        """Answer from the evidence, or say that it cannot be done."""
         return await self._settle("answer", state, None)
 
     async def decide(self, state: DeskState) -> dict[str, Any]:
@@ -291,11 +291,11 @@ class _Rooms:
         return {"reply": {**made, "risk": record.risk}, "done": [record.plain()]}
 
     def answered(self, state: DeskState) -> str:
-        """Go on to the check, or to a person."""
+        """Continue with the check, or with a person."""
         return "hand_over" if state.get("handover") else "check"
 
     async def check(self, state: DeskState) -> dict[str, Any]:
-        """Check the answer: its quote must stand, word for word, in the passage it names."""
+        """Check the answer: its quote must occur, word for word, in the passage it names."""
         reply = state["reply"]
         text = next((e["text"] for e in state["evidence"] if e["source"] == reply["source"]), None)
         if text is None:
@@ -333,7 +333,7 @@ class _Rooms:
         return {"handover": {**handover, "summary": summary}, "done": steps}
 
     async def close(self, state: DeskState) -> dict[str, Any]:
-        """Say what became of the message."""
+        """Return the outcome for the message."""
         handover, reply = state.get("handover") or {}, state.get("reply") or {}
         answered = {} if handover else {key: reply[key] for key in ("answer", "quote", "source")}
         outcome = Outcome(
@@ -361,7 +361,7 @@ def _evidence(state: DeskState) -> list[Evidence]:
 
 
 def _guess(error: AllFailed, field: str) -> str:
-    """The best guess of a model that declined."""
+    """Return the best guess of a model that declined."""
     for failure in reversed(error.failures):
         if failure.reply is not None and failure.reply.tool_calls:
             return str(failure.reply.tool_calls[0]["args"].get(field, ""))
@@ -381,5 +381,5 @@ def _folded(text: str) -> str:
 
 
 def _note(agent: str, risk: str, note: str, output: Any, status: Status = Status.DONE) -> dict[str, Any]:
-    """A step that no model did, or did to the end."""
+    """Return the record of a step that no model did, or that none completed."""
     return StepRecord(agent, agent, None, risk, output, status, note).plain()

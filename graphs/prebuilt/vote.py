@@ -1,4 +1,4 @@
-"""A vote: several agents do the same task side by side, and what enough of them came to is the answer."""
+"""A vote: several agents do the same task in parallel, and the answer that enough of them gave wins."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class _Ballot(TypedDict):
 
 
 def vote(name: str, agents: Sequence[Agent], *, agree: int | None = None, judge: bool = False) -> Workflow:
-    """Make a workflow whose answer is what enough of its agents came to.
+    """Make a workflow whose answer is the one that enough of its agents gave.
 
-    Answers are equal as `pointsman.Ensemble` compares them: texts without case, spacing and full stops, typed outputs
-    by their values. An agent that no model can serve has no vote. Where too few agree, a judge picks the best answer,
-    or the answers go to a person.
+    Answers are compared as `pointsman.Ensemble` does: texts without case, spacing and full stops, typed outputs by
+    their values. An agent that no model can serve has no vote. If too few agree, a judge picks the best answer, or the
+    answers go to a person.
 
     Args:
         name: Name of the workflow.
-        agents: Those who vote, at least two; give them different models or tiers, or they repeat one opinion.
-        agree: How many have to say the same; more than half of all where absent.
-        judge: Let a model decide where they do not.
+        agents: The voters, at least two; give them different models or tiers, or they repeat one opinion.
+        agree: How many must give the same answer; by default more than half of all.
+        judge: Whether a model decides if they do not agree.
 
     Raises:
         ConfigError: There are fewer than two agents, or more would have to agree than there are.
@@ -78,7 +78,7 @@ class _Poll:
         return builder
 
     def ballots(self, state: WorkState) -> list[Send]:
-        """Ask everybody at the same time."""
+        """Ask all agents at the same time."""
         return [Send("answer", _Ballot(task=state["task"], agent=name)) for name in self._agents]
 
     async def answer(self, state: _Ballot) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class _Poll:
         return {"done": [record.plain()]}
 
     async def count(self, state: WorkState) -> dict[str, Any]:
-        """Take what enough came to; else ask a judge, or a person."""
+        """Take the answer that enough agents gave; otherwise ask a judge or a person."""
         records = [StepRecord.restored(record) for record in state["done"]]
         votes = _votes(records)
         if votes and votes[0].weight >= self._needed:
@@ -124,7 +124,7 @@ class _Poll:
 
 
 def _votes(records: Sequence[StepRecord]) -> list[Vote]:
-    """The different answers: those of most agents first, of as many the stronger model's."""
+    """Return the distinct answers: those of most agents first, with ties won by the stronger model."""
     groups: dict[str, list[StepRecord]] = {}
     for record in records:
         if record.status is Status.DONE:

@@ -1,1 +1,1 @@
-"""The supervisor: a plan of steps, each done by an agent, verified where its risk asks for it, and put together."""
+"""The supervisor: a plan of steps, each done by an agent, verified if its risk requires it, and put together."""

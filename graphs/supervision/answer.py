@@ -15,21 +15,21 @@ _GIVEN = (Status.DONE, Status.REJECTED)
 
 
 def last_of(plan: Sequence[Mapping[str, Any]], records: Sequence[StepRecord]) -> list[StepRecord]:
-    """The records that no other of them builds on, in the order of the plan."""
+    """Return the records that no other of them builds on, in the order of the plan."""
     known = {record.id: record for record in records}
     needed = {need for step in plan if step["id"] in known for need in step["needs"]}
     return [known[step["id"]] for step in plan if step["id"] in known and step["id"] not in needed]
 
 
 def incomplete(plan: Sequence[Mapping[str, Any]], records: Sequence[StepRecord]) -> Any:
-    """The output of a run some of whose steps are not done: what there is, and what is missing.
+    """Return the output of a run with unfinished steps: what there is, and what is missing.
 
     Args:
         plan: The plan, as dumped.
-        records: Every step of it.
+        records: The record of each of its steps.
 
     Returns:
-        Text where all outputs are texts, else the outputs by step with the list ``missing``.
+        Text if all outputs are texts, otherwise the outputs by step with the list ``missing``.
     """
     missing = [
         f"step {record.id} ({record.agent}) was {said(record.status)}: {record.note}"

@@ -1,4 +1,4 @@
-"""The memory that all agents share: as a graph's store, and what the steps of one run tell each other by it."""
+"""The memory that all agents share: as a graph's store, and to pass results between the steps of one run."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _LETTERS: Final = 16_000  # of them all, some four thousand tokens
 
 
 class SharedMemory(BaseStore):
-    """The memory of a runtime, which costs nothing before a tool asks it.
+    """The memory of a runtime, which costs nothing until a tool uses it.
 
     Args:
-        runtime: Whose.
+        runtime: Runtime whose memory it is.
     """
 
     def __init__(self, runtime: Runtime) -> None:
@@ -36,22 +36,22 @@ class SharedMemory(BaseStore):
         return getattr(self._runtime.store, name)
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """Carry operations out."""
+        """Execute operations."""
         return self._runtime.store.batch(ops)
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """Carry operations out."""
+        """Execute operations."""
         return await self._runtime.store.abatch(ops)
 
 
 async def recalled(runtime: Runtime, step: Mapping[str, Any], asked: str, *, known: Collection[str]) -> list[Evidence]:
-    """What other agents of this run wrote that bears on a step and was not handed to it, so far as there is room.
+    """Return what other agents of this run wrote that is relevant to a step and was not passed to it, as room allows.
 
     Args:
-        runtime: Whose memory it is.
+        runtime: Runtime whose memory it is.
         step: The step, as dumped.
         asked: What it is to do.
-        known: The steps whose results it was handed.
+        known: The steps whose results were passed to it.
     """
     run = current().run.id
     if not run or not step["needs"]:
@@ -59,7 +59,7 @@ async def recalled(runtime: Runtime, step: Mapping[str, Any], asked: str, *, kno
     found = await asyncio.to_thread(runtime.store.recall, ("runs", run), asked, limit=_RECALLED)
     room, evidence = _LETTERS, []
     for one in found:
-        # What does not fit is left out whole, since half a result may say something else.
+        # A result that does not fit is left out entirely, since half of it may say something else.
         if one.source.removeprefix("step:") not in known and len(one.text) <= room:
             room -= len(one.text)
             evidence.append(Evidence(one.id, one.source, one.text, one.trust))
@@ -67,12 +67,12 @@ async def recalled(runtime: Runtime, step: Mapping[str, Any], asked: str, *, kno
 
 
 async def remember(runtime: Runtime, step: Mapping[str, Any], record: StepRecord) -> None:
-    """Tell the other steps of a run of what can be relied upon.
+    """Store a result that can be relied upon for the other steps of a run.
 
     Args:
-        runtime: Whose memory it is.
+        runtime: Runtime whose memory it is.
         step: The step, as dumped.
-        record: What came of it.
+        record: Its record.
     """
     run, text = current().run.id, as_text(record.output)
     if not run or not text:

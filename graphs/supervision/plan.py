@@ -1,4 +1,4 @@
-"""A plan: which agent does what, and what must come before."""
+"""A plan: which agent does what, and which steps must come before."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Plan(BaseModel):
 
 def in_order(agents: Sequence[str]) -> Plan:
     """Plan without a model: each agent once, in the order given, each seeing what came before."""
-    # The most steps bound a model, not somebody who names that many agents.
+    # The maximum number of steps limits a model, not a user who names that many agents.
     return Plan.model_construct(
         steps=[
             PlanStep(id=f"s{n}", agent=agent, needs=[f"s{n - 1}"] if n > 1 else [])
@@ -54,11 +54,11 @@ def in_order(agents: Sequence[str]) -> Plan:
 
 
 def problem(plan: Plan, agents: Iterable[str]) -> str | None:
-    """Say what makes a plan impossible to carry out, or None.
+    """Return what makes a plan impossible to carry out, or None.
 
     Args:
         plan: The plan.
-        agents: Names that exist.
+        agents: The names of the agents that exist.
     """
     names = set(agents)
     ids = [step.id for step in plan.steps]
@@ -82,7 +82,7 @@ def problem(plan: Plan, agents: Iterable[str]) -> str | None:
 
 
 def skipped(steps: Sequence[Mapping[str, Any]], ended: Mapping[str, Status]) -> list[StepRecord]:
-    """The records of the steps that cannot run, for they need one that ended otherwise than done, in any order.
+    """Return the records of the steps that cannot run because a step they need did not end as done, in any order.
 
     Args:
         steps: The plan, as dumped.
@@ -106,7 +106,7 @@ def skipped(steps: Sequence[Mapping[str, Any]], ended: Mapping[str, Status]) -> 
 
 
 def said(status: Status) -> str:
-    """A status in words."""
+    """Return a status in words."""
     return status.value.replace("_", " ")
 
 
@@ -123,7 +123,7 @@ class Dependents:
         for step in steps:
             for need in step["needs"]:
                 self._direct.setdefault(need, []).append(step["id"])
-        # Step -> itself and all that build on it, as the bits of their places.
+        # Step -> itself and all steps that build on it, as a bit set of their places.
         self._built: dict[str, int] = {}
 
     def __getitem__(self, step: str) -> int:

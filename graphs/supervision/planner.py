@@ -1,4 +1,4 @@
-"""`Planner`: the steps towards a task, by a model where one is to be had, and anew where a step has failed."""
+"""`Planner`: the steps towards a task, planned by a model if one is available, and again if a step has failed."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _AGAIN = (
 
 
 class Planner:
-    """Makes the plan of a run.
+    """Make the plan of a run.
 
     Args:
-        agents: Those that there are, by name.
-        runtime: What a model that plans runs on.
+        agents: The available agents, by name.
+        runtime: What a planning model runs on.
         by_model: Let a model plan; otherwise each agent does one step, in the order given.
-        fixed: The plan, where somebody has written it down.
+        fixed: The plan, if the user wrote one.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Planner:
         self._fixed = fixed
 
     async def plan(self, task: str) -> tuple[list[dict[str, Any]], list[str]]:
-        """The steps of a run, as dumped, and what a reader should know of them.
+        """Return the steps of a run, as dumped, and what a reader should know about them.
 
         Args:
             task: What is asked.
@@ -72,12 +72,12 @@ class Planner:
         return made.model_dump(mode="json")["steps"], []
 
     async def again(self, task: str, plan: Sequence[Mapping[str, Any]], records: Sequence[StepRecord]) -> list[Any]:
-        """A plan for what is left of a task after a step has failed: the other steps that have ended, and new ones.
+        """Return a plan for the rest of a task after a step has failed: the other steps that have ended, and new ones.
 
         Args:
             task: What is asked.
             plan: The plan so far, as dumped.
-            records: The steps that have ended, failed ones among them.
+            records: The steps that have ended, including failed ones.
 
         Raises:
             PointsmanError: No model could plan, or its plan cannot be used.
@@ -120,15 +120,15 @@ class Planner:
 
 
 def planned_risk(step: Mapping[str, Any], request: RouteRequest, runtime: Runtime) -> Risk | None:
-    """The risk of a step by what its plan says of it, which can only raise that of what its agent declares.
+    """Return the risk of a step from what its plan says, which can only raise the risk that its agent declares.
 
     Args:
         step: The step, as dumped.
         request: What its agent declares.
-        runtime: Whose rules hold.
+        runtime: Runtime whose rules apply.
 
     Returns:
-        None where the plan says nothing of it.
+        None if the plan says nothing about it.
     """
     kind, effects = step.get("kind"), step.get("effects")
     if not kind and not effects:

@@ -1,4 +1,4 @@
-"""`Standing`: how far a supervised run is, read off its state once for each decision on what comes next."""
+"""`Standing`: how far a supervised run is, read from its state once for each decision on what comes next."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Dumped = dict[str, Any]
 
 
 class Standing:
-    """What of a plan has ended, what can run now, and what builds on it.
+    """Which steps of a plan have ended, which can run now, and which build on them.
 
-    It is made anew from each state: a plan of a thousand steps is looked through once a wave, not once a question.
+    It is created again from each state: a plan of a thousand steps is scanned once per wave, not once per query.
 
     Args:
         plan: The plan, as dumped.
@@ -35,7 +35,7 @@ class Standing:
 
     @cached_property
     def failed(self) -> list[Dumped]:
-        """The records of the steps of the plan that failed, and that another plan is to do without."""
+        """The records of the plan's steps that failed and that another plan must replace."""
         status = Status.FAILED
         found = [record for record in self.ended.values() if record["status"] == status]
         return [record for record in found if record["id"] in self.steps] if found else found
@@ -54,5 +54,5 @@ class Standing:
 
     @cached_property
     def dependents(self) -> Dependents:
-        """How many later steps build on each that has not ended; what ended otherwise than done builds on none."""
+        """How many later unfinished steps build on each unfinished step; steps that have ended are not counted."""
         return Dependents(self.left)

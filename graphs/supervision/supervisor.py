@@ -1,7 +1,7 @@
 """The supervisor: plan, give every step its risk, route it, run it, verify what is risky, put the parts together.
 
 Steps run in waves. LangGraph would schedule what follows once for each step of a wave, so a wave meets in ``verify``,
-where what comes next is decided once. A step that ran alone and needs no verifier goes straight on.
+where the next steps are decided once. A step that ran alone and needs no verifier continues directly.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ __all__ = ["RETRIES", "SupervisorState", "supervisor"]
 
 _AGAIN = "A verifier does not rely on an earlier attempt at this. Do it anew, so that this no longer holds: "
 RETRIES = 2
-"""How often a doubted step that did nothing yet is done again, each time by a stronger model."""
+"""How often a doubted step that has done nothing yet is retried, each time by a stronger model."""
 REPLANS = 2
-"""How often a run is planned again after a step has failed that did nothing yet."""
+"""How often a run is planned again after a failed step that had done nothing yet."""
 
 
 class SupervisorState(TypedDict, total=False):
@@ -53,10 +53,10 @@ class SupervisorState(TypedDict, total=False):
 
     Attributes:
         tried: Attempts at steps, each to be verified once: it ends the step, or is doubted.
-        doubts: The attempts that are not relied upon, after which the step is done again.
-        done: The record of each step that has ended, however it did.
+        doubts: The doubted attempts, after which the step is retried.
+        done: The record of each step that has ended, with any status.
         replans: How often it was planned again.
-        files: What the run was given beside its task; their bytes are kept elsewhere.
+        files: The files that the run was given with its task; their bytes are stored elsewhere.
     """
 
     task: str
@@ -85,11 +85,11 @@ class _Doubt(_Tried):
 
 
 class _Work(TypedDict):
-    """A step to be done, without the plan, which each checkpoint would hold again.
+    """A step to be done, without the plan, which each checkpoint would otherwise hold again.
 
     Attributes:
         built_on: How many later steps of the plan build on it.
-        alone: It is all of the plan.
+        alone: Whether it is the only step of the plan.
     """
 
     task: str
@@ -117,10 +117,10 @@ def supervisor(
     Args:
         agents: The workers.
         runtime: What planner, verifier and memory run on.
-        plan: ``model`` lets a model plan where one is to be had; ``in_order`` runs each agent once, in order; a
-            plan is carried out as it is, until a step fails.
-        retries: How often a step that a verifier doubts is done again by a stronger model, where it did nothing that
-            cannot be done again.
+        plan: ``model`` lets a model plan if one is available; ``in_order`` runs each agent once, in order; a given plan
+            is carried out unchanged, until a step fails.
+        retries: How often a step that a verifier doubts is retried by a stronger model, if it did nothing that cannot
+            be repeated.
         memory: Whether steps write their results into the shared memory and recall what others wrote.
     """
     rooms = _Supervisor(agents, runtime, plan, retries, memory=memory)
@@ -198,16 +198,16 @@ class _Supervisor:
         return [Send("work", order) for order in orders]
 
     async def after(self, state: SupervisorState) -> list[Send] | str:
-        """Go on from a step that ran alone and has ended well; every other wave meets in ``verify``."""
+        """Continue from a step that ran alone and has ended well; every other wave meets in ``verify``."""
         standing, done = _standing(state), state.get("done", [])
         if _fresh(state, standing) or done[-1]["status"] != Status.DONE:
             return "verify"
-        # What can run now and does not need this step could run beside it.
+        # A step that can run now and does not need this one could have run in parallel.
         alone = all(done[-1]["id"] in step["needs"] for step in standing.ready)
         return self._scheduled(state, standing) if alone else "verify"
 
     def _ahead(self, standing: Standing) -> list[int]:
-        """Picodollars that each step of high risk may cost that has not begun, where the run has a cap to last for."""
+        """Return the picodollars that each high-risk step that has not begun may cost, if the run has a cap."""
         if not current().run.caps:
             return []
         begun = {step["id"] for step in standing.ready}
@@ -236,10 +236,10 @@ class _Supervisor:
         return self._ended([record])
 
     async def _another_way(self, order: _Work, error: Exception) -> bool:
-        """Whether a step that failed may be planned again: its models did not do it, and it has changed nothing.
+        """Return whether a failed step may be planned again: its models did not do it, and it has changed nothing.
 
-        What failed for the sake of a provider, a budget or a key ends this part of the run, which goes on at that very
-        step when it is taken up again.
+        A failure because of a provider, a budget or a key ends this part of the run, which continues at that step when
+        it is resumed.
         """
         of_work = isinstance(error, NoAnswer) or (
             isinstance(error, AllFailed) and any(of_failure(failure.kind) for failure in error.failures[-1:])
@@ -249,14 +249,14 @@ class _Supervisor:
         return not await self._has_acted(order["step"]["id"])
 
     async def _has_acted(self, step: str) -> bool:
-        """Whether a step has begun an act, however that ended."""
+        """Return whether a step has begun an act, with any outcome."""
         run = current().run.id
         effects = await asyncio.to_thread(self._runtime.ledger.effects, run, inner=True)
-        # Of an act of a run inside it nobody knows which step it was for.
+        # For an act of a nested run it is unknown which step it was for.
         return any(effect.run != run or effect.step == step for effect in effects)
 
     def _doer(self, step: Mapping[str, Any]) -> Agent:
-        """The agent of a step."""
+        """Return the agent of a step."""
         name = step["agent"]
         if name not in self._agents:
             raise ConfigError(
@@ -290,7 +290,7 @@ class _Supervisor:
         with entered(step=step["id"], **facts), checked(check):
             agents, files = list(self._agents.values()), order.get("files", [])
             record = await agent.step(handed(text, files, agent, agents, self._runtime))
-        # What it was handed was in view, too.
+        # What was passed to it was in view, too.
         record = replace(record, trust=min(Trust(record.trust), *(one.trust for one in evidence), Trust.TOOL).value)
         if doubt is not None:
             record = record.noted(f"done again, as a verifier doubted {doubt['record']['model']}: {doubt['reason']}")
@@ -301,7 +301,7 @@ class _Supervisor:
         return await self._handed_over(record.noted(f"no stronger model could do it again: {one_line(error)}"))
 
     async def verify(self, state: SupervisorState) -> dict[str, Any]:
-        """Verify what a wave has made, and say what cannot run without what is missing."""
+        """Verify the results of a wave, and record the steps that cannot run because of what is missing."""
         standing = _standing(state)
         fresh = _fresh(state, standing)
         settled = await asyncio.gather(*(self._settled(state["task"], standing, tried) for tried in fresh))
@@ -312,7 +312,7 @@ class _Supervisor:
         return {**self._ended(records), "doubts": [one for one in settled if not isinstance(one, StepRecord)]}
 
     async def _settled(self, task: str, standing: Standing, tried: _Tried) -> StepRecord | _Doubt:
-        """The record of a step that has ended, or the doubt after which it is done again."""
+        """Return the record of a step that has ended, or the doubt after which it is retried."""
         record = StepRecord.restored(tried["record"])
         if record.doubt:
             return await self._handed_over(record)
@@ -325,7 +325,7 @@ class _Supervisor:
             said = await self._verifier.result(asked.strip(), record)
             if said.ok is False:
                 again = tried["attempt"] < self._retries and record.tier_above
-                # What a step did would be done again with it.
+                # What a step did would be repeated with it.
                 if again and not await self._has_acted(record.id):
                     return _Doubt(**tried, reason=said.reason)
                 return await self._handed_over(replace(record, doubt=said.reason))
@@ -337,10 +337,10 @@ class _Supervisor:
         return record
 
     def _to_verify(self, built_on: int, record: StepRecord) -> bool:
-        """Whether a verifier is to look at what a step came to.
+        """Return whether a verifier must check the result of a step.
 
-        Each call of a step that acted was judged before it was made; what it says counts beside that where other steps
-        build on it, or where it decides.
+        Each call of a step that acted was judged before it was made; its result is checked as well if other steps build
+        on it, or if it decides.
         """
         relied_upon = built_on > 0 or self._agents[record.agent].kind is StepKind.DECIDE
         return needs_check(record.risk) and (not record.acted or relied_upon)
@@ -357,7 +357,7 @@ class _Supervisor:
         return replace(record, status=Status.HANDED_OVER).noted(said)
 
     def _ended(self, records: Sequence[StepRecord]) -> dict[str, Any]:
-        """Steps that have ended, with what a reader of the whole run should know of them."""
+        """Return steps that have ended, with what a reader of the whole run should know about them."""
         notes = []
         for record in records:
             if record.status is Status.HANDED_OVER:
@@ -369,7 +369,7 @@ class _Supervisor:
         return {"done": [record.plain() for record in records], "notes": notes}
 
     async def aggregate(self, state: SupervisorState) -> dict[str, Any]:
-        """Give the last step's output, those of several last steps side by side, or say what is missing."""
+        """Return the last step's output, those of several last steps side by side, or what is missing."""
         planned = {step["id"] for step in state["plan"]}
         records = [StepRecord.restored(record) for record in state["done"] if record["id"] in planned]
         if any(record.status is not Status.DONE for record in records):
@@ -379,13 +379,13 @@ class _Supervisor:
             return {"output": last[0].output}
         texts = [record.output for record in last]
         if all(isinstance(text, str) for text in texts):
-            # In their own words: whoever would put them together could leave something out.
+            # Unchanged: merging them could leave something out.
             return {"output": "\n\n".join(texts)}
         return {"output": {record.id: record.output for record in last}}
 
 
 def _as_now(order: Any) -> _Work:
-    """An order as it is given now; version 0.1 put the plan into each."""
+    """Convert an order to its current form; version 0.1 put the plan into each."""
     if "plan" in order:
         plan, step = order["plan"], order["step"]
         order = {"replans": 0, "built_on": Dependents(plan)[step["id"]], "alone": len(plan) < 2, **order}
@@ -397,7 +397,7 @@ def _standing(state: SupervisorState) -> Standing:
 
 
 def _fresh(state: SupervisorState, standing: Standing) -> list[_Tried]:
-    """The attempts that nobody has verified yet."""
+    """Return the attempts that have not been verified yet."""
     doubted = {(doubt["record"]["id"], doubt["attempt"]) for doubt in state.get("doubts", [])}
     return [
         tried
