@@ -15,13 +15,26 @@ if TYPE_CHECKING:
     from .events import Retracted as Retracted
     from .events import Stepped as Stepped
     from .events import Token as Token
+    from .events import Used as Used
     from .events import Using as Using
     from .events import Waiting as Waiting
     from .workflow import Answers as Answers
     from .workflow import Workflow as Workflow
 
 _NAMES = {
-    "events": ("Began", "Called", "Event", "Finished", "Noted", "Retracted", "Stepped", "Token", "Using", "Waiting"),
+    "events": (
+        "Began",
+        "Called",
+        "Event",
+        "Finished",
+        "Noted",
+        "Retracted",
+        "Stepped",
+        "Token",
+        "Used",
+        "Using",
+        "Waiting",
+    ),
     "workflow": ("Answers", "Workflow"),
 }
 
