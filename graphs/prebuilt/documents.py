@@ -13,9 +13,10 @@ from pydantic import BaseModel
 from ...agents.agent import Agent
 from ...agents.attachments import name_of
 from ...agents.spec.spec import check_count
+from ...configs.arguments import checked
 from ...configs.errors import ConfigError
 from ...configs.evidence import Evidence, literal, render_evidence
-from ...configs.words import Tier, Trust
+from ...configs.words import Tier, TierName, Trust
 from ...dispatch.context import current
 from ...dispatch.state.files import brought, set_aside
 from ...tools.base import ToolFailed
@@ -41,13 +42,14 @@ class _State(CascadeState, total=False):
     files: list[dict[str, Any]]
 
 
+@checked
 def document_extraction(
     name: str,
     output: type[Model],
     *,
     check: Check | None = None,
     instructions: str = _EXTRACT,
-    tier: Tier = Tier.ECONOMY,
+    tier: Tier | TierName = Tier.ECONOMY,
     attempts: int = 3,
 ) -> Workflow[Cited[Model] | None]:
     """Make a workflow that fills a schema from documents (``files=``), each field with the page and box it stands in.
