@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .events import Used as Used
     from .events import Using as Using
     from .events import Waiting as Waiting
+    from .foresight.dry_run import DryRun as DryRun
+    from .foresight.validation import Problem as Problem
     from .workflow import Answers as Answers
     from .workflow import Workflow as Workflow
 
@@ -35,6 +37,8 @@ _NAMES = {
         "Using",
         "Waiting",
     ),
+    "foresight.dry_run": ("DryRun",),
+    "foresight.validation": ("Problem",),
     "workflow": ("Answers", "Workflow"),
 }
 
