@@ -17,6 +17,7 @@ from ...configs.arguments import checked
 from ...configs.errors import ConfigError
 from ...configs.evidence import Evidence, literal, render_evidence
 from ...configs.words import Tier, TierName, Trust
+from ...dispatch.calls.structured_output import output_class
 from ...dispatch.context import current
 from ...dispatch.state.files import brought, set_aside
 from ...tools.base import ToolFailed
@@ -71,6 +72,7 @@ def document_extraction(
         ConfigError: At a run: there is no document, one cannot be read, or the extra ``documents`` is not installed.
     """
     check_count(f"document_extraction {name!r}", "attempts", attempts)
+    output_class(output, f"document_extraction {name!r}")
     kind = cited_class(output)
     agent = Agent(name, task="extract", instructions=instructions, tier=tier, output=kind)
 

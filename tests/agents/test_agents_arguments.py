@@ -9,6 +9,7 @@ import pytest
 from pointsman import (
     Agent,
     ConfigError,
+    Ensemble,
     RoutedDecisionModel,
     Workflow,
     batch,
@@ -62,6 +63,8 @@ def look() -> str:
         (lambda: document_extraction("d", Bill, chek=None), "did you mean 'check'?"),
         (lambda: extraction("e", Bill, teir="economy"), "did you mean 'tier'?"),
         (lambda: vote("v", [A, Agent("b")], judg=True), "no argument 'judg'; did you mean 'judge'?"),
+        (lambda: Ensemble([], qorum=2), "Ensemble has no argument 'qorum'; did you mean 'quorum'?"),
+        (lambda: document_extraction("d", dict), "output=dict is not a pydantic class"),
         (lambda: RoutedDecisionModel(treshold=1), "no argument 'treshold'; did you mean 'threshold'?"),
         (lambda: RoutedDecisionModel(threshold=2), "^threshold=2 cannot be used: input should be less"),
         (lambda: tool(look, effect="read", trust="tol"), "tool 'look': trust='tol' cannot be used: .* 'tool'"),
