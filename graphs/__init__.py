@@ -42,5 +42,22 @@ _NAMES = {
     "workflow": ("Answers", "Workflow"),
 }
 
+__all__ = [
+    "Answers",
+    "Began",
+    "Called",
+    "DryRun",
+    "Event",
+    "Finished",
+    "Noted",
+    "Problem",
+    "Retracted",
+    "Stepped",
+    "Token",
+    "Used",
+    "Using",
+    "Waiting",
+    "Workflow",
+]
+
 __getattr__, __dir__ = lazily(__name__, _NAMES)
-__all__ = __dir__()
