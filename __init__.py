@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .agents.attachments import attach as attach
     from .agents.conversations import ThreadBusy as ThreadBusy
     from .agents.errors import CutOff as CutOff
+    from .agents.lease.holder import RunOwned as RunOwned
     from .agents.result import Pending as Pending
     from .agents.result import RunResult as RunResult
     from .agents.result import Status as Status
@@ -69,6 +70,7 @@ _NAMES = {
     "agents.attachments": ("attach",),
     "agents.conversations": ("ThreadBusy",),
     "agents.errors": ("CutOff",),
+    "agents.lease.holder": ("RunOwned",),
     "agents.result": ("Pending", "RunResult", "Status"),
     "agents.runs": ("run_scope",),
     "agents.runtime": ("Runtime",),
@@ -132,6 +134,7 @@ __all__ = [
     "Risk",
     "RoutedChatModel",
     "RoutedDecisionModel",
+    "RunOwned",
     "RunResult",
     "Runtime",
     "Status",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .configs.arguments import checked
@@ -28,12 +27,11 @@ T = TypeVar("T")
 def _blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
     """Return the same function for synchronous code."""
 
-    @wraps(function)
     def twin(*args: P.args, **kwargs: P.kwargs) -> T:
         done: T = sync.run(function(*args, **kwargs))
         return done
 
-    return twin
+    return sync.as_twin(twin, function)
 
 
 @checked

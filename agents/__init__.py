@@ -52,5 +52,30 @@ _NAMES = {
     "verification.verifier": ("Ruling", "Verifier"),
 }
 
+__all__ = [
+    "Act",
+    "Agent",
+    "ApprovalPending",
+    "Bounds",
+    "CutOff",
+    "DepthLimit",
+    "HandoffCycle",
+    "NoAnswer",
+    "Outcome",
+    "Pending",
+    "RepeatedCall",
+    "Ruling",
+    "RunCancelled",
+    "RunOwned",
+    "RunResult",
+    "RunTimeout",
+    "Runtime",
+    "Status",
+    "StepLimit",
+    "StepRecord",
+    "TurnLimit",
+    "Verifier",
+    "run_scope",
+]
+
 __getattr__, __dir__ = lazily(__name__, _NAMES)
-__all__ = __dir__()

@@ -22,7 +22,7 @@ from ..dispatch.context import current
 from ..dispatch.state.files import brought
 from .attachments import Attached, Task, asked, messages_of
 from .bounds import Bounds
-from .compiled import Compiled, invoked, is_kept_around
+from .compiled import Compiled, check_invoked, invoked, is_kept_around
 from .conversations import check_thread, occupied, place_of, restored
 from .errors import RunTimeout
 from .journal.asked import only_one
@@ -174,10 +174,13 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
             fields of its state that it changed.
 
         Raises:
+            ConfigError: It has no such argument; the caps of a run, such as ``max_cost``, are for `arun`.
             NoAnswer: It gave no answer within its turns, repeated the same call, or is nested too deep in other agents.
             ApprovalPending: It wants to make a call that waits for a person, and runs outside any workflow or graph
                 with a checkpointer.
         """
+        if kwargs:
+            check_invoked(kwargs)
         if self.tools:
             await self.runtime.reach(self.tools)
         # A user's subclass may build its graph differently.

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from functools import cached_property
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 
+from ..configs.arguments import UnknownArgument
 from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
 from ..configs.process.ids import new_id
@@ -24,6 +26,7 @@ from ..dispatch.model import RoutedChatModel
 from .approval.answers import ApprovalPending, pending_of
 from .approval.taint import FROM_MIDDLEWARE
 from .attachments import messages_of
+from .bounds import BoundsFields
 from .errors import TurnLimit
 from .loops.nesting import inside
 
@@ -35,7 +38,7 @@ if TYPE_CHECKING:
     from .runtime import Runtime
     from .spec.described import Described
 
-__all__ = ["STEPS_A_TURN", "Compiled", "invoked", "is_kept_around", "kept_around"]
+__all__ = ["STEPS_A_TURN", "Compiled", "check_invoked", "invoked", "is_kept_around", "kept_around"]
 
 STEPS_A_TURN = 2
 """Supersteps of LangChain's agent: the model, then its tools."""
@@ -187,6 +190,25 @@ class Compiled:
             answer = await self.model.ainvoke([*told, *asked], {"metadata": {"lc_agent_name": agent.name}})
         answer.name = agent.name
         return answer
+
+
+def check_invoked(kwargs: Mapping[str, Any]) -> None:
+    """Refuse further arguments of `Agent.ainvoke` that LangGraph's does not have, since it ignores them.
+
+    Args:
+        kwargs: The arguments.
+
+    Raises:
+        ConfigError: One is unknown.
+    """
+    from langgraph.pregel import Pregel
+
+    known = [p.name for p in signature(Pregel.ainvoke).parameters.values() if p.kind is Parameter.KEYWORD_ONLY]
+    unknown = next((name for name in kwargs if name not in known), None)
+    if unknown in BoundsFields.__annotations__:
+        raise ConfigError(f"Agent.invoke starts no run that {unknown} could hold for: use run(…, {unknown}=…)")
+    if unknown is not None:
+        raise UnknownArgument("Agent.invoke", unknown, known)
 
 
 async def invoked(

@@ -49,5 +49,31 @@ _NAMES = {
     "words": ("Effect", "FailureKind", "Risk", "StepKind", "Tier", "Trust"),
 }
 
+__all__ = [
+    "AgentEntry",
+    "ConfigError",
+    "Effect",
+    "Evidence",
+    "FailureKind",
+    "Limits",
+    "ModelCard",
+    "ModelEntry",
+    "PointsmanError",
+    "ProviderEntry",
+    "Risk",
+    "RoutingPolicy",
+    "Settings",
+    "StepKind",
+    "StepRiskPolicy",
+    "Tier",
+    "TokenPrices",
+    "Trust",
+    "Usage",
+    "environment",
+    "literal",
+    "load",
+    "parse_evidence",
+    "render_evidence",
+]
+
 __getattr__, __dir__ = lazily(__name__, _NAMES)
-__all__ = __dir__()

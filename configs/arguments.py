@@ -1,4 +1,4 @@
-"""`checked`: the error for an unknown keyword argument suggests the one that was meant."""
+"""Report unknown or invalid keyword arguments in one line that suggests the one that was meant."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from functools import wraps
 from inspect import Parameter, signature
 from typing import ParamSpec, TypeVar
 
+from pydantic import ValidationError
+
 from .errors import ConfigError
 from .loading.layers import suggest
 
-__all__ = ["UnknownArgument", "checked"]
+__all__ = ["UnknownArgument", "checked", "refused"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,7 +35,8 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         UnknownArgument: Raised by the returned function; it is a `ConfigError` and a TypeError.
     """
     parameters = signature(function).parameters.values()
-    known = [p.name for p in parameters if p.kind in (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
+    named = (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    known = [p.name for p in parameters if p.kind in named and p.name != "self"]
     given = frozenset(known)
 
     @wraps(function)
@@ -41,7 +44,22 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         if not given.issuperset(kwargs):
             # Name a constructor by its class.
             shown = type(args[0]).__name__ if function.__name__ == "__init__" else function.__qualname__
-            raise UnknownArgument(shown, next(name for name in kwargs if name not in given), known[1:])
+            raise UnknownArgument(shown, next(name for name in kwargs if name not in given), known)
         return function(*args, **kwargs)
 
     return called
+
+
+def refused(error: ValidationError, function: str, known: list[str]) -> ConfigError:
+    """Say in one line what pydantic refuses about the arguments of a function, with the value.
+
+    Args:
+        error: What pydantic raised; the first of its errors counts.
+        function: The function, as it is shown for an argument that it does not have.
+        known: The names of the arguments that it has.
+    """
+    detail = error.errors(include_url=False)[0]
+    name = ".".join(map(str, detail["loc"]))
+    if detail["type"] == "extra_forbidden":
+        return UnknownArgument(function, name, known)
+    return ConfigError(f"{name}={detail['input']!r} cannot be used: {detail['msg'].lower()}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from .redact import redact
 
@@ -23,9 +24,20 @@ class PointsmanError(Exception):
     def __init__(self, *said: object) -> None:
         super().__init__(*(redact(part) if isinstance(part, str) else part for part in said))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own way calls the class with the message, but most of these classes take what the message is made
+        # of. A pool of processes that cannot restore an error never returns.
+        return _restored, (type(self), self.args), self.__dict__
+
     def __str__(self) -> str:
         said = super().__str__()
         return said if not self.run or self.run in said else f"{said} (run {self.run})"
+
+
+def _restored(kind: type[PointsmanError], said: tuple[object, ...]) -> PointsmanError:
+    error = kind.__new__(kind, *said)
+    error.args = said
+    return error
 
 
 class ConfigError(PointsmanError):

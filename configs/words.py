@@ -9,11 +9,25 @@ from enum import StrEnum
 from functools import total_ordering
 from typing import Literal
 
-__all__ = ["Effect", "EffectName", "FailureKind", "Risk", "StepKind", "StepKindName", "Tier", "TierName", "Trust"]
+__all__ = [
+    "Effect",
+    "EffectName",
+    "FailureKind",
+    "Risk",
+    "RiskName",
+    "StepKind",
+    "StepKindName",
+    "Tier",
+    "TierName",
+    "Trust",
+    "TrustName",
+]
 
 TierName = Literal["ondevice", "economy", "standard", "advanced", "frontier"]
 EffectName = Literal["read", "write", "external", "destructive"]
+RiskName = Literal["low", "medium", "unknown", "high", "critical"]
 StepKindName = Literal["gather", "transform", "decide", "act"]
+TrustName = Literal["untrusted", "tool", "user"]
 
 
 @total_ordering

@@ -220,9 +220,10 @@ class Dispatcher(Closing):
         return self.prices.worst_case(decision.model, STEP_INPUT, output or DEFAULT_OUTPUT, datetime.now(UTC)) or 0
 
     def close(self) -> None:
-        """Write queued rows and close files; calls in progress are charged as cancelled, not awaited."""
+        """Write queued rows, close files and connections; calls in progress are charged as cancelled, not awaited."""
         self.closed = True
         close_all("what it ran on was closed", self.ledger)
+        self.clients.close()
         if "budgets" in self.__dict__:
             self.budgets.close()
         if "responses" in self.__dict__ and self.responses is not None:

@@ -17,6 +17,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
+from ..configs.arguments import refused
 from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
 from ..configs.words import StepKind, StepKindName, Tier, TierName
@@ -119,9 +120,7 @@ class RoutedChatModel(BaseChatModel):
         try:
             return handler(given)
         except ValidationError as error:
-            detail = error.errors(include_url=False)[0]
-            name = ".".join(map(str, detail["loc"]))
-            raise ConfigError(f"{name}={detail['input']!r} cannot be used: {detail['msg'].lower()}") from None
+            raise refused(error, cls.__name__, list(cls.model_fields)) from None
 
     @model_validator(mode="before")
     @classmethod

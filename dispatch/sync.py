@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
+from ..configs.arguments import checked
 from ..configs.errors import PointsmanError
 from ..configs.process.forks import ExitPhase, at_exit, keep_for_good, refuse_at_exit
 from ..tools.threads import THREADS
@@ -240,7 +241,7 @@ def blocking(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
         ended: T = run(_named(method, args[0])(*args[1:], **kwargs))
         return ended
 
-    return _as_twin(twin, method)
+    return as_twin(twin, method)
 
 
 def iterating(method: Callable[P, AsyncIterator[T]]) -> Callable[P, Iterator[T]]:
@@ -253,15 +254,22 @@ def iterating(method: Callable[P, AsyncIterator[T]]) -> Callable[P, Iterator[T]]
     def twin(*args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         return stream(_named(method, args[0])(*args[1:], **kwargs))
 
-    return _as_twin(twin, method)
+    return as_twin(twin, method)
 
 
 def _named(method: Callable[..., Any], owner: object) -> Any:
     return getattr(owner, method.__name__)
 
 
-def _as_twin(twin: Callable[P, T], method: Callable[P, Any]) -> Callable[P, T]:
+def as_twin(twin: Callable[P, T], method: Callable[P, Any]) -> Callable[P, T]:
+    """Give a synchronous twin what its async original says of itself, without the ``a`` of the name.
+
+    Args:
+        twin: The twin.
+        method: The function or method that it calls.
+    """
     told = wraps(method)(twin)
     told.__name__ = method.__name__.removeprefix("a")
     told.__qualname__ = method.__qualname__.replace(method.__name__, told.__name__)
-    return told
+    # Checked here too, so that an unknown argument is told of the twin that was called.
+    return checked(told) if hasattr(method, "__wrapped__") else told

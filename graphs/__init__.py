@@ -15,15 +15,49 @@ if TYPE_CHECKING:
     from .events import Retracted as Retracted
     from .events import Stepped as Stepped
     from .events import Token as Token
+    from .events import Used as Used
     from .events import Using as Using
     from .events import Waiting as Waiting
+    from .foresight.dry_run import DryRun as DryRun
+    from .foresight.validation import Problem as Problem
     from .workflow import Answers as Answers
     from .workflow import Workflow as Workflow
 
 _NAMES = {
-    "events": ("Began", "Called", "Event", "Finished", "Noted", "Retracted", "Stepped", "Token", "Using", "Waiting"),
+    "events": (
+        "Began",
+        "Called",
+        "Event",
+        "Finished",
+        "Noted",
+        "Retracted",
+        "Stepped",
+        "Token",
+        "Used",
+        "Using",
+        "Waiting",
+    ),
+    "foresight.dry_run": ("DryRun",),
+    "foresight.validation": ("Problem",),
     "workflow": ("Answers", "Workflow"),
 }
 
+__all__ = [
+    "Answers",
+    "Began",
+    "Called",
+    "DryRun",
+    "Event",
+    "Finished",
+    "Noted",
+    "Problem",
+    "Retracted",
+    "Stepped",
+    "Token",
+    "Used",
+    "Using",
+    "Waiting",
+    "Workflow",
+]
+
 __getattr__, __dir__ = lazily(__name__, _NAMES)
-__all__ = __dir__()

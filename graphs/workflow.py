@@ -142,8 +142,7 @@ class Workflow(Composed, Generic[Output]):
         runtime = runtime or Runtime.default()
         bounds = Bounds(max_cost, max_steps, timeout, user, user_class, tags, max_tokens)
         inside = tag_inside(self.name, messages, thread)
-        ours = (*inside, *(() if thread is None else (THREAD_TAG + thread,)))
-        bounds = replace(bounds, tags=(*tags, *ours))
+        bounds = replace(bounds, tags=(*tags, *inside, *(() if thread is None else (THREAD_TAG + thread,))))
         begun = await asyncio.to_thread(begun_inside, runtime.ledger, current().run.id, inside) if inside else None
         async with conversed(runtime, self.name, thread) as said:
             execution = self._execution(runtime, emit, partial(said.kept, messages[-1:]))
@@ -268,6 +267,7 @@ class Workflow(Composed, Generic[Output]):
 
     stream = sync.iterating(astream)
 
+    @checked
     def dry_run(self, task: Task = "", *, files: Sequence[Attached] = (), runtime: Runtime | None = None) -> DryRun:
         """Predict what a run would do, on which models and at what maximum cost; nothing is called or recorded.
 
@@ -278,9 +278,9 @@ class Workflow(Composed, Generic[Output]):
         """
         from .foresight.dry_run import foreseen
 
-        words = told(asked(task)) if task else ""
-        return foreseen(self, runtime or Runtime.default(), words, attached(files))
+        return foreseen(self, runtime or Runtime.default(), told(asked(task)) if task else "", attached(files))
 
+    @checked
     def validate(self, runtime: Runtime | None = None) -> tuple[Problem, ...]:
         """Return what would go wrong, errors first; nothing is called.
 

@@ -27,10 +27,17 @@ class Vectors:
         embedder: Makes them.
 
     Raises:
-        ConfigError: From each method, if the embedder returns an invalid vector, or not one vector per text.
+        ConfigError: The embedder lacks an attribute of `Embedder`. From each method: it returns an invalid vector, or
+            not one vector per text.
     """
 
     def __init__(self, embedder: Embedder) -> None:
+        # By `dir`, since reading `dimensions` may ask the model.
+        if missing := [name for name in ("model_id", "dimensions") if name not in dir(embedder)]:
+            raise ConfigError(
+                f"{type(embedder).__name__} cannot be an embedder, as it has no {' and no '.join(missing)}: give it "
+                "model_id, a name of its model and version, and dimensions, the length of its vectors"
+            )
         self._embedder = embedder
         self.model_id = embedder.model_id
 

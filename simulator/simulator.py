@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from ..configs.errors import ConfigError
 from .engine import Engine
 from .log import Log
 from .scenario import Scenario
@@ -42,10 +43,10 @@ class Simulator:
         """Scheme, host and port, without a trailing slash.
 
         Raises:
-            RuntimeError: The simulator is not running.
+            ConfigError: The simulator is not running.
         """
         if not self._base:
-            raise RuntimeError("the simulator is not running: use it in a with block")
+            raise ConfigError("the simulator is not running: use it in a with block")
         return self._base
 
     def url(self, vendor: str) -> str:
@@ -71,8 +72,10 @@ class Simulator:
         """Start the server and wait until it listens.
 
         Raises:
-            ConfigError: The address cannot be bound.
+            ConfigError: The address cannot be bound, or the simulator is running.
         """
+        if self._thread is not None:
+            raise ConfigError("the simulator is running: make one more for a second server")
         ready = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(ready,), name="pointsman-simulator", daemon=True)
         self._thread.start()

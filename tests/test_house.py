@@ -182,3 +182,12 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     while free := {module for module, imported in left.items() if not imported}:
         left = {module: imported - free for module, imported in left.items() if module not in free}
     assert left == {}
+
+
+def test_the_architecture_names_the_folders_of_each_room_and_no_others() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## The path")[0]
+    rows = re.findall(r"^\| `(\w+)/` \| (.+) \| .+ \|$", text, re.MULTILINE)
+    assert len(rows) == 11
+    for room, told in rows:
+        there = {folder.parent.name for folder in (ROOT / room).glob("*/__init__.py")}
+        assert set(re.findall(r"`(\w+)/`", told)) == there, room

@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from langchain_core.tools import BaseTool, StructuredTool, ToolException
+from pydantic import ValidationError
 
-from ..configs.arguments import UnknownArgument
+from ..configs.arguments import UnknownArgument, refused
 from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
-from ..configs.words import Effect, EffectName, Trust
+from ..configs.words import Effect, EffectName, Trust, TrustName
 from .base import DECLARED, Declaration, EffectRule, PreviewRule, ToolFailed
 from .exits import Exits
 from .limits import limited, within, within_thread
@@ -45,7 +46,7 @@ class Declared(TypedDict, total=False):
     idempotent: bool
     timeout: float | None
     secrets: Mapping[str, str]
-    trust: Trust
+    trust: Trust | TrustName
     preview: PreviewRule | None
     sandbox: str
     risk_of: EffectRule | None
@@ -165,7 +166,11 @@ def _declaration(name: str, effect: AnyEffect, target: str | None = None, **decl
     if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float) or timeout <= 0):
         raise ConfigError(f"the tool {name!r}: timeout is {timeout!r}: give a number of seconds above 0")
     targets = declared.pop("target_args", ()) if target is None else target
-    return Declaration(effect=worst, target_args=(targets,) if isinstance(targets, str) else tuple(targets), **declared)
+    target_args = (targets,) if isinstance(targets, str) else tuple(targets)
+    try:
+        return Declaration(effect=worst, target_args=target_args, **declared)
+    except ValidationError as error:
+        raise ConfigError(f"the tool {name!r}: {refused(error, name, list(Declared.__annotations__))}") from None
 
 
 def _effect_named(name: str, tool_name: str) -> Effect:

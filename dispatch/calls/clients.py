@@ -7,6 +7,7 @@ import hashlib
 import json
 import weakref
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -108,6 +109,12 @@ class Clients:
         """Reset in a forked child: connections belong to the parent."""
         keep_for_good(dict(self._loops))
         self._loops = weakref.WeakKeyDictionary()
+
+    def close(self) -> None:
+        """Drop the clients of each event loop on that loop, which closes their connections."""
+        for loop, kept in list(self._loops.items()):
+            with suppress(RuntimeError):  # a loop that has ended dropped them already
+                loop.call_soon_threadsafe(kept.models.clear)
 
     def backend(self, card: ModelCard) -> Backend:
         """Return the backend that serves a card."""

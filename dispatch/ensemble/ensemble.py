@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from langchain_core.messages import BaseMessage, MessageLikeRepresentation, convert_to_messages
 
 from ...backends.base import BackendError
+from ...configs.arguments import checked
 from ...configs.errors import ConfigError
 from ...configs.words import FailureKind, StepKind, Tier
 from ...ledger.budgets.budgets import BudgetExceeded
@@ -78,6 +79,7 @@ class Ensemble:
         ConfigError: A member can do more than read, or the arguments do not go together.
     """
 
+    @checked
     def __init__(
         self,
         members: Sequence[Answering],

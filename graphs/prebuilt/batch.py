@@ -16,6 +16,7 @@ from ...agents.errors import NoAnswer
 from ...agents.result import Status, StepRecord
 from ...agents.runtime import Runtime
 from ...agents.spec.spec import check_count
+from ...configs.arguments import checked
 from ...configs.errors import ConfigError
 from ...configs.evidence import literal
 from ...dispatch.context import entered
@@ -37,6 +38,7 @@ class _Item(TypedDict):
     text: str
 
 
+@checked
 def batch(name: str, agent: Agent, *, jobs: int = 8) -> Workflow:
     """Make a workflow that runs an agent over each of many inputs.
 

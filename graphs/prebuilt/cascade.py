@@ -14,13 +14,14 @@ from pydantic import BaseModel
 from ...agents.agent import Agent
 from ...agents.errors import NoAnswer
 from ...agents.handoffs import hand_over
-from ...agents.result import Status, StepRecord
+from ...agents.result import Output, Status, StepRecord
 from ...agents.runtime import Runtime
 from ...agents.spec.spec import check_count
 from ...agents.verification.verifier import as_evidence, as_text
+from ...configs.arguments import checked
 from ...configs.errors import ConfigError
 from ...configs.evidence import literal, render_evidence
-from ...configs.words import Effect, Tier
+from ...configs.words import Effect, Tier, TierName
 from ...dispatch.context import entered
 from ...dispatch.errors import AllFailed, NoCandidate
 from ...dispatch.request import one_line
@@ -45,7 +46,8 @@ class CascadeState(WorkState, total=False):
     made: dict[str, Any]
 
 
-def cascade(name: str, agent: Agent, *, check: Check, attempts: int = 3) -> Workflow:
+@checked
+def cascade(name: str, agent: Agent[Output], *, check: Check, attempts: int = 3) -> Workflow[Output | None]:
     """Make a workflow that has an agent's task done by a stronger model until its output passes a check.
 
     The first attempt runs on the model that the agent's own tier and risk select. Each further one runs at least one
@@ -66,13 +68,14 @@ def cascade(name: str, agent: Agent, *, check: Check, attempts: int = 3) -> Work
     return Workflow(name, [agent], graph=lambda runtime: Cascade(agent.on(runtime), runtime, check, attempts).graph())
 
 
+@checked
 def extraction(
     name: str,
     output: type[Model],
     *,
     check: Check | None = None,
     instructions: str = _EXTRACT,
-    tier: Tier = Tier.ECONOMY,
+    tier: Tier | TierName = Tier.ECONOMY,
     attempts: int = 3,
 ) -> Workflow[Model | None]:
     """Make a workflow that fills a schema from a text, validates it, and retries it with a stronger model.

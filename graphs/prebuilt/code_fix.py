@@ -18,6 +18,7 @@ from ...agents.result import Status, StepRecord
 from ...agents.runtime import Runtime
 from ...agents.spec.spec import check_count
 from ...agents.verification.verifier import Verifier
+from ...configs.arguments import checked
 from ...configs.errors import ConfigError
 from ...configs.evidence import Evidence, literal, render_evidence
 from ...configs.words import Risk, Trust
@@ -75,6 +76,7 @@ class _State(WorkState, total=False):
     made: dict[str, Any]
 
 
+@checked
 def code_fix(
     name: str,
     *,

@@ -8,13 +8,14 @@ from langgraph.graph import END, START, StateGraph
 
 from ...agents.agent import Agent
 from ...agents.handoffs import hand_over
-from ...agents.result import Status, StepRecord
+from ...agents.result import Output, Status, StepRecord
 from ...agents.runtime import Runtime
 from ...agents.verification.checking import Check, checked
 from ...agents.verification.verifier import DECISION, Ruling, Verifier
+from ...configs import arguments
 from ...configs.errors import ConfigError
 from ...configs.evidence import literal
-from ...configs.words import Risk
+from ...configs.words import Risk, RiskName
 from ...dispatch.context import entered
 from ...dispatch.request import one_line
 from ...tools.base import effect_of
@@ -33,7 +34,8 @@ class _State(WorkState, total=False):
     ruling: dict[str, Any]
 
 
-def decided(name: str, agent: Agent[Any], *, risk: Risk | str = Risk.HIGH) -> Workflow:
+@arguments.checked
+def decided(name: str, agent: Agent[Output], *, risk: Risk | RiskName = Risk.HIGH) -> Workflow[Output | None]:
     """Make a workflow in which the decision agent rules on what an agent is asked to do, before it begins.
 
     It sees the task, the agent, and what its tools can do, and returns a `Ruling`: ``allow``, ``deny`` or

@@ -13,9 +13,11 @@ from pydantic import BaseModel
 from ...agents.agent import Agent
 from ...agents.attachments import name_of
 from ...agents.spec.spec import check_count
+from ...configs.arguments import checked
 from ...configs.errors import ConfigError
 from ...configs.evidence import Evidence, literal, render_evidence
-from ...configs.words import Tier, Trust
+from ...configs.words import Tier, TierName, Trust
+from ...dispatch.calls.structured_output import output_class
 from ...dispatch.context import current
 from ...dispatch.state.files import brought, set_aside
 from ...tools.base import ToolFailed
@@ -41,13 +43,14 @@ class _State(CascadeState, total=False):
     files: list[dict[str, Any]]
 
 
+@checked
 def document_extraction(
     name: str,
     output: type[Model],
     *,
     check: Check | None = None,
     instructions: str = _EXTRACT,
-    tier: Tier = Tier.ECONOMY,
+    tier: Tier | TierName = Tier.ECONOMY,
     attempts: int = 3,
 ) -> Workflow[Cited[Model] | None]:
     """Make a workflow that fills a schema from documents (``files=``), each field with its page and box.
@@ -69,6 +72,7 @@ def document_extraction(
         ConfigError: In a run: there is no document, one cannot be read, or the extra ``documents`` is not installed.
     """
     check_count(f"document_extraction {name!r}", "attempts", attempts)
+    output_class(output, f"document_extraction {name!r}")
     kind = cited_class(output)
     agent = Agent(name, task="extract", instructions=instructions, tier=tier, output=kind)
 

@@ -19,6 +19,7 @@ from ...agents.agent import Agent
 from ...agents.handoffs import hand_over
 from ...agents.result import Status, StepRecord
 from ...agents.runtime import Runtime
+from ...configs.arguments import checked
 from ...configs.errors import ConfigError
 from ...configs.evidence import Evidence, literal, render_evidence
 from ...configs.rows import read_rows
@@ -96,6 +97,7 @@ class Outcome(BaseModel):
     summary: str = ""
 
 
+@checked
 def support_desk(
     *,
     intents: str | Path,

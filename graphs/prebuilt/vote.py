@@ -11,8 +11,9 @@ from langgraph.types import Send
 from ...agents.agent import Agent
 from ...agents.errors import NoAnswer
 from ...agents.handoffs import hand_over
-from ...agents.result import Status, StepRecord
+from ...agents.result import Output, Status, StepRecord
 from ...agents.runtime import Runtime
+from ...configs.arguments import checked
 from ...configs.errors import ConfigError
 from ...configs.evidence import literal
 from ...configs.words import Risk, StepKind, Tier
@@ -32,7 +33,10 @@ class _Ballot(TypedDict):
     agent: str
 
 
-def vote(name: str, agents: Sequence[Agent], *, agree: int | None = None, judge: bool = False) -> Workflow:
+@checked
+def vote(
+    name: str, agents: Sequence[Agent[Output]], *, agree: int | None = None, judge: bool = False
+) -> Workflow[Output | None]:
     """Make a workflow whose answer is the one that enough of its agents gave.
 
     Answers are compared as `pointsman.Ensemble` does: texts without case, spacing and full stops, typed outputs by

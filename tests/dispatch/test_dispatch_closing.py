@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,3 +72,14 @@ def test_a_loop_that_begins_leaves_those_that_are_open_their_clients_and_drops_t
         with asyncio.Runner() as third:
             third.run(client())
         assert one.run(client()) is first
+
+
+async def test_a_dispatcher_that_is_closed_lets_go_of_its_clients_while_their_loop_runs_on(
+    dispatcher: Callable[..., Dispatcher],
+) -> None:
+    home = dispatcher()
+    client = weakref.ref((await home.clients.ready(home.cards["openai/gpt-5.4-mini"])).client)
+    home.close()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert client() is None

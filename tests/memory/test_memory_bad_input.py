@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.embeddings import FakeEmbeddings
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Trust
 from pointsman.memory import ChromaStore, HashingEmbedder, Provenance
@@ -228,3 +229,10 @@ def test_a_folder_that_may_not_be_written_is_told_in_one_line(programs: Any, tmp
         running.wait()
     assert told.startswith("ConfigError memory folder ")
     assert "give another path, or set POINTSMAN_STATE" in told
+
+
+def test_what_lacks_an_attribute_of_an_embedder_is_refused_with_what_to_give_it(tmp_path: Path) -> None:
+    for given, missing in ((FakeEmbeddings(size=3), "no model_id and no dimensions"), (None, "NoneType cannot be")):
+        with pytest.raises(ConfigError, match=missing):
+            ChromaStore(tmp_path, given)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []

@@ -410,8 +410,13 @@ def test_it_binds_loopback_and_says_when_a_port_is_taken(sim: Simulator) -> None
 
 
 def test_it_is_not_running_outside_its_block() -> None:
-    with pytest.raises(RuntimeError, match="with block"):
+    with pytest.raises(ConfigError, match="with block"):
         Simulator().url("openai")
+
+
+def test_one_that_runs_is_not_started_again(sim: Simulator) -> None:
+    with pytest.raises(ConfigError, match="one more"):
+        sim.start()
 
 
 def test_the_fixture_gives_a_running_simulator(simulator: Simulator) -> None:

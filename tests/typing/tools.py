@@ -14,6 +14,12 @@ def order_status(order_id: str) -> str:
     return f"{order_id} is on its way"
 
 
+@tool(effect="read", trust="tool")
+def add(one: int, other: int) -> int:
+    """Add two numbers."""
+    return one + other
+
+
 @tool(effect=Effect.DESTRUCTIVE)
 async def delete(order_id: str) -> str:
     """Delete an order."""

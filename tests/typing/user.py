@@ -24,7 +24,11 @@ from pointsman import (
     Waiting,
     Workflow,
     attach,
+    cascade,
+    decided,
+    extraction,
     runs,
+    vote,
 )
 from pydantic import BaseModel
 
@@ -48,6 +52,16 @@ def typed() -> None:
     assert_type(runs.pending(), tuple[Pending, ...])
     for act in runs.pending():
         runs.answer(act.run, {act.id: "approve"}, workflow=flow, max_cost=1.0)
+
+
+def prebuilt() -> None:
+    """A workflow that is made of an agent has the type of its output; words are given as such."""
+    reader = Agent("reader", output=Invoice)
+    assert_type(extraction("bill", Invoice, tier="economy").run("Read it.").output, Invoice | None)
+    assert_type(cascade("bill", reader, check=lambda _: None).run("Read it.").output, Invoice | None)
+    assert_type(decided("bill", reader, risk="high").run("Read it.").output, Invoice | None)
+    assert_type(vote("bill", [reader, Agent("other", output=Invoice)]).run("Read it.").output, Invoice | None)
+    vote("text", [Agent("one"), Agent("other", tier="frontier")], judge=True)
 
 
 def faces() -> None:
@@ -79,3 +93,5 @@ def mistaken() -> None:
     runs.answer("20260101-000000-00000000", "approve", max_costs=1)  # type: ignore[call-arg]
     Agent("reader", tier="econmy")  # type: ignore[call-overload]
     Agent("reader", max_tier="econmy")  # type: ignore[call-overload]
+    extraction("bill", Invoice, tier="econmy")  # type: ignore[arg-type]
+    decided("bill", Agent("reader"), risk="hihg")  # type: ignore[arg-type]
