@@ -252,8 +252,7 @@ class RoutedChatModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        request = self._ask(messages, stop, kwargs)
-        message = await (self.dispatcher or default_dispatcher()).call(request)
+        message = await self._dispatcher().call(self._ask(messages, stop, kwargs))
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _generate(
