@@ -26,6 +26,7 @@ from .compiled import Compiled, check_invoked, invoked, is_kept_around
 from .conversations import check_thread, occupied, place_of, restored
 from .errors import RunTimeout
 from .journal.asked import only_one
+from .notes import keep, notes_for, preceded, with_recalled
 from .records import record_of
 from .result import Output, RunResult, Status, StepRecord
 from .runs import Run, carried_out
@@ -93,6 +94,10 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         store: LangGraph store for its tools; defaults to the store of the enclosing graph.
         checkpointer: Its own LangGraph checkpointer, which stores the conversations of ``thread=``; by default they are
             stored in the project's state, encrypted.
+        memory: Namespace of the shared memory, such as ``team`` or ``team/desk``. The notes in it that bear on a step
+            of a workflow, or on a task of `run`, are put before it as evidence, each with its source and trust. Agents
+            that name the same namespace share it. The tools ``remember``, ``recall`` and ``forget`` work on it.
+        remember: Whether the result of such a step is kept there once it is done, and verified where its risk needs it.
 
     Raises:
         ConfigError: If a name, tier, kind, bound or tool is invalid, two tools share a name, or the output cannot be
@@ -268,12 +273,15 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
             started = time.monotonic()
             try:
                 async with asyncio.timeout(bounds.timeout) as clock:
-                    added = await self._conversed(messages, config, thread, more)
+                    found = await notes_for(self, str(messages[-1].text))
+                    added = await self._conversed(preceded(messages, found), config, thread, more)
             except TimeoutError as error:
                 if not clock.expired():
                     raise
                 raise RunTimeout(running.id, bounds.timeout or 0, kept=False) from error
-            record = record_of(self, added, time.monotonic() - started)
+            record = with_recalled(record_of(self, added, time.monotonic() - started), found)
+            if record.status is Status.DONE:
+                record = await keep(self, record)
             status = Status.of_run((record,), pending=False)
             result: RunResult[Output] = await running.result(record.output, status=status, steps=(record,))
             return replace(result, messages=tuple(added["messages"]))

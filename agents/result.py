@@ -17,7 +17,7 @@ from ..ledger.rows import CallRow, DecisionRow
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
-__all__ = ["ENDED", "Act", "Outcome", "Output", "Pending", "RunResult", "Status", "StepRecord"]
+__all__ = ["ENDED", "Act", "Outcome", "Output", "Pending", "Recollection", "RunResult", "Status", "StepRecord"]
 
 Output = TypeVar("Output", covariant=True, default=Any)
 """The type of a run's output; Any if a name such as `RunResult` is used without it."""
@@ -89,6 +89,23 @@ class Act:
 
 
 @dataclass(frozen=True, slots=True)
+class Recollection:
+    """An item of the memory that was put before a step.
+
+    Attributes:
+        id: Its id, as ``pointsman memory show`` takes it.
+        author: Who wrote it.
+        source: Where that was read from.
+        trust: How far it may be believed.
+    """
+
+    id: str
+    author: str
+    source: str
+    trust: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepRecord:
     """One step of a run as it actually ran.
 
@@ -107,6 +124,8 @@ class StepRecord:
         doubt: Why a verifier does not rely on it, if it ended that way.
         unverified: Why nobody verified it, or a call it made, if its risk requires that.
         trust: How far its output may be trusted: the lowest trust that was in view when it was written.
+        recalled: What was recalled from the memory before it began.
+        remembered: Id of the note that its output was kept as in its agent's memory; empty if it was not.
     """
 
     id: str
@@ -123,6 +142,8 @@ class StepRecord:
     doubt: str = ""
     unverified: str = ""
     trust: str = Trust.TOOL.value
+    recalled: tuple[Recollection, ...] = ()
+    remembered: str = ""
 
     @property
     def acted(self) -> bool:
@@ -142,13 +163,15 @@ class StepRecord:
         """Return the record as plain JSON values, for a checkpoint."""
         output = self.output.model_dump(mode="json") if isinstance(self.output, BaseModel) else self.output
         acts = [{**asdict(act), "outcome": act.outcome.value} for act in self.acts]
-        return {**asdict(replace(self, acts=())), "output": output, "status": self.status.value, "acts": acts}
+        told = {"output": output, "status": self.status.value, "acts": acts}
+        return {**asdict(replace(self, acts=())), **told, "recalled": [asdict(one) for one in self.recalled]}
 
     @classmethod
     def restored(cls, plain: Mapping[str, Any]) -> StepRecord:
         """Return the record from the values that `plain` returned; its output stays plain."""
         acts = tuple(Act(**{**act, "outcome": Outcome(act["outcome"])}) for act in plain.get("acts", ()))
-        return cls(**{**plain, "status": Status(plain["status"]), "acts": acts})
+        recalled = tuple(Recollection(**one) for one in plain.get("recalled", ()))
+        return cls(**{**plain, "status": Status(plain["status"]), "acts": acts, "recalled": recalled})
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,8 @@ class AgentEntry(Frozen):
         context: Maximum input tokens of a turn; the model's own limit if absent.
         guidance: Files of the workspace that say how to work in it.
         todos: Whether it keeps a to-do list.
+        memory: Namespace of the shared memory that it recalls from.
+        remember: Whether its results are kept there.
     """
 
     task: str = "chat"
@@ -80,6 +82,8 @@ class AgentEntry(Frozen):
     context: int | None = Field(default=None, ge=4_000)
     guidance: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
     todos: bool = False
+    memory: str | None = None
+    remember: bool = False
 
 
 class StepEntry(Frozen):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, TypedDic
 
 from ..agents.agent import Agent
 from ..agents.containment.exits import without_exits
+from ..agents.memory import SharedMemory
 from ..agents.runtime import Runtime
 from ..agents.spec.declared import declared_by
 from ..configs.arguments import checked
@@ -18,7 +19,6 @@ from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
 from .checkpoints import checkpoints, declared
 from .outputs import Outputs
-from .supervision.memory import SharedMemory
 
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver

@@ -12,6 +12,7 @@ from ..configs.errors import PointsmanError
 from ..configs.words import Effect, EffectName, Trust
 
 __all__ = [
+    "MEMORY_TOOLS",
     "CallFacts",
     "CallRisk",
     "Declaration",
@@ -25,6 +26,8 @@ __all__ = [
     "unbound",
 ]
 
+MEMORY_TOOLS = ("remember", "recall", "forget")
+"""Names of the tools that work on the memory of the agent that has them."""
 DECLARED = "pointsman"
 """The key of a tool's `Declaration` in its ``metadata``."""
 
@@ -90,6 +93,8 @@ class Declaration(BaseModel):
         secrets: Argument that no model sees -> NAME of the environment variable that holds its value.
         trust: How far its results may be believed; ``tool`` if none of the text can come from outside, as with a tool
             that only computes.
+        evidence: Whether it returns passages as `pointsman.configs.evidence.render_evidence` writes them; each then has
+            the trust that it states.
         confined: Whether it writes only within a workspace, whose protected paths it cannot change; untrusted text may
             decide where in it.
         preview: Returns what one call would change, before it is made; None if it cannot be known.
@@ -110,6 +115,7 @@ class Declaration(BaseModel):
     timeout: float | None = None
     secrets: Mapping[str, str] = Field(default_factory=dict)
     trust: Trust = Trust.UNTRUSTED
+    evidence: bool = False
     preview: PreviewRule | None = Field(default=None, exclude=True, repr=False)
     sandbox: str = ""
 

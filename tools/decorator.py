@@ -47,6 +47,7 @@ class Declared(TypedDict, total=False):
     timeout: float | None
     secrets: Mapping[str, str]
     trust: Trust | TrustName
+    evidence: bool
     preview: PreviewRule | None
     sandbox: str
     risk_of: EffectRule | None
@@ -93,8 +94,9 @@ def tool(
             a function that returns the effect of one call from its validated arguments, with or without reasons.
         declared: ``name`` and ``description`` for the model, if not the function's own; ``target_args``,
             ``reversible``, ``only_reads``, ``confined``, ``idempotent``, ``timeout``, ``secrets``, ``trust``,
-            ``preview``, ``sandbox`` and ``risk_of``, as in `Declaration`. A secret is passed to the function under the
-            argument's name, never to the model; if the result contains it, the model reads a mark instead.
+            ``evidence``, ``preview``, ``sandbox`` and ``risk_of``, as in `Declaration`. A secret is passed to the
+            function under the argument's name, never to the model; if the result contains it, the model reads a mark
+            instead.
 
     Raises:
         ConfigError: If the effect is not one of the four, a target or secret is not an argument, the tool has no

@@ -9,6 +9,7 @@ from langchain_core.tools import BaseTool
 from pydantic import Field
 
 from ..configs.evidence import Evidence, render_evidence
+from ..configs.words import Trust
 from .base import Preview, ToolFailed
 from .decorator import tool
 
@@ -74,7 +75,7 @@ def memory_tools(memory: Memory, namespace: tuple[str, ...], *, provenance: Call
         return Preview("\n".join([*listed, _COPIES] if listed else []), {})
 
     return [
-        tool(remember, effect="write"),
-        tool(recall, effect="read"),
-        tool(forget, effect="destructive", preview=would_go),
+        tool(remember, effect="write", trust=Trust.TOOL),
+        tool(recall, effect="read", evidence=True, trust=Trust.TOOL),
+        tool(forget, effect="destructive", preview=would_go, trust=Trust.TOOL),
     ]

@@ -13,6 +13,7 @@ from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
 from ..configs.process.closing import Closing
 from ..configs.sandbox import Sandbox
+from .base import MEMORY_TOOLS
 from .files.workspace import Workspace
 from .mcp.offered import PREFIX
 from .mcp.servers import McpServers
@@ -148,6 +149,8 @@ class ToolRegistry(Closing):
     def _hint(self, name: str) -> str:
         if name in _BUILT_IN and self._workspace is None:
             return ": it is built in, but needs a workspace"
+        if name in MEMORY_TOOLS:
+            return ": it works on the memory of its agent, so give the agent one, such as memory='team'"
         if meant := suggest(name, self.names()):
             return meant
         if name.startswith(PREFIX):

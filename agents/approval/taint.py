@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from ...configs.evidence import parse_evidence
+from ...configs.evidence import Evidence, parse_evidence
 from ...configs.words import Trust
-from ...tools.base import declaration_of, effect_of, only_reads
+from ...tools.base import Declaration, declaration_of, effect_of, only_reads
 from ...tools.facts import call_facts
 from ...tools.taint.gate import QUOTE, Judged, ToolFacts, judge
 from ...tools.taint.tokens import Text, tokens
@@ -20,8 +21,10 @@ from .acts import stopped
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
-__all__ = ["FROM_MIDDLEWARE", "judged", "result_trust", "sources_of"]
+__all__ = ["FROM_MIDDLEWARE", "SEEN", "in_view", "judged", "result_trust", "sources_of"]
 
+SEEN: ContextVar[Sequence[BaseMessage]] = ContextVar("pointsman_seen", default=())
+"""The conversation of the agent whose tool is running."""
 FROM_MIDDLEWARE: Final = "lc_source"
 """Key with which LangChain marks a message that middleware added in the user's role, such as a summary."""
 
@@ -128,6 +131,10 @@ def _passages(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) ->
         elif isinstance(message, ToolMessage):
             if not stopped(message):
                 who = f"the result of {message.name}"
+                if recalled := _evidence_of(tools, message):
+                    for one in recalled:
+                        yield _Passage(one.text, one.trust, one.source or who, message.name)
+                    continue
                 trust = result_trust(tools, message)
                 yield _Passage(str(message.text), trust, who, message.name, message.content)
         elif not isinstance(message, AIMessage):
@@ -142,7 +149,40 @@ def _ranked(one: _Passage) -> tuple[int, str, Text]:
 
 
 def result_trust(tools: Mapping[str, BaseTool], result: ToolMessage) -> Trust:
-    """Return how far a tool's result may be trusted: as the tool declares, otherwise untrusted."""
+    """Return how far a tool's result may be trusted: as its evidence says, or as the tool declares; else untrusted."""
+    declared = _declared_by(tools, result)
+    trust = Trust.UNTRUSTED if declared is None else declared.trust
+    return min((one.trust for one in _evidence_of(tools, result)), default=trust)
+
+
+def in_view(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) -> tuple[Trust, tuple[str, ...]]:
+    """Return the lowest trust of the texts in a conversation, and the ids of the evidence in it.
+
+    Args:
+        messages: An agent's conversation so far; without one, nothing is known and the trust is the lowest.
+        tools: The tools the agent has, by name.
+    """
+    lowest = min((one.trust or Trust.USER for one in _passages(messages, tools)), default=Trust.UNTRUSTED)
+    found = [
+        one.id
+        for message in messages
+        for one in (
+            _evidence_of(tools, message)
+            if isinstance(message, ToolMessage)
+            else parse_evidence(str(message.text))[0]
+            if isinstance(message, HumanMessage)
+            else ()
+        )
+    ]
+    return lowest, tuple(dict.fromkeys(found))
+
+
+def _declared_by(tools: Mapping[str, BaseTool], result: ToolMessage) -> Declaration | None:
     tool = tools.get(result.name or "")
-    declared = None if tool is None else declaration_of(tool)
-    return Trust.UNTRUSTED if declared is None else declared.trust
+    return None if tool is None else declaration_of(tool)
+
+
+def _evidence_of(tools: Mapping[str, BaseTool], result: ToolMessage) -> list[Evidence]:
+    """Return the passages in a result, each with its own trust, if its tool returns evidence."""
+    declared = _declared_by(tools, result)
+    return parse_evidence(str(result.text))[0] if declared is not None and declared.evidence else []

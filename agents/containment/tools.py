@@ -12,11 +12,13 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 
 from ...configs.plain import plain, plain_content
+from ...configs.process.variables import set_to
 from ...tools.base import ToolFailed, declaration_of
 from ...tools.exits import Exits
 from ...tools.limits import limited, within_thread
 from ...tools.results import TellingTool, as_read
 from ...tools.threads import in_thread
+from ..approval.taint import SEEN
 from ..around import AsyncToolHandler, ToolAnswer, ToolHandler
 from ..together import began
 
@@ -41,7 +43,7 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
             request = request.override(tool=_contained(request.tool, sync=True))
         name, seconds = request.tool_call["name"], _seconds(request.tool)
         try:
-            with Exits(name):
+            with Exits(name), set_to(SEEN, request.state["messages"]):
                 return _plain(
                     handler(request) if seconds is None else within_thread(partial(handler, request), name, seconds)
                 )
@@ -56,7 +58,7 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
         name = request.tool_call["name"]
 
         async def call() -> ToolAnswer:
-            with Exits(name):
+            with Exits(name), set_to(SEEN, request.state["messages"]):
                 return _plain(await handler(request))
 
         try:

@@ -14,9 +14,19 @@ from ...configs.words import StepKind, StepKindName, Tier, TierName
 from ...dispatch.calls.structured_output import output_class
 from ...routing.features.features import kind_of
 from ...routing.request import RouteRequest
-from ...tools.base import effect_of, only_reads
+from ...tools.base import MEMORY_TOOLS, effect_of, only_reads
 from ..runtime import Runtime
-from .spec import TURNS, Latency, check_bounds, check_names, check_schema, check_spec, tools_of, word
+from .spec import (
+    TURNS,
+    Latency,
+    check_bounds,
+    check_memory,
+    check_names,
+    check_schema,
+    check_spec,
+    tools_of,
+    word,
+)
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import AgentMiddleware
@@ -60,6 +70,8 @@ class Described:
         context_schema: type[Any] | None = None,
         store: BaseStore | None = None,
         checkpointer: Checkpointer = None,
+        memory: str | None = None,
+        remember: bool = False,
     ) -> None:
         check_spec(name, instructions, max_output, latency)
         self.name = name
@@ -89,6 +101,8 @@ class Described:
         self.context_schema = context_schema
         self.store = store
         self.checkpointer: Checkpointer = checkpointer
+        self.memory = check_memory(name, memory, remember)
+        self.remember = remember
         self._runtime: Runtime | None = None
 
     @property
@@ -107,12 +121,22 @@ class Described:
         return twin
 
     def own_tools(self) -> list[BaseTool]:
-        """Return the tools it was given; those given by name are looked up in the registry.
+        """Return the tools it was given; those given by name are its memory's, or looked up in the registry.
 
         Raises:
             ConfigError: A name is not in the registry.
         """
-        return [self.runtime.tools.get(tool) if isinstance(tool, str) else tool for tool in self.tools]
+        return [self._named(tool) if isinstance(tool, str) else tool for tool in self.tools]
+
+    def _named(self, tool: str) -> BaseTool:
+        known = self.memory is not None and tool in MEMORY_TOOLS
+        return self._of_memory[tool] if known else self.runtime.tools.get(tool)
+
+    @cached_property
+    def _of_memory(self) -> Mapping[str, BaseTool]:
+        from ..memory import bound_to_memory
+
+        return bound_to_memory(self)
 
     def bound_tools(self) -> list[BaseTool]:
         """Return its tools, including those of its middleware.

@@ -23,6 +23,7 @@ __all__ = [
     "Latency",
     "check_bounds",
     "check_count",
+    "check_memory",
     "check_names",
     "check_schema",
     "check_spec",
@@ -32,6 +33,8 @@ __all__ = [
 
 TURNS: Final = 20
 """Default number of model turns that an agent may take; LangGraph's own default allows ten thousand."""
+_RESERVED: Final = ("runs", "langgraph")
+"""Namespaces of results within a run, and of LangGraph."""
 _LEAST_CONTEXT: Final = 4_000
 Latency = Literal["batch", "interactive", "critical"]
 W = TypeVar("W", Tier, StepKind)
@@ -59,6 +62,8 @@ class AgentSpec(TypedDict, total=False):
     context_schema: type[Any] | None
     store: BaseStore | None
     checkpointer: Checkpointer
+    memory: str | None
+    remember: bool
 
 
 def check_spec(name: Any, instructions: Any, max_output: Any, latency: Any) -> None:
@@ -103,6 +108,31 @@ def check_bounds(agent: str, turns: Any, context: Any, guidance: Any) -> tuple[s
     if isinstance(guidance, str) or not all(isinstance(path, str) for path in guidance):
         raise ConfigError(f"agent {agent!r}: guidance must be a list of paths, such as guidance=['AGENTS.md']")
     return tuple(guidance)
+
+
+def check_memory(agent: str, memory: Any, remember: Any) -> tuple[str, ...] | None:
+    """Check the memory of an agent, and return it as a namespace.
+
+    Args:
+        agent: Its name, for the message.
+        memory: The labels of the namespace, parted by '/'; None for no memory.
+        remember: Whether its results are kept there.
+
+    Raises:
+        ConfigError: It is no namespace that agents may share, or there is none to keep results in.
+    """
+    if memory is None:
+        if remember:
+            raise ConfigError(f"agent {agent!r}: remember=True needs a memory to keep them in, such as memory='team'")
+        return None
+    labels = tuple(memory.split("/")) if isinstance(memory, str) else ()
+    if not all(label.strip() and "." not in label for label in labels) or not labels:
+        raise ConfigError(
+            f"agent {agent!r}: memory is {memory!r}: give a namespace such as 'team' or 'team/desk', without dots"
+        )
+    if labels[0] in _RESERVED:
+        raise ConfigError(f"agent {agent!r}: memory is {memory!r}: {labels[0]!r} is taken; choose another name")
+    return labels
 
 
 def check_count(whose: str, name: str, count: Any) -> None:

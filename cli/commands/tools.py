@@ -36,6 +36,7 @@ def tools(
                 raise ConfigError(f"there is no MCP server here that {name!r} could be a tool of")
             servers.accept(name)
         found = [_tool(runtime, name) for name in runtime.tools.names()]
+        found += [row for row in _of_memory(runtime) if row["name"] not in {one["name"] for one in found}]
         for error in servers.ask().values() if servers else ():
             progress(line(error))
         found += [row for server in servers or () for row in _served(runtime, server)]
@@ -56,6 +57,17 @@ def _tool(runtime: Runtime, name: str) -> dict[str, Any]:
     source = next((point.dist.name if point.dist else point.value for point in points), "Pointsman itself")
     tool = runtime.tools.get(name)
     return _row(runtime, name, effect_of(tool), source, tool.description)
+
+
+def _of_memory(runtime: Runtime) -> Iterator[dict[str, Any]]:
+    """Yield the tools that an agent with a memory can name."""
+    from ...agents.memory import SharedMemory
+    from ...memory.base import Provenance
+    from ...tools.base import effect_of
+    from ...tools.memory import memory_tools
+
+    for tool in memory_tools(SharedMemory(runtime), (), provenance=Provenance.unknown):
+        yield _row(runtime, tool.name, effect_of(tool), "agents with a memory", tool.description)
 
 
 def _served(runtime: Runtime, server: Server) -> Iterator[dict[str, Any]]:

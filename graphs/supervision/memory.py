@@ -1,88 +1,73 @@
-"""The memory that all agents share: as a graph's store, and to pass results between the steps of one run."""
+"""What steps recall before they begin, and keep when they have ended: results of their run, notes of all runs."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from langgraph.store.base import BaseStore, Op, Result
-
+from ...agents.agent import Agent
+from ...agents.notes import fitting, keep, notes_for
 from ...agents.result import StepRecord
 from ...agents.runtime import Runtime
 from ...agents.verification.verifier import as_text
-from ...configs.evidence import Evidence
 from ...configs.words import Trust
 from ...dispatch.context import current
-from ...memory.base import Provenance
+from ...memory.base import Provenance, Recalled
 
-__all__ = ["SharedMemory", "recalled", "remember"]
+__all__ = ["recalled", "remember"]
 
 _RECALLED: Final = 4
-_LETTERS: Final = 16_000  # of them all, some four thousand tokens
 
 
-class SharedMemory(BaseStore):
-    """The memory of a runtime, which costs nothing until a tool uses it.
+async def recalled(
+    runtime: Runtime, agent: Agent, step: Mapping[str, Any], asked: str, *, known: Collection[str]
+) -> list[Recalled]:
+    """Return what bears on a step and was not passed to it, as room allows.
 
-    Args:
-        runtime: Runtime whose memory it is.
-    """
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._runtime.store, name)
-
-    def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """Execute operations."""
-        return self._runtime.store.batch(ops)
-
-    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        """Execute operations."""
-        return await self._runtime.store.abatch(ops)
-
-
-async def recalled(runtime: Runtime, step: Mapping[str, Any], asked: str, *, known: Collection[str]) -> list[Evidence]:
-    """Return what other agents of this run wrote that is relevant to a step and was not passed to it, as room allows.
+    These are results of other steps of the run, if the step builds on any, and notes in the memory of its agent.
 
     Args:
         runtime: Runtime whose memory it is.
+        agent: The agent of the step.
         step: The step, as dumped.
         asked: What it is to do.
         known: The steps whose results were passed to it.
     """
-    run = current().run.id
-    if not run or not step["needs"]:
-        return []
-    found = await asyncio.to_thread(runtime.store.recall, ("runs", run), asked, limit=_RECALLED)
-    room, evidence = _LETTERS, []
-    for one in found:
-        # A result that does not fit is left out entirely, since half of it may say something else.
-        if one.source.removeprefix("step:") not in known and len(one.text) <= room:
-            room -= len(one.text)
-            evidence.append(Evidence(one.id, one.source, one.text, one.trust))
-    return evidence
+    run, found = current().run.id, list[Recalled]()
+    if run and step["needs"]:
+        found = await asyncio.to_thread(runtime.store.recall, ("runs", run), asked, limit=_RECALLED)
+    results = [one for one in found if one.source.removeprefix("step:") not in known]
+    return list(fitting([*results, *await notes_for(agent, asked, step=step["id"])]))
 
 
-async def remember(runtime: Runtime, step: Mapping[str, Any], record: StepRecord) -> None:
-    """Store a result that can be relied upon for the other steps of a run.
+async def remember(
+    runtime: Runtime, agent: Agent, step: Mapping[str, Any], record: StepRecord, *, alone: bool
+) -> StepRecord:
+    """Keep a result that can be relied upon, for the other steps of the run and in the memory of its agent.
 
     Args:
         runtime: Runtime whose memory it is.
+        agent: The agent of the step.
         step: The step, as dumped.
         record: Its record.
+        alone: Whether the run has no other steps.
+
+    Returns:
+        The record, with what was kept.
     """
     run, text = current().run.id, as_text(record.output)
     if not run or not text:
-        return
-    provenance = Provenance(
-        source=f"step:{record.id}",
-        author=record.agent,
-        run=run,
-        trust=Trust(record.trust),
-        step=record.id,
-        lineage=tuple(runtime.store.id_of(("runs", run), need) for need in step["needs"]),
-    )
-    await asyncio.to_thread(runtime.store.remember, ("runs", run), text, provenance=provenance, key=record.id)
+        return record
+    results = tuple(runtime.store.id_of(("runs", run), need) for need in step["needs"])
+    if not alone:
+        provenance = Provenance(
+            source=f"step:{record.id}",
+            author=record.agent,
+            run=run,
+            trust=Trust(record.trust),
+            step=record.id,
+            lineage=(*results, *(one.id for one in record.recalled)),
+        )
+        await asyncio.to_thread(runtime.store.remember, ("runs", run), text, provenance=provenance, key=record.id)
+    return await keep(agent, record, results)

@@ -18,6 +18,7 @@ from typing_extensions import TypedDict
 from ...agents.agent import Agent
 from ...agents.errors import NoAnswer
 from ...agents.handoffs import hand_over
+from ...agents.notes import with_recalled
 from ...agents.result import Status, StepRecord
 from ...agents.runtime import Runtime
 from ...agents.together import Together
@@ -29,6 +30,7 @@ from ...configs.words import StepKind, Tier, Trust
 from ...dispatch.context import current, entered
 from ...dispatch.errors import AllFailed, NoCandidate
 from ...dispatch.request import one_line
+from ...memory.base import Recalled
 from ...routing.evidence import DOUBTED, Finding, of_failure
 from ..checkpoints.growing import grown
 from ..given import handed
@@ -231,9 +233,7 @@ class _Supervisor:
                 return self._ended([StepRecord(step["id"], step["agent"], None, "", None, Status.FAILED, why)])
         if record.status is not Status.DONE or record.doubt or self._to_verify(state["built_on"], record):
             return {"tried": [_Tried(attempt=state["attempt"], record=record.plain())]}
-        if self._memory and not state["alone"]:
-            await remember(self._runtime, state["step"], record)
-        return self._ended([record])
+        return self._ended([await self._kept(state["step"], record, alone=state["alone"])])
 
     async def _another_way(self, order: _Work, error: Exception) -> bool:
         """Return whether a failed step may be planned again: its models did not do it, and it has changed nothing.
@@ -270,8 +270,10 @@ class _Supervisor:
         agent = self._doer(step)
         evidence = [as_evidence(StepRecord.restored(record)) for record in order["given"]]
         asked = step["instruction"] or order["task"]
+        found: list[Recalled] = []
         if self._memory:
-            evidence += await recalled(self._runtime, step, asked, known={e.id for e in evidence})
+            found = await recalled(self._runtime, agent, step, asked, known={e.id for e in evidence})
+            evidence += found
         parts = [_asked(order["task"], step), render_evidence(evidence)]
         doubts: tuple[Finding, ...] = ()
         if doubt is not None:
@@ -291,7 +293,8 @@ class _Supervisor:
             agents, files = list(self._agents.values()), order.get("files", [])
             record = await agent.step(handed(text, files, agent, agents, self._runtime))
         # What was passed to it was in view, too.
-        record = replace(record, trust=min(Trust(record.trust), *(one.trust for one in evidence), Trust.TOOL).value)
+        trust = min(Trust(record.trust), *(one.trust for one in evidence), Trust.TOOL)
+        record = with_recalled(replace(record, trust=trust.value), found)
         if doubt is not None:
             record = record.noted(f"done again, as a verifier doubted {doubt['record']['model']}: {doubt['reason']}")
         return record
@@ -332,9 +335,13 @@ class _Supervisor:
             if said.ok is None:
                 reason = one_line(said.reason)
                 record = replace(record, unverified=reason).noted(f"not verified: {reason}")
-        if self._memory and len(standing.plan) > 1:
-            await remember(self._runtime, step, record)
-        return record
+        return await self._kept(step, record, alone=len(standing.plan) < 2)
+
+    async def _kept(self, step: Mapping[str, Any], record: StepRecord, *, alone: bool) -> StepRecord:
+        """Keep the result of a step in the memory, unless the workflow is without one."""
+        if not self._memory:
+            return record
+        return await remember(self._runtime, self._doer(step), step, record, alone=alone)
 
     def _to_verify(self, built_on: int, record: StepRecord) -> bool:
         """Return whether a verifier must check the result of a step.

@@ -104,3 +104,16 @@ def test_an_agent_uses_the_tools_of_the_plug_in_package_once_it_is_installed(
     assert act["sources"] == {"parcel": "the task"}
     listed = json.loads(pointsman("tools").stdout)
     assert {"parcel_status", "parcel_return"} <= {tool["name"] for tool in listed}
+
+
+def test_one_agents_finding_saves_another_the_reading_with_scripted_words_and_says_so(
+    programs: Any, project: Path
+) -> None:
+    ended = programs.run([EXAMPLES / "shared_memory" / "ask.py"], cwd=project)
+    assert ended.returncode == 0, ended.stderr
+    first, coding, without, sharing, saved = ended.stdout.strip().split("\n\n")
+    assert first == "no key: the words of the models are a script; files, tools and memory are real"
+    assert ("  4 calls, " in coding, "  kept what it found" in coding) == (True, True)
+    assert ("  4 calls, " in without, "recalled" in without) == (True, False)
+    assert ("  1 call, " in sharing, "recalled a note by coding, trust untrusted" in sharing) == (True, True)
+    assert saved.startswith("saved: 2,")

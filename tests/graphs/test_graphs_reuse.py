@@ -18,6 +18,7 @@ from pointsman.graphs.supervision.plan import in_order
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
 
 Make = Callable[..., Runtime]
+ONE = Agent("one")
 
 
 async def test_runs_of_a_workflow_share_its_graph_until_an_agent_is_given_something_else(
@@ -77,12 +78,12 @@ async def test_a_step_recalls_four_results_that_it_was_not_handed(runtime: Make)
     with run_scope(home, "flow"):
         for number in range(1, 7):
             record = StepRecord(f"s{number}", "one", None, "low", f"Parcel {number} is at the Cam")
-            await remember(home, alone, record)
-        found = await recalled(home, {**alone, "needs": ["s1"]}, "Where are the parcels?", known=())
+            await remember(home, ONE, alone, record, alone=False)
+        found = await recalled(home, ONE, {**alone, "needs": ["s1"]}, "Where are the parcels?", known=())
         handed = {one.source.removeprefix("step:") for one in found[:1]}
-        others = await recalled(home, {**alone, "needs": ["s1"]}, "Where are the parcels?", known=handed)
+        others = await recalled(home, ONE, {**alone, "needs": ["s1"]}, "Where are the parcels?", known=handed)
         assert (len(found), others) == (4, found[1:])
-        assert await recalled(home, alone, "Where are the parcels?", known=()) == []
+        assert await recalled(home, ONE, alone, "Where are the parcels?", known=()) == []
 
 
 async def test_a_step_recalls_no_more_than_there_is_room_for(runtime: Make) -> None:
@@ -90,8 +91,8 @@ async def test_a_step_recalls_no_more_than_there_is_room_for(runtime: Make) -> N
     with run_scope(home, "flow"):
         for number, length in enumerate([400_000, 9_000, 8_000, 100], 1):
             record = StepRecord(f"s{number}", "one", None, "low", f"Parcel {number} is at the Cam".ljust(length, "."))
-            await remember(home, last | {"needs": []}, record)
-        found = await recalled(home, last, "Where are the parcels?", known=())
+            await remember(home, ONE, last | {"needs": []}, record, alone=False)
+        found = await recalled(home, ONE, last, "Where are the parcels?", known=())
     assert len(found) >= 2
     assert sum(len(one.text) for one in found) <= 16_000
     assert "step:s4" in {one.source for one in found}

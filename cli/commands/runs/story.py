@@ -108,8 +108,18 @@ class Story:
         for act in self.acts:
             if act.step == step:
                 yield f"  act      {line(act.tool)} ({act.effect}): {line(act.outcome) or 'it may have happened'}"
+        if record:
+            yield from _remembered(record)
         if record and record["note"]:
             yield f"  note     {short(record['note'], 400)}"
+
+
+def _remembered(record: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a step recalled from the memory, and the note that its result was kept as."""
+    for one in record.get("recalled", ()):
+        yield f"  recalled {one['id'][:12]}  by {line(one['author'])}, from {line(one['source'])} ({one['trust']})"
+    if kept := record.get("remembered"):
+        yield f"  kept     {kept[:12]}"
 
 
 def _asked(row: HandoffRow) -> Iterator[str]:
