@@ -94,10 +94,9 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         store: LangGraph store for its tools; defaults to the store of the enclosing graph.
         checkpointer: Its own LangGraph checkpointer, which stores the conversations of ``thread=``; by default they are
             stored in the project's state, encrypted.
-        memory: Namespace of the shared memory, such as ``team`` or ``team/desk``. The notes in it that bear on a step
-            of a workflow, or on a task of `run`, are put before it as evidence, each with its source and trust. Agents
-            that name the same namespace share it. The tools ``remember``, ``recall`` and ``forget`` work on it.
-        remember: Whether the result of such a step is kept there once it is done, and verified where its risk needs it.
+        memory: Namespace of the shared memory, such as ``team/desk``, whose notes are put before each step of a
+            workflow and each task of `run` as evidence. The tools ``remember``, ``recall`` and ``forget`` work on it.
+        remember: Whether the results of such steps are kept there.
 
     Raises:
         ConfigError: If a name, tier, kind, bound or tool is invalid, two tools share a name, or the output cannot be
@@ -257,8 +256,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         worker = self if runtime is own else self.on(runtime)
         most = self.turns * worker._ready(runtime).turn if max_steps is None else max_steps
         bounds = Bounds(max_cost, most, timeout, user, user_class, tags, max_tokens)
-        more = {} if context is None else {"context": context}
-        return await worker._alone(runtime, messages, bounds, thread, more)
+        return await worker._alone(runtime, messages, bounds, thread, {} if context is None else {"context": context})
 
     run = sync.blocking(arun)
 
@@ -279,9 +277,7 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
                 if not clock.expired():
                     raise
                 raise RunTimeout(running.id, bounds.timeout or 0, kept=False) from error
-            record = with_recalled(record_of(self, added, time.monotonic() - started), found)
-            if record.status is Status.DONE:
-                record = await keep(self, record)
+            record = await keep(self, with_recalled(record_of(self, added, time.monotonic() - started), found))
             status = Status.of_run((record,), pending=False)
             result: RunResult[Output] = await running.result(record.output, status=status, steps=(record,))
             return replace(result, messages=tuple(added["messages"]))
@@ -308,7 +304,6 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         """Run once and return a record: the model that actually ran, its risk, the output, the time."""
         started = time.monotonic()
         # A Pointsman node that names its step asks only this agent, with whatever is remembered by then.
-        alone = only_one(self) if current().step and not current().agent else nullcontext()
-        with alone:
+        with only_one(self) if current().step and not current().agent else nullcontext():
             added = await self.ainvoke(input, config)
         return record_of(self, added, time.monotonic() - started)

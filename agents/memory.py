@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from langgraph.store.base import BaseStore, Op, Result
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
     from .runtime import Runtime
-    from .spec.described import Described
 
 __all__ = ["SharedMemory", "bound_to_memory"]
 
@@ -45,25 +44,30 @@ class SharedMemory(BaseStore):
         return await self._runtime.store.abatch(ops)
 
 
-def bound_to_memory(agent: Described) -> Mapping[str, BaseTool]:
+def bound_to_memory(
+    runtime: Runtime, agent: str, namespace: tuple[str, ...], tools: Callable[[], Iterable[BaseTool]]
+) -> dict[str, BaseTool]:
     """Return ``remember``, ``recall`` and ``forget`` for the namespace of an agent, by name.
 
     What the agent remembers is trusted no more than the least trusted text in its conversation, and is made from the
     notes in it.
 
     Args:
-        agent: An agent with a memory.
+        runtime: Runtime whose memory it is.
+        agent: Name of the agent.
+        namespace: Its namespace.
+        tools: Returns its tools, which say how far their results are trusted.
     """
-    memory = SharedMemory(agent.runtime)
+    memory = SharedMemory(runtime)
 
     def provenance() -> Provenance:
         here, seen = current(), SEEN.get()
-        trust, ids = in_view(seen, {tool.name: tool for tool in agent.bound_tools()})
+        trust, ids = in_view(seen, {tool.name: tool for tool in tools()})
         made_from = tuple(one for one in ids if memory.item(one) is not None)
         models = [account["model"] for message in seen if (account := account_of(message)) and account.get("model")]
         return Provenance(
-            f"agent:{agent.name}",
-            agent.name,
+            f"agent:{agent}",
+            agent,
             here.run.id,
             min(trust, Trust.TOOL),
             lineage=made_from,
@@ -71,6 +75,4 @@ def bound_to_memory(agent: Described) -> Mapping[str, BaseTool]:
             step=here.step,
         )
 
-    assert agent.memory is not None  # noqa: S101 - for the type checker
-    tools = memory_tools(memory, agent.memory, provenance=provenance)
-    return {tool.name: tool for tool in tools}
+    return {tool.name: tool for tool in memory_tools(memory, namespace, provenance=provenance)}

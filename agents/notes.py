@@ -12,7 +12,7 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from ..configs.evidence import render_evidence
 from ..configs.words import Trust
 from ..dispatch.context import current
-from .result import Recollection, StepRecord
+from .result import Recollection, Status, StepRecord
 from .verification.verifier import as_text
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def preceded(messages: Sequence[BaseMessage], found: Sequence[Recalled]) -> list
 
 
 async def keep(agent: Described, record: StepRecord, lineage: Sequence[str] = ()) -> StepRecord:
-    """Keep the result of a step in its agent's memory, if the agent is made to, and return the record that says so.
+    """Keep the result of a step that is done in its agent's memory, if the agent remembers, and return the record.
 
     A step that is done again replaces its former result.
 
@@ -91,7 +91,8 @@ async def keep(agent: Described, record: StepRecord, lineage: Sequence[str] = ()
         lineage: Ids of the items that its result was made from, besides those it recalled.
     """
     run, text = current().run.id, as_text(record.output)
-    if agent.memory is None or not agent.remember or not run or not text.strip():
+    kept = agent.remember and record.status is Status.DONE and run and text.strip()
+    if agent.memory is None or not kept:
         return record
     from ..memory.base import Provenance
 
@@ -105,6 +106,6 @@ async def keep(agent: Described, record: StepRecord, lineage: Sequence[str] = ()
         step=record.id,
     )
     store, key = agent.runtime.store, f"{run}/{record.id}"
-    kept = await asyncio.to_thread(store.remember, agent.memory, text, provenance=provenance, key=key)
+    note = await asyncio.to_thread(store.remember, agent.memory, text, provenance=provenance, key=key)
     # A person may have had this text forgotten.
-    return replace(record, remembered=kept) if await asyncio.to_thread(store.item, kept) else record
+    return replace(record, remembered=note) if await asyncio.to_thread(store.item, note) else record

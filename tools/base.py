@@ -26,7 +26,7 @@ __all__ = [
     "unbound",
 ]
 
-MEMORY_TOOLS = ("remember", "recall", "forget")
+MEMORY_TOOLS = frozenset({"remember", "recall", "forget"})
 """Names of the tools that work on the memory of the agent that has them."""
 DECLARED = "pointsman"
 """The key of a tool's `Declaration` in its ``metadata``."""

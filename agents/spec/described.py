@@ -129,14 +129,16 @@ class Described:
         return [self._named(tool) if isinstance(tool, str) else tool for tool in self.tools]
 
     def _named(self, tool: str) -> BaseTool:
-        known = self.memory is not None and tool in MEMORY_TOOLS
-        return self._of_memory[tool] if known else self.runtime.tools.get(tool)
+        return self._of_memory[tool] if tool in self._of_memory else self.runtime.tools.get(tool)
 
     @cached_property
     def _of_memory(self) -> Mapping[str, BaseTool]:
+        """Tools that work on its memory, by name."""
+        if self.memory is None or not MEMORY_TOOLS.intersection(t for t in self.tools if isinstance(t, str)):
+            return {}
         from ..memory import bound_to_memory
 
-        return bound_to_memory(self)
+        return bound_to_memory(self.runtime, self.name, self.memory, self.bound_tools)
 
     def bound_tools(self) -> list[BaseTool]:
         """Return its tools, including those of its middleware.

@@ -39,15 +39,15 @@ def script(request: Request) -> Answer:
     read = [message.text for message in request.messages if message.role == "tool"]
     steps = (
         ("search_files", {"pattern": "price"}),
-        ("read_file", {"path": "parcels/price.py"}),
-        ("read_file", {"path": "parcels/zones.py"}),
+        ("read_file", {"path": "price.py"}),
+        ("read_file", {"path": "zones.py"}),
     )
     known = any(FOUND in message.text for message in request.messages)
     if not known and len(read) < len(steps):
         name, arguments = steps[len(read)]
         return Answer(tool_calls=({"name": name, "arguments": arguments},))
     if any(tool.name == "Finding" for tool in request.tools):
-        found = {"statement": FOUND, "files": ["parcels/price.py", "parcels/zones.py"]}
+        found = {"statement": FOUND, "files": ["price.py", "zones.py"]}
         return Answer(tool_calls=({"name": "Finding", "arguments": found},))
     return Answer(text="The bill is wrong: 2.5 kg to France cost 2.40 + 1.60 * 3 * 2 = 12.00 pounds, and not 10.40.")
 

@@ -2,7 +2,7 @@
 
 import math
 
-from .zones import zone
+from zones import zone
 
 BASE = 2.40
 PER_KILO = 1.60
