@@ -254,6 +254,38 @@ def test_a_folder_cannot_have_the_memory_sent_to_a_host_of_its_choosing(
     assert asked == []
 
 
+@pytest.mark.slow
+def test_an_edited_document_that_is_added_again_replaces_its_earlier_version(pointsman: Run, project: Path) -> None:
+    rules, other = project / "kb" / "rules.md", project / "old" / "rules.md"
+    for file in (rules, other):
+        file.parent.mkdir()
+        file.write_text(f"## hours\nThe {file.parent.name} depot opens at six.\n## food\nThe canteen serves soup.\n")
+        assert json.loads(pointsman("memory", "add", str(file), "--json").stdout)["superseded"] == 0
+
+    def found() -> dict[str, str]:
+        shown = json.loads(pointsman("memory", "search", "depot canteen", "--limit", "20", "--json").stdout)
+        return {item["text"]: item["id"] for item in shown}
+
+    before = found()
+    assert len(before) == 3
+    rules.write_text("## hours\nThe kb depot opens at seven.\n## food\nThe canteen serves soup.\n")
+    added = pointsman("memory", "add", "kb/rules.md").stdout
+    assert "2 passages from 1 files are in knowledge; 1 that they no longer have are superseded" in added
+    after = found()
+    assert after.keys() == {"The kb depot opens at seven.", "The old depot opens at six.", "The canteen serves soup."}
+    old = before["The kb depot opens at six."]
+    shown = json.loads(pointsman("memory", "show", old, "--json").stdout)
+    assert (shown["text"], shown["created"], shown["replaced"] > 0) == ("The kb depot opens at six.", None, True)
+    assert "no search finds it any more" in pointsman("memory", "show", old).stdout
+    assert "superseded" in pointsman("memory", "why", old).stdout
+    # The folder is the same place as its files.
+    rules.rename(rules.with_name("hours.md"))
+    assert json.loads(pointsman("memory", "add", "kb", "--json").stdout)["superseded"] == 0
+    assert found() == after
+    shown = json.loads(pointsman("memory", "show", after["The kb depot opens at seven."], "--json").stdout)
+    assert shown["source"] == "hours.md#hours"
+
+
 def test_there_is_nothing_to_embed_anew_where_no_memory_is(pointsman: Run, project: Path) -> None:
     ended = pointsman("memory", "reindex")
     assert (ended.exit_code, "there is no memory" in ended.stderr) == (2, True)
