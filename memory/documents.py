@@ -7,12 +7,16 @@ from dataclasses import dataclass, replace
 from math import inf
 from sqlite3 import Connection
 
+import numpy as np
+
 from ..configs.words import Trust
 from .base import Note, Provenance
-from .items import Row
+from .items import Row, twin_of
 from .storage import table
+from .storage.database import Database
+from .vectors import Matrix, Vectors
 
-__all__ = ["Documents", "out_of_order"]
+__all__ = ["Documents", "vectors_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,64 @@ class Documents:
         trust = min(row.trust, old.trust)
         return replace(row, seq=old.seq, created=old.created, trust=trust, writers=writers)
 
+    def drop(self, db: Connection, tenant: str, gone: Mapping[str, Row], dimensions: int, now: float) -> int:
+        """Supersede passages that are no longer in the documents, and return how many; what others wrote too stays.
 
-def out_of_order(rows: Iterable[Row]) -> list[int]:
+        Args:
+            db: A connection inside a transaction.
+            tenant: Whose they are.
+            gone: The passages by id.
+            dimensions: Length of a vector.
+            now: Seconds since 1970.
+        """
+        left = {row.seq: replace(row, writers=others) for row in gone.values() if (others := self.others(row))}
+        if left:
+            entries = table.entries(db, list(left), dimensions)
+            table.put(db, tenant, [(row, entries[seq]) for seq, row in left.items()])
+        over = [row.seq for row in gone.values() if row.seq not in left]
+        if over:
+            table.supersede(db, tenant, over, now)
+        return len(over)
+
+    def order(self, db: Connection, tenant: str, rows: Sequence[Row], held: Mapping[str, Row]) -> None:
+        """Free the numbers of passages that are to get new ones, by which a recall knows what stands beside what.
+
+        Args:
+            db: A connection inside a transaction, in which the passages are written next.
+            tenant: Whose they are.
+            rows: The passages in the order of their documents.
+            held: What is stored under their ids, and more, by id.
+        """
+        if self.paths:
+            # A passage that comes back is numbered like a new one.
+            back = [held[row.id].seq for row in rows if not row.seq and row.id in held]
+            table.unnumber(db, tenant, [*back, *_out_of_order(rows)])
+
+
+def vectors_of(
+    database: Database, vectors: Vectors, tenant: str, namespace: Sequence[str], texts: Sequence[str]
+) -> Matrix:
+    """Return the vectors of passages; those of texts that are stored already are not computed again.
+
+    Args:
+        database: Where they are stored.
+        vectors: Computes the others.
+        tenant: Whose they are.
+        namespace: Where they belong.
+        texts: The passages.
+    """
+    with database.reading() as db:
+        vectors.check(database.path, table.made_by(db, table.encoded(tenant)))
+        found = table.twins(db, tenant, [twin_of(namespace, text) for text in texts])
+        rows = {row.text: row.seq for row in found.values() if row.vectors}
+        entries = table.entries(db, list(rows.values()), vectors.dimensions)
+    known = {text: entries[seq].vectors[0] for text, seq in rows.items()}
+    fresh = [text for text in texts if text not in known]
+    known.update(zip(fresh, vectors.of(fresh), strict=True))
+    return np.array([known[text] for text in texts], np.float32).reshape(-1, vectors.dimensions)
+
+
+def _out_of_order(rows: Iterable[Row]) -> list[int]:
     """Return the numbers of passages that are smaller than that of one before them in the same section.
 
     Neighbours in a recall are found by their numbers, so these have to be numbered anew.

@@ -13,7 +13,7 @@ import numpy as np
 from langgraph.store.base import PutOp
 
 from .base import Note, Provenance
-from .documents import Documents, out_of_order
+from .documents import Documents, vectors_of
 from .items import Row, expiry, keyed, row_id, twin_of, written
 from .notes import CapturedPut, least_trusts, merged, texts_of, without_secrets, words_of
 from .search.words import each_counted, strings_in
@@ -103,7 +103,7 @@ class Writer:
         self, namespace: tuple[str, ...], notes: Sequence[Note], paths: Sequence[str], *, captured: bool
     ) -> int:
         """Store cleaned notes as all passages of documents; see `ChromaStore.remember_documents`."""
-        vectors = self._vectors_of_passages(namespace, [note.text for note in notes])
+        vectors = vectors_of(self.database, self.vectors, self.tenant, namespace, [note.text for note in notes])
         _, superseded = self._remember(namespace, notes, vectors, None, Documents.of(paths, notes), captured=captured)
         return superseded
 
@@ -147,11 +147,8 @@ class Writer:
                 for (row, vector), counts in zip(final.values(), words, strict=True)
             ]
             gone = {item_id: row for item_id, row in passages.items() if item_id not in final}
-            superseded = self._drop(db, gone, documents, now)
-            if documents.paths:
-                # A passage that comes back is numbered like a new one.
-                back = [old.seq for old in held.values() if old.id in final and not final[old.id][0].seq]
-                table.unnumber(db, self.tenant, [*back, *out_of_order([row for row, _ in final.values()])])
+            superseded = documents.drop(db, self.tenant, gone, self.vectors.dimensions, now)
+            documents.order(db, self.tenant, [row for row, _ in final.values()], held)
             table.put(db, self.tenant, entries)
             self._trim(db)
         self.kept()
@@ -229,32 +226,6 @@ class Writer:
             db, self.tenant, [value if run else {} for value, run in zip(values, in_run, strict=True)]
         )
         return [not met for met in again]
-
-    def _vectors_of_passages(self, namespace: tuple[str, ...], texts: Sequence[str]) -> Matrix:
-        """Return the vectors of texts; those of texts that are stored already are not computed again."""
-        with self.database.reading() as db:
-            self.vectors.check(self.database.path, table.made_by(db, table.encoded(self.tenant)))
-            found = table.twins(db, self.tenant, [twin_of(namespace, text) for text in texts])
-            rows = {row.text: row.seq for row in found.values() if row.vectors}
-            entries = table.entries(db, list(rows.values()), self.vectors.dimensions)
-        known = {text: entries[seq].vectors[0] for text, seq in rows.items()}
-        fresh = [text for text in texts if text not in known]
-        known.update(zip(fresh, self.vectors.of(fresh), strict=True))
-        return np.array([known[text] for text in texts], np.float32).reshape(-1, self.vectors.dimensions)
-
-    def _drop(self, db: Connection, gone: Mapping[str, Row], documents: Documents, now: float) -> int:
-        """Supersede passages that are no longer in their documents, and return how many there were.
-
-        What others wrote too stays.
-        """
-        left = {row.seq: replace(row, writers=others) for row in gone.values() if (others := documents.others(row))}
-        if left:
-            entries = table.entries(db, list(left), self.vectors.dimensions)
-            table.put(db, self.tenant, [(row, entries[seq]) for seq, row in left.items()])
-        over = [row.seq for row in gone.values() if row.seq not in left]
-        if over:
-            table.supersede(db, self.tenant, over, now)
-        return len(over)
 
     def _check(self, db: Connection) -> None:
         """Raise if the stored vectors are now another embedder's; another process may have re-embedded them."""
