@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -201,9 +202,11 @@ def test_the_embedder_of_the_configuration_fills_and_searches_the_memory(
     pointsman: Run, project: Path, own: Path, serve: Callable[..., str]
 ) -> None:
     asked: list[list[str]] = []
+    sent = Counter[str]()
 
     def answer(request: Any) -> tuple[int, dict[str, str], bytes]:
         asked.append(request.json()["input"])
+        sent["requests"] += 1
         data = [
             {"object": "embedding", "index": i, "embedding": [float("depot" in text), 1.0, 0.0]}
             for i, text in enumerate(asked[-1])
@@ -231,6 +234,12 @@ def test_the_embedder_of_the_configuration_fills_and_searches_the_memory(
     asked.clear()
     assert json.loads(pointsman("memory", "eval", str(questions), "--json").stdout)["recall@5"] == 1
     assert ["depot"] in asked
+    # Of all commands, each request is booked.
+    booked = json.loads(pointsman("report", "--json").stdout)
+    assert [(tier["name"], tier["totals"]["failed"], tier["totals"]["cost"]) for tier in booked["tiers"]] == [
+        ("embedding", 0, 0)
+    ]
+    assert booked["totals"]["calls"] == sent["requests"]
 
 
 @pytest.mark.slow

@@ -120,7 +120,7 @@ def reindex(json: options.AsJson = False) -> None:
                 "POINTSMAN_MEMORY for the project's own"
             )
         claim(settings)
-        embedder = embedder_of(settings)
+        embedder = embedder_of(settings, lambda: runtime.dispatcher)
         count = ChromaStore.reindex(settings.state / "memory", embedder)
     answer(
         {"items": count, "embedder": embedder.model_id, "dimensions": embedder.dimensions},

@@ -13,7 +13,7 @@ from ....configs.errors import ConfigError
 from ... import options
 from ...io.output import answer, as_json, progress, result, short
 from ...io.table import table
-from ...settings import opened, settings_of
+from ...settings import opened
 from .options import Item, Namespace, labels
 
 if TYPE_CHECKING:
@@ -170,7 +170,8 @@ def evaluate(
     from ....dispatch.embedding import embedder_of
     from ....memory.evaluation import evaluate
 
-    report = evaluate(file, embedder_of(settings_of()))
+    with opened(reads=True) as runtime:
+        report = evaluate(file, embedder_of(runtime.settings, lambda: runtime.dispatcher))
     rows = [
         ("recall", "all", report),
         ("bm25 alone", "all", report["bm25"]),
