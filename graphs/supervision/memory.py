@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from langgraph.store.base import BaseStore, Op, Result
 
-from ...agents.result import StepRecord
+from ...agents.result import Status, StepRecord
 from ...agents.runtime import Runtime
 from ...agents.verification.verifier import as_text
 from ...configs.evidence import Evidence
 from ...configs.words import Trust
 from ...dispatch.context import current
-from ...memory.base import Provenance
+from ...memory.base import Note, Provenance
 
-__all__ = ["SharedMemory", "recalled", "remember"]
+__all__ = ["SharedMemory", "recalled", "remember", "taken_along"]
 
 _RECALLED: Final = 4
 _LETTERS: Final = 16_000  # of them all, some four thousand tokens
@@ -74,9 +75,47 @@ async def remember(runtime: Runtime, step: Mapping[str, Any], record: StepRecord
         step: The step, as dumped.
         record: Its record.
     """
-    run, text = current().run.id, as_text(record.output)
-    if not run or not text:
-        return
+    run = current().run.id
+    note = _note(runtime, run, step, record) if run else None
+    if note is not None:
+        await asyncio.to_thread(runtime.store.remember_all, ("runs", run), [note])
+
+
+async def taken_along(runtime: Runtime, run: str, fork: str, values: Mapping[str, Any]) -> None:
+    """Store for a fork what the steps before it wrote: each result as the fork has it, if the run still remembers one.
+
+    Args:
+        runtime: Runtime whose memory it is.
+        run: The run.
+        fork: The run that continues from one of its checkpoints.
+        values: The plan and the steps that are done at that checkpoint.
+    """
+    steps = {step["id"]: step for step in values.get("plan") or () if isinstance(step, Mapping)}
+    done = [StepRecord.restored(one) for one in values.get("done") or () if isinstance(one, Mapping)]
+    ended = {record.id: record for record in done if record.id in steps and record.status is Status.DONE}
+    if ended:
+        await asyncio.to_thread(_copy, runtime, run, fork, [(steps[key], record) for key, record in ended.items()])
+
+
+def _copy(runtime: Runtime, run: str, fork: str, steps: Iterable[tuple[Mapping[str, Any], StepRecord]]) -> None:
+    store, notes = runtime.store, []
+    for step, record in steps:
+        # A workflow without memory has none, and what a person had forgotten stays so.
+        held = store.item(store.id_of(("runs", run), record.id))
+        note = held and _note(runtime, fork, step, record)
+        if held and note:
+            # What the run has learned since may have lowered the trust.
+            trust = min(note.provenance.trust, held.trust)
+            notes.append(replace(note, provenance=replace(note.provenance, trust=trust)))
+    if notes:
+        store.remember_all(("runs", fork), notes)
+
+
+def _note(runtime: Runtime, run: str, step: Mapping[str, Any], record: StepRecord) -> Note | None:
+    """Return what a step's result is stored as for the other steps of a run; None if it says nothing."""
+    text = as_text(record.output)
+    if not text:
+        return None
     provenance = Provenance(
         source=f"step:{record.id}",
         author=record.agent,
@@ -85,4 +124,4 @@ async def remember(runtime: Runtime, step: Mapping[str, Any], record: StepRecord
         step=record.id,
         lineage=tuple(runtime.store.id_of(("runs", run), need) for need in step["needs"]),
     )
-    await asyncio.to_thread(runtime.store.remember, ("runs", run), text, provenance=provenance, key=record.id)
+    return Note(text, provenance, record.id)
