@@ -87,7 +87,7 @@ class Runtime(Closing):
             token = self.settings.secrets.get(MEMORY_TOKEN)
             return ChromaStore.open(self.settings.memory, token=token.get_secret_value() if token else "")
         claim(self.settings)
-        return ChromaStore(self.settings.state / "memory", embedder_of(self.settings))
+        return ChromaStore(self.settings.state / "memory", embedder_of(self.settings, lambda: self.dispatcher))
 
     @Once
     def tools(self) -> ToolRegistry:

@@ -1,18 +1,20 @@
 """Embedders by name, local or a provider's, each with a model id and the length of its vectors.
 
 ``wordllama``, ``sentence-transformers/NAME`` and ``onnx/FOLDER`` compute on this machine; ``openai/MODEL``,
-``google/MODEL`` and ``openai_compatible/MODEL`` ask a provider. Their requests are not recorded in the ledger.
+``google/MODEL`` and ``openai_compatible/MODEL`` ask a provider.
 """
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import numpy as np
 from langchain_core.embeddings import Embeddings
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     from .ondevice.embedder import Embedder
 
-__all__ = ["EMBEDDERS", "CrossEncoderReranker", "NamedEmbeddings", "OnnxEmbeddings", "embedder"]
+__all__ = ["EMBEDDERS", "Booking", "CrossEncoderReranker", "NamedEmbeddings", "OnnxEmbeddings", "embedder", "unbooked"]
 
 _T = TypeVar("_T")
 
@@ -43,6 +45,10 @@ _BATCH: Final = 100  # texts per request: Google's limit (ai.google.dev/api/embe
 _AT_ONCE: Final = 16  # texts per local batch: for 100 long texts the attention alone takes 1.2 GB
 _KEPT: Final = 4096  # cached vectors in this process, for texts and for questions each
 _LONGEST: Final = 512  # tokens of a text that a small encoder reads
+_HOSTED: Final = ("openai", "google", "openai_compatible")
+_PASSING: Final = (FailureKind.RATE_LIMIT, FailureKind.OVERLOADED, FailureKind.TIMEOUT, FailureKind.CONNECTION)
+_PAUSES: Final = (0.5, 1.0)  # seconds before a request is made again
+_LONGEST_PAUSE: Final = 60.0
 _BYTES: Final = 8000  # bytes of a text that are embedded: at least its number of tokens, of which OpenAI takes 8,192
 
 
@@ -53,22 +59,12 @@ class NamedEmbeddings(Embeddings):
         make: Builds the underlying embeddings: now, and again in a forked child, since connections cannot be shared.
         model_id: Names the model, and its version if it has one.
         dimensions: Length of a vector; if not given, found at first use by embedding one word.
-        failure: Translates exceptions of the embeddings; returns None for those that are not the provider's fault.
-
-    Raises:
-        BackendError: From each method: the provider returned no vectors.
     """
 
-    def __init__(
-        self,
-        make: Callable[[], Embeddings],
-        model_id: str,
-        dimensions: int | None = None,
-        failure: Callable[[BaseException], BackendError | None] = lambda _: None,
-    ) -> None:
+    def __init__(self, make: Callable[[], Embeddings], model_id: str, dimensions: int | None = None) -> None:
         self._make, self.model_id = make, model_id
         self._embeddings: Embeddings | None = make()
-        self._dimensions, self._failure = dimensions, failure
+        self._dimensions = dimensions
         self._kept: OrderedDict[str, list[float]] = OrderedDict()
         self._asked: OrderedDict[str, list[float]] = OrderedDict()
         self._lock = Lock()
@@ -123,13 +119,7 @@ class NamedEmbeddings(Embeddings):
     def _ask(self, ask: Callable[[Embeddings], _T]) -> _T:
         if self._embeddings is None:
             self._embeddings = self._make()
-        try:
-            return ask(self._embeddings)
-        except Exception as error:
-            failure = self._failure(error)
-            if failure is None:
-                raise
-            raise failure from error
+        return ask(self._embeddings)
 
     def _keep(self, kept: OrderedDict[str, list[float]], vectors: Mapping[str, list[float]]) -> None:
         """Cache vectors as the most recently used; thread-safe."""
@@ -147,6 +137,81 @@ def _documents(model: Embeddings, texts: list[str]) -> list[list[float]]:
 
 def _question(model: Embeddings, text: str) -> list[float]:
     return [float(part) for part in model.embed_query(text)]
+
+
+class Booking(Protocol):
+    """Books requests to a provider."""
+
+    def __call__(self, texts: Sequence[str]) -> AbstractContextManager[Callable[[int | None], None]]:
+        """Return a block for one request, which is booked however the block ends.
+
+        Args:
+            texts: What is sent.
+
+        Returns:
+            The block; it gives a function to be called with the input tokens that the provider reports, None if it
+            reports none.
+        """
+
+
+@contextmanager
+def unbooked(texts: Sequence[str]) -> Iterator[Callable[[int | None], None]]:
+    """Book nothing, for embedders that are used without a ledger."""
+    yield lambda _: None
+
+
+class _Hosted(Embeddings):
+    """A provider's embedding model; each request is booked, and asked again after a failure that may pass.
+
+    Args:
+        ask: Sends texts, as questions or not; returns their vectors and the input tokens the provider reports.
+        failure: Translates the client's exceptions.
+        booking: Books the requests.
+        sleep: Waits some seconds.
+
+    Raises:
+        BackendError: From each method: the provider returned no vectors.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[list[str], bool], tuple[list[list[float]], int | None]],
+        failure: Callable[[BaseException], BackendError],
+        booking: Booking,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._request, self._failure, self._booking, self._sleep = ask, failure, booking, sleep
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """Embed many texts."""
+        return self._asked(texts, question=False)
+
+    def embed_query(self, text: str) -> list[float]:
+        """Embed one text as a question."""
+        return self._asked([text], question=True)[0]
+
+    def _asked(self, texts: list[str], *, question: bool) -> list[list[float]]:
+        for pause in _PAUSES:
+            try:
+                return self._answer(texts, question=question)
+            except BackendError as failure:
+                if failure.kind not in _PASSING:
+                    raise
+                self._sleep(min(pause if failure.retry_after is None else failure.retry_after, _LONGEST_PAUSE))
+        return self._answer(texts, question=question)
+
+    def _answer(self, texts: list[str], *, question: bool) -> list[list[float]]:
+        with self._booking(texts) as told:
+            try:
+                found, tokens = self._request(texts, question)
+                # Read here, because a provider may also answer with what is no vector.
+                vectors = [[float(part) for part in vector] for vector in found]
+                if not vectors:
+                    raise ValueError("there are none")
+            except Exception as error:
+                raise self._failure(error) from error
+            told(tokens)
+            return vectors
 
 
 def _sent(text: str) -> str:
@@ -227,13 +292,16 @@ class CrossEncoderReranker:
         return scores
 
 
-def embedder(name: str, endpoint: Endpoint | None = None, *, dimensions: int | None = None) -> Embedder:
+def embedder(
+    name: str, endpoint: Endpoint | None = None, *, dimensions: int | None = None, booking: Booking = unbooked
+) -> Embedder:
     """Return the embedder with a name.
 
     Args:
         name: ``wordllama``, or a key of `EMBEDDERS`, a slash and the model.
         endpoint: A provider's key, address and timeout, or options for sentence-transformers; its ``model`` is ignored.
         dimensions: Length of the vectors, for models that can truncate theirs.
+        booking: Books each request to a provider.
 
     Raises:
         ConfigError: There is no such embedder, an extra is not installed, or a provider has no key.
@@ -243,7 +311,8 @@ def embedder(name: str, endpoint: Endpoint | None = None, *, dimensions: int | N
     if make is None or bool(model) == (kind == "wordllama"):
         known = ", ".join(each if each == "wordllama" else f"{each}/MODEL" for each in EMBEDDERS)
         raise ConfigError(f"unknown embedder {name!r}: there are {known}")
-    made: Embedder = make(model, endpoint or Endpoint(name), dimensions)
+    more = {"booking": booking} if kind in _HOSTED else {}
+    made: Embedder = make(model, endpoint or Endpoint(name), dimensions, **more)
     return made
 
 
@@ -284,82 +353,89 @@ def _onnx(model: str, endpoint: Endpoint, dimensions: int | None) -> NamedEmbedd
     return NamedEmbeddings(lambda: made, made.model_id, made.dimensions)
 
 
-def _openai(model: str, endpoint: Endpoint, dimensions: int | None) -> NamedEmbeddings:
-    return _speaking_openai("openai", model, endpoint, dimensions, endpoint.base_url or _OPENAI)
+def _openai(model: str, endpoint: Endpoint, dimensions: int | None, booking: Booking) -> NamedEmbeddings:
+    return _speaking_openai("openai", model, endpoint, dimensions, booking, endpoint.base_url or _OPENAI)
 
 
-def _compatible(model: str, endpoint: Endpoint, dimensions: int | None) -> NamedEmbeddings:
+def _compatible(model: str, endpoint: Endpoint, dimensions: int | None, booking: Booking) -> NamedEmbeddings:
     if endpoint.base_url is None:
         raise ConfigError(f"embedder openai_compatible/{model} needs the server's address: give base_url")
-    return _speaking_openai("openai_compatible", model, endpoint, dimensions, endpoint.base_url)
+    return _speaking_openai("openai_compatible", model, endpoint, dimensions, booking, endpoint.base_url)
 
 
-def _speaking_openai(kind: str, model: str, endpoint: Endpoint, dimensions: int | None, url: str) -> NamedEmbeddings:
-    from langchain_openai import OpenAIEmbeddings
-    from openai import DefaultHttpxClient
-    from pydantic import SecretStr
+def _speaking_openai(
+    kind: str, model: str, endpoint: Endpoint, dimensions: int | None, booking: Booking, url: str
+) -> NamedEmbeddings:
+    from openai import DefaultHttpxClient, OpenAI
 
-    key = required_key(endpoint, kind) if kind == "openai" else endpoint.key or SecretStr("no-key-needed")
+    key = required_key(endpoint, kind).get_secret_value() if kind == "openai" else _key(endpoint)
+    cut: dict[str, Any] = {} if dimensions is None else {"dimensions": dimensions}
 
     def make() -> Embeddings:
-        made: Any = OpenAIEmbeddings(
-            model=model,
-            dimensions=dimensions,
-            openai_api_key=key,
-            openai_api_base=base_of(url, "/embeddings"),
-            openai_proxy=None,
+        client = OpenAI(
+            api_key=key,
+            base_url=base_of(url, "/embeddings"),
             http_client=DefaultHttpxClient(
                 timeout=endpoint.timeout, trust_env=not is_here(url), follow_redirects=False
             ),
-            request_timeout=endpoint.timeout,
-            max_retries=2,
-            # Counting tokens would download a vocabulary, and send token ids that other servers do not understand.
-            check_embedding_ctx_length=False,
+            timeout=endpoint.timeout,
+            # Each request is booked, so the client must not send further ones by itself.
+            max_retries=0,
         )
-        # The SDK would take both from the environment and send them to whichever host the URL names.
-        made.client._client.organization = made.client._client.project = None
-        embeddings: Embeddings = made
-        return embeddings
+        # The SDK takes both from the environment and would send them to whichever host the URL names.
+        client.organization = client.project = None
 
-    return NamedEmbeddings(make, _name(kind, model, dimensions), dimensions, _failures(kind))
+        def ask(texts: list[str], question: bool) -> tuple[list[list[float]], int | None]:
+            answer = client.embeddings.create(model=model, input=texts, **cut)
+            return [each.embedding for each in answer.data], _told(answer, "usage", "prompt_tokens")
+
+        return _Hosted(ask, _failures(kind), booking)
+
+    return NamedEmbeddings(make, _name(kind, model, dimensions), dimensions)
 
 
-def _google(model: str, endpoint: Endpoint, dimensions: int | None) -> NamedEmbeddings:
+def _key(endpoint: Endpoint) -> str:
+    return endpoint.key.get_secret_value() if endpoint.key else "no-key-needed"
+
+
+def _told(answer: Any, usage: str, tokens: str) -> int | None:
+    """Return the input tokens that an answer reports; None if it reports none."""
+    count = getattr(getattr(answer, usage, None), tokens, None)
+    return count if type(count) is int and count > 0 else None
+
+
+def _google(model: str, endpoint: Endpoint, dimensions: int | None, booking: Booking) -> NamedEmbeddings:
     from google.genai import Client
     from google.genai.types import EmbedContentConfig, HttpOptions
 
     key, url = required_key(endpoint, "google").get_secret_value(), endpoint.base_url or _GOOGLE
 
-    class Gemini(Embeddings):
-        """Uses the SDK directly: LangChain's own class lets environment variables switch its client to Vertex."""
+    def make() -> Embeddings:
+        # The SDK itself: LangChain's own class lets environment variables switch its client to Vertex.
+        client = Client(
+            vertexai=False,
+            api_key=key,
+            http_options=HttpOptions(
+                base_url=base_of(url, f"/{_VERSION}/models", f"/{_VERSION}"),
+                api_version=_VERSION,
+                client_args={**NO_REDIRECTS, "timeout": endpoint.timeout, "trust_env": not is_here(url)},
+            ),
+        )
 
-        def __init__(self) -> None:
-            self._client = Client(
-                vertexai=False,
-                api_key=key,
-                http_options=HttpOptions(
-                    base_url=base_of(url, f"/{_VERSION}/models", f"/{_VERSION}"),
-                    api_version=_VERSION,
-                    client_args={**NO_REDIRECTS, "timeout": endpoint.timeout, "trust_env": not is_here(url)},
-                ),
-            )
-
-        def embed_documents(self, texts: list[str]) -> list[list[float]]:
-            return self._vectors(texts, "RETRIEVAL_DOCUMENT")
-
-        def embed_query(self, text: str) -> list[float]:
-            return self._vectors([text], "RETRIEVAL_QUERY")[0]
-
-        def _vectors(self, texts: list[str], task: str) -> list[list[float]]:
-            asked: Any = self._client.models.embed_content
+        def ask(texts: list[str], question: bool) -> tuple[list[list[float]], int | None]:
+            asked: Any = client.models.embed_content
             answer = asked(
                 model=model,
                 contents=[{"parts": [{"text": text}]} for text in texts],
-                config=EmbedContentConfig(task_type=task, output_dimensionality=dimensions),
+                config=EmbedContentConfig(
+                    task_type="RETRIEVAL_QUERY" if question else "RETRIEVAL_DOCUMENT", output_dimensionality=dimensions
+                ),
             )
-            return [each.values for each in answer.embeddings]
+            return [each.values for each in answer.embeddings], _told(answer, "usage_metadata", "prompt_token_count")
 
-    return NamedEmbeddings(Gemini, _name("google", model, dimensions), dimensions, _failures("google"))
+        return _Hosted(ask, _failures("google"), booking)
+
+    return NamedEmbeddings(make, _name("google", model, dimensions), dimensions)
 
 
 def _failures(kind: str) -> Callable[[BaseException], BackendError]:
@@ -378,7 +454,7 @@ def _name(kind: str, model: str, dimensions: int | None) -> str:
     return f"{kind}/{model}" + (f"@{dimensions}" if dimensions else "")
 
 
-EMBEDDERS: Final = MappingProxyType[str, Callable[[str, Endpoint, int | None], Any]](
+EMBEDDERS: Final = MappingProxyType[str, Callable[..., Any]](
     {
         "wordllama": _wordllama,
         "sentence-transformers": _local,
@@ -388,4 +464,4 @@ EMBEDDERS: Final = MappingProxyType[str, Callable[[str, Endpoint, int | None], A
         "openai_compatible": _compatible,
     }
 )
-"""Kind -> function that builds an embedder from a model, an endpoint and a length."""
+"""Kind -> function that builds an embedder from a model, an endpoint and a length; a hosted one takes a `Booking`."""

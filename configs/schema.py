@@ -189,10 +189,12 @@ class EmbedderEntry(Frozen):
         model: ``wordllama``, ``sentence-transformers/MODEL`` or ``onnx/FOLDER``, which compute on this machine; or a
             provider, a slash and its name for an embedding model, which is sent every text of the memory.
         dimensions: Length of the vectors, for models that can truncate theirs; the model's own if absent.
+        prices: Overrides the price table.
     """
 
     model: Annotated[str, StringConstraints(strip_whitespace=True)] = "wordllama"
     dimensions: _Count | None = None
+    prices: Prices | None = None
 
 
 Scalar = str | int | float | bool

@@ -1,20 +1,25 @@
-"""The embedder that the configuration names."""
+"""The embedder that the configuration names, each request of which is booked like a model call."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..configs.errors import ConfigError
-from ..configs.schema import LOCAL_EMBEDDERS, Settings
+from ..configs.schema import LOCAL_EMBEDDERS, Prices, Settings
+from .defaults import shared_dispatcher
 
 if TYPE_CHECKING:
     from ..backends.ondevice import Embedder
+    from .dispatcher import Dispatcher
 
 __all__ = ["embedder_of"]
 
 
-def embedder_of(settings: Settings) -> Embedder:
+def embedder_of(settings: Settings, dispatcher: Callable[[], Dispatcher] | None = None) -> Embedder:
     """Make the embedder of a project's memory. It sends no request before its first use.
 
     Offline, a hosted embedder is not simulated, since made-up vectors find nothing. The default embedder is used
@@ -22,12 +27,14 @@ def embedder_of(settings: Settings) -> Embedder:
 
     Args:
         settings: Names the embedder and its provider.
+        dispatcher: Returns what a provider's requests are booked on; by default, the one these settings share.
 
     Raises:
         ConfigError: The provider may not be used, cannot embed or has no key; or an extra or a file is missing.
     """
     from ..backends import embedders
     from ..backends.base import Endpoint
+    from .calls.embedding import EmbeddingCalls
 
     name, dimensions = settings.embedder.model, settings.embedder.dimensions
     kind, _, model = name.partition("/")
@@ -50,7 +57,12 @@ def embedder_of(settings: Settings) -> Embedder:
             key=settings.key_of(kind),
             timeout=settings.routing.limits.call,
         )
-        return embedders.embedder(f"{provider.backend}/{model}", endpoint, dimensions=dimensions)
+        # Nobody charges for a server of one's own.
+        own = Prices(input=0, output=0, as_of=datetime.now(UTC).date()) if provider.local else None
+        booking = EmbeddingCalls.of(
+            name, settings.embedder.prices or own, dispatcher or partial(shared_dispatcher, settings)
+        )
+        return embedders.embedder(f"{provider.backend}/{model}", endpoint, dimensions=dimensions, booking=booking)
     if kind == "onnx":
         name = f"{kind}/{settings.project / os.path.expanduser(model)}"
     options = {"local_files_only": True} if settings.offline else {}

@@ -17,6 +17,7 @@ from ..configs.errors import ConfigError
 from ..dispatch.state import files
 from ..ledger.rows import RunRow
 from .checkpoints import forking
+from .supervision.memory import taken_along
 
 __all__ = ["forked", "give_up", "pruned"]
 
@@ -30,7 +31,8 @@ async def forked(runtime: Runtime, run: str, at: str | None = None) -> RunRow:
     """Create a run that has come as far as another, and can be resumed on its own.
 
     It does not repeat what the other has done: the same act requested at the same place is answered with its result,
-    or a person is asked if it is unknown whether it happened.
+    or a person is asked if it is unknown whether it happened. In the memory it finds what the other's steps had written
+    by then, and nothing that they write later.
 
     Args:
         runtime: What it ran on.
@@ -51,9 +53,14 @@ async def forked(runtime: Runtime, run: str, at: str | None = None) -> RunRow:
     await asyncio.to_thread(files.shared, state, run, made)
     try:
         wanted = None if at is None else lambda *found: _is_before(at, *found)
-        await forking.fork(state, run, made, wanted, _PLANNED)
+        values = await forking.fork(state, run, made, wanted, _PLANNED)
     except ConfigError:
         files.forget(state, made)
+        raise
+    try:
+        await taken_along(runtime, run, made, values)
+    except BaseException:
+        await give_up(runtime, [made])
         raise
     tags = (*(tag for tag in row.tags if not tag.startswith(FORKED)), FORKED + run)
     twin = replace(row, id=made, started=now, ended=now, status=Status.INTERRUPTED.value, tags=tags, parent="")
@@ -81,7 +88,8 @@ def _tried(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 async def pruned(runtime: Runtime, older_than: float) -> list[str]:
     """Delete what is stored of runs that ended long ago, so that they can no longer be resumed.
 
-    Their rows stay in the ledger. Active runs and those that wait for a person are kept.
+    Their rows stay in the ledger, and what they wrote in the memory: other items may be made from it. Active runs and
+    those that wait for a person are kept.
 
     Args:
         runtime: What they ran on.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from .ledger import Ledger
-from .rows import CallRow
+from .rows import EMBEDDING, CallRow
 from .storage.tables import CALLS
 
 __all__ = ["newest_calls"]
@@ -27,7 +27,8 @@ def newest_calls(ledger: Ledger, most: int) -> list[tuple[str, CallRow]]:
     """
     told = " AND ".join(f"c.detail NOT LIKE '{words}%'" for words in _UNTOLD)
     query = (
-        f"SELECT d.task, c.* FROM (SELECT seq, {CALLS.names} FROM calls ORDER BY seq DESC LIMIT ?) AS c "  # noqa: S608 - our own words
+        f"SELECT d.task, c.* FROM (SELECT seq, {CALLS.names} FROM calls "  # noqa: S608 - our own words
+        f"WHERE tier <> '{EMBEDDING}' ORDER BY seq DESC LIMIT ?) AS c "
         f"JOIN decisions AS d ON d.id = c.decision WHERE {told} ORDER BY c.seq"
     )
     with ledger.reading() as connection:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .prices import PICODOLLARS
-from .rows import ROUTER, DecisionRow
+from .rows import EMBEDDING, ROUTER, DecisionRow
 from .storage.connection import Connection
 from .storage.tables import DECISIONS, HALF, UNPRICED
 
@@ -199,8 +199,9 @@ class _Group(NamedTuple):
     sums: _Sums
 
 
-# The flagship would have been called to do the step, not to judge it.
-_DONE = f"agent <> '{ROUTER}'"
+# The flagship would have been called to do the step, not to judge it, nor to embed what it reads.
+_ROUTED = f"agent = '{ROUTER}'"
+_DONE = f"NOT ({_ROUTED} OR tier = '{EMBEDDING}')"
 _BOTH_KNOWN = "cost IS NOT NULL AND flagship_cost IS NOT NULL"
 _COMPARED = f"failure IS NULL AND {_DONE} AND {_BOTH_KNOWN}"
 _COUNTED = {
@@ -217,7 +218,7 @@ _MONEY = {
     "flagship_cost": ("flagship_cost", _COMPARED),
     "compared_cost": ("cost", _COMPARED),
     "wasted": ("cost", f"failure IS NOT NULL AND {_DONE}"),
-    "router": ("cost", f"NOT {_DONE}"),
+    "router": ("cost", _ROUTED),
 }
 # Each amount of money is summed as two parts, see `HALF`.
 _SUMS = ", ".join(

@@ -8,8 +8,23 @@ from typing import Final
 
 from ..configs.catalog import Usage
 
-__all__ = ["ROUTER", "CallRow", "DecisionRow", "EffectRow", "HandoffRow", "KeptRow", "LeaseRow", "RunRow"]
+__all__ = [
+    "EMBEDDING",
+    "MEMORY",
+    "ROUTER",
+    "CallRow",
+    "DecisionRow",
+    "EffectRow",
+    "HandoffRow",
+    "KeptRow",
+    "LeaseRow",
+    "RunRow",
+]
 
+EMBEDDING: Final = "embedding"
+"""Tier of the calls that ask a provider for vectors; no model of the catalogue has it."""
+MEMORY: Final = "(memory)"
+"""Agent name of such calls outside any agent's step."""
 ROUTER: Final = "(router)"
 """Agent name of the calls that routing itself makes; in brackets, so that it cannot clash with a real agent's name."""
 

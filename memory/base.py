@@ -123,6 +123,8 @@ class Provenance:
         step: The step of the run in which it was written.
         tool: The tool that returned it.
         span: First and last line, or character, of the source; None for all of it.
+        document: The file it is a passage of, as an absolute path, so that the file's next version supersedes it; empty
+            for all other texts.
     """
 
     source: str
@@ -134,6 +136,7 @@ class Provenance:
     step: str = ""
     tool: str = ""
     span: tuple[int, int] | None = None
+    document: str = ""
 
     @classmethod
     def unknown(cls) -> Provenance:
@@ -201,6 +204,8 @@ class Recalled(Evidence):
         lineage: Ids of the items it was made from, across all writers.
         parts: Why it was found, if the recall was asked to explain.
         later: Ids of items found with it that make the same statement with another value and were written later.
+        replaced: When a later version of its document came without it, in seconds since 1970; None for an item that is
+            current. A recall finds only those.
     """
 
     score: float | None
@@ -211,3 +216,4 @@ class Recalled(Evidence):
     lineage: tuple[str, ...]
     parts: Parts | None = None
     later: tuple[str, ...] = ()
+    replaced: float | None = None

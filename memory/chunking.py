@@ -51,13 +51,25 @@ class Chunk:
     last_line: int
     page: int | None = None
 
-    def note(self, *, author: str, run: str, trust: Trust) -> Note:
-        """Return it as a note, with title, intents, lines and page as searchable metadata."""
+    @property
+    def file(self) -> str:
+        """Its file, as the source names it."""
+        return self.source.rpartition("#")[0] if self.title or self.page is not None else self.source
+
+    def note(self, *, author: str, run: str, trust: Trust, document: str = "") -> Note:
+        """Return it as a note, with title, intents, lines and page as searchable metadata.
+
+        Args:
+            author: Who writes it.
+            run: The run in which it is written.
+            trust: How far it is trusted.
+            document: Absolute path of its file, if its next version is to supersede it.
+        """
         lines = (self.first_line, self.last_line)
         metadata: dict[str, Any] = {"title": self.title, "intents": list(self.intents), "lines": list(lines)}
         if self.page is not None:
             metadata["page"] = self.page
-        provenance = Provenance(self.source, author, run, trust, span=lines)
+        provenance = Provenance(self.source, author, run, trust, span=lines, document=document)
         return Note(self.text, provenance, metadata=metadata)
 
 

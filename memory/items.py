@@ -79,7 +79,8 @@ class Row:
         updated: When it was last written.
         writers: Everyone who wrote exactly this text, oldest first.
         ttl: Minutes until it expires after its last use; None for never.
-        expires: When it expires; 0 for never.
+        expires: When it expires; 0 for never. Below zero once a later version of its document came without it: minus
+            the time of that. It is then kept only to be looked up by its id, and has no vectors.
         twin: See `twin_of`; empty for a plain put.
         vectors: How many vectors it has; 0 if it is not indexed.
         trust: The lowest trust of everything it was made from and, once it is stored, of its writers.
@@ -112,8 +113,13 @@ class Row:
         """Ids of the items it was made from, across all writers."""
         return tuple(dict.fromkeys(parent for writer in self.writers for parent in writer.lineage))
 
+    @property
+    def replaced(self) -> float | None:
+        """When a later version of its document came without it; None if that has not happened."""
+        return -self.expires if self.expires < 0 else None
+
     def live(self, now: float) -> bool:
-        """Whether it has not expired."""
+        """Whether it has neither expired nor been superseded."""
         return not self.expires or self.expires > now
 
     def item(self) -> Item:
@@ -145,6 +151,7 @@ class Row:
             writers=self.writers,
             lineage=self.parents,
             parts=parts,
+            replaced=self.replaced,
         )
 
 

@@ -77,7 +77,7 @@ def check_provenance(provenance: Provenance) -> None:
         ValueError: If its trust is not a `Trust`.
         TypeError: If another field has the wrong type.
     """
-    _check_texts(provenance, ("source", "author", "run", "model", "step", "tool"))
+    _check_texts(provenance, ("source", "author", "run", "model", "step", "tool", "document"))
     Trust(provenance.trust)
     lineage, span = provenance.lineage, provenance.span
     if not isinstance(lineage, tuple | list) or not all(isinstance(parent, str) for parent in lineage):
@@ -94,7 +94,8 @@ def _check_texts(about: Note | Provenance, names: Iterable[str]) -> None:
 
 
 def _clean(note: Note) -> Note:
-    provenance = replace(note.provenance, source=redact(note.provenance.source))
+    by = note.provenance
+    provenance = replace(by, source=redact(by.source), document=redact(by.document))
     about = {name: text for name in ("subject", "attribute") if (text := getattr(note, name))}
     metadata = redacted({**note.metadata, **about})
     return replace(note, text=redact(note.text), metadata=metadata, provenance=provenance)

@@ -110,8 +110,11 @@ class Recalling:
 
     @served
     def item(self, item_id: str) -> Recalled | None:
-        """Return the item with an id that `remember` returned or a lineage names, or None if it is gone."""
-        row = self._finder.fetch([item_id]).get(item_id)
+        """Return the item with an id that `remember` returned or a lineage names, or None if it is gone.
+
+        A superseded item, which no recall finds, says when that happened in ``replaced``.
+        """
+        row = self._finder.fetch([item_id], former=True).get(item_id)
         return row.recalled(None) if row else None
 
     @served
@@ -119,19 +122,20 @@ class Recalling:
         """Return an item and its ancestors, each as (fewest steps to it, id, item); the item is None if it is gone."""
         with self._database.reading() as db:
             steps = ancestry(db, table.encoded(self._tenant), item_id)
-        rows = self._finder.fetch([ancestor for ancestor, _ in steps])
+        rows = self._finder.fetch([ancestor for ancestor, _ in steps], former=True)
         return [(depth, i, rows[i].recalled(None) if i in rows else None) for i, depth in steps]
 
     @served
     def history(self, item_id: str) -> list[Version]:
         """Return the versions of an item with their writers, oldest first; the last one is the current version.
 
-        The last hundred texts that `remember` replaced, under a key or for a subject and its attribute, are kept.
+        Of a superseded item, none is current. The last hundred texts that `remember` replaced, under a key or for a
+        subject and its attribute, are kept.
         """
         with self._database.reading() as db:
             past = history.of(db, self._tenant, [item_id]).get(item_id, [])
-        row = self._finder.fetch([item_id]).get(item_id)
-        return [*past, Version(row.value, row.writers, row.trust, row.updated, None)] if row else []
+        row = self._finder.fetch([item_id], former=True).get(item_id)
+        return [*past, Version(row.value, row.writers, row.trust, row.updated, row.replaced)] if row else []
 
     arecall = in_thread(recall)
     aitem = in_thread(item)

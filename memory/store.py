@@ -12,6 +12,7 @@ from langgraph.store.base import BaseStore, Op, PutOp, Result, TTLConfig, valida
 
 from ..configs.errors import ConfigError
 from ..configs.process.closing import Closing
+from ..configs.redact import redact
 from .base import Embedder, Note, Provenance
 from .calls import in_thread
 from .coalesce import Coalescer
@@ -204,6 +205,38 @@ class ChromaStore(Recalling, Upkeep, Closing, BaseStore):
             return ids
         check_namespace(namespace)
         return self._writer.remember(namespace, cleaned(notes), ttl, captured=captured)
+
+    def remember_documents(
+        self, namespace: tuple[str, ...], notes: Sequence[Note], *, paths: Sequence[str], captured: bool = False
+    ) -> int:
+        """Store all that documents say now, and supersede what they said before and no longer say.
+
+        A recall then finds what it would find if only these versions had ever been stored. What was superseded is kept
+        with its writers, for `item`, `why` and `history`. A text that is still there keeps its item and is not embedded
+        again. A text that others wrote too stays theirs; so does a text of the documents that is trusted further than
+        the notes. This is one transaction.
+
+        Args:
+            namespace: Where to store them; the same documents in other namespaces are left alone.
+            notes: Their passages in order, each with the absolute path of its file as ``document``.
+            paths: Absolute paths of the files, or of folders that hold them: of a folder, the files that are no longer
+                there are superseded too.
+            captured: As for `remember_all`.
+
+        Returns:
+            How many passages were superseded.
+
+        Raises:
+            InvalidNamespaceError: As for `remember_all`; so is ``ValueError``.
+        """
+        captured = captured or in_run()
+        if self._server is not None:
+            given = {"namespace": namespace, "notes": list(notes), "paths": list(paths), "captured": captured}
+            superseded: int = self._server.call("remember_documents", given)
+            return superseded
+        check_namespace(namespace)
+        listed = [redact(path) for path in paths]
+        return self._writer.remember_documents(namespace, cleaned(notes), listed, captured=captured)
 
     def id_of(self, namespace: tuple[str, ...], key: str) -> str:
         """Return the id that an item has, or would have, under a key, for use in a lineage."""

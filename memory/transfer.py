@@ -43,7 +43,7 @@ def page(db: Connection, tenant: str, dimensions: int, now: float, after: int, l
         limit: The maximum number of items.
     """
     found = db.execute(
-        "SELECT seq FROM items WHERE tenant = ? AND seq > ? AND (expires = 0 OR expires > ?) ORDER BY seq LIMIT ?",
+        "SELECT seq FROM items WHERE tenant = ? AND seq > ? AND (expires <= 0 OR expires > ?) ORDER BY seq LIMIT ?",
         (table.encoded(tenant), after, now, limit),
     )
     seqs = [seq for (seq,) in found]
@@ -157,7 +157,8 @@ def _version(about: Mapping[str, Any], *, trusted: bool) -> Version:
 
 def _writer(about: Mapping[str, Any], *, trusted: bool) -> Provenance:
     trust = about["trust"] if trusted else Trust.UNTRUSTED
-    writer = Provenance.of({**about, "source": redact(about["source"]), "trust": trust})
+    hidden = {name: redact(about.get(name, "")) for name in ("source", "document")}
+    writer = Provenance.of({**about, **hidden, "trust": trust})
     check_provenance(writer)
     return writer
 
@@ -182,7 +183,8 @@ def embedded(items: Sequence[Incoming], vectors: Vectors) -> int:
     for item in missing:
         row = item.row
         op = PutOp(row.namespace, row.key, row.value)
-        texts.append([row.text] if row.twin else texts_of(op, row.paths or _WHOLE) if row.vectors else [])
+        indexed = row.vectors and row.replaced is None
+        texts.append([] if not indexed else [row.text] if row.twin else texts_of(op, row.paths or _WHOLE))
     made = iter(vectors.of([text for listed in texts for text in listed]))
     for item, listed in zip(missing, texts, strict=True):
         row = item.row
@@ -219,17 +221,19 @@ def restored(db: Connection, tenant: str, items: Sequence[Incoming], now: float,
         row, old = item.row, held.get(item.row.id)
         former = [version for version in item.former if not next(unwanted)]
         foreign = not trusted and old and old.live(now) and row.trust < old.trust and row.twin != old.twin
+        # Somebody else's file supersedes nothing here.
+        over = not row.live(now) and (row.replaced is None or not trusted)
         if old:
             row = replace(row, trust=min(row.trust, old.trust), seq=old.seq)
         if was_forgotten:
             fate = "forgotten"
-        elif not row.live(now):
+        elif over:
             fate = "expired"
-        elif old and old.updated > row.updated:
+        elif old and _changed(old) > _changed(row):
             fate = "newer"
         elif foreign:
             fate = "less_trusted"
-        elif old and all(getattr(old, name) == getattr(row, name) for name in _SAME):
+        elif old and old.replaced == row.replaced and all(getattr(old, n) == getattr(row, n) for n in _SAME):
             fate = "unchanged"
         else:
             fate = "replaced" if old else "added"
@@ -242,6 +246,11 @@ def restored(db: Connection, tenant: str, items: Sequence[Incoming], now: float,
         count[fate] += 1
     table.put(db, tenant, list(fresh.values()))
     return count
+
+
+def _changed(row: Row) -> float:
+    """Return when an item was last written, or superseded."""
+    return max(row.updated, row.replaced or 0.0)
 
 
 def _text(array: Any) -> str:

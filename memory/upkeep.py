@@ -23,7 +23,7 @@ __all__ = ["Upkeep"]
 _COUNTED = {
     "namespaces": "count(DISTINCT namespace) FROM items",
     "vectors": "coalesce(sum(vectors), 0) FROM items",
-    "former_texts": "count(*) FROM history",
+    "former_texts": "count(*) FROM (SELECT tenant FROM history UNION ALL SELECT tenant FROM items WHERE expires < 0)",
     "waiting_for_chroma": "count(DISTINCT seq) FROM outbox",
     "forgotten": "count(*) FROM forgotten",
 }

@@ -13,8 +13,7 @@ from ..configs.errors import ConfigError
 from .base import Embedder
 from .search.words import words
 
-__all__ = ["Vectors", "mismatch"]
-
+__all__ = ["Matrix", "Vectors", "mismatch"]
 
 Matrix = NDArray[np.float32]
 Vector = NDArray[np.float32]

@@ -13,6 +13,7 @@ import numpy as np
 from langgraph.store.base import PutOp
 
 from .base import Note, Provenance
+from .documents import Documents, vectors_of
 from .items import Row, expiry, keyed, row_id, twin_of, written
 from .notes import CapturedPut, least_trusts, merged, texts_of, without_secrets, words_of
 from .search.words import each_counted, strings_in
@@ -20,7 +21,7 @@ from .storage import forgetting, forgotten, history, table
 from .storage.database import Database
 from .storage.lineage import comes_from
 from .transfer import Incoming, restored
-from .vectors import Vectors
+from .vectors import Matrix, Vectors
 
 __all__ = ["Writer"]
 
@@ -95,10 +96,33 @@ class Writer:
     ) -> list[str]:
         """Store cleaned notes, and return their ids; see `ChromaStore.remember_all`."""
         vectors = self.vectors.of([note.text for note in notes])
+        ids, _ = self._remember(namespace, notes, vectors, ttl, Documents.of((), notes), captured=captured)
+        return ids
+
+    def remember_documents(
+        self, namespace: tuple[str, ...], notes: Sequence[Note], paths: Sequence[str], *, captured: bool
+    ) -> int:
+        """Store cleaned notes as all passages of documents; see `ChromaStore.remember_documents`."""
+        vectors = vectors_of(self.database, self.vectors, self.tenant, namespace, [note.text for note in notes])
+        _, superseded = self._remember(namespace, notes, vectors, None, Documents.of(paths, notes), captured=captured)
+        return superseded
+
+    def _remember(
+        self,
+        namespace: tuple[str, ...],
+        notes: Sequence[Note],
+        vectors: Matrix,
+        ttl: float | None,
+        documents: Documents,
+        *,
+        captured: bool,
+    ) -> tuple[list[str], int]:
+        """Store notes with their vectors; return their ids, and how many passages of the documents were superseded."""
         twins = [twin_of(namespace, note.text) for note in notes]
         with self.database.writing() as db:
             self._check(db)
             now = self.clock()
+            passages = documents.held(db, self.tenant, namespace, now)
             fresh = self._not_forgotten(db, notes, captured=captured)
             same = table.twins(db, self.tenant, twins)
             # A note that is left out supersedes nothing.
@@ -110,7 +134,8 @@ class Writer:
             ]
             held = table.get(db, self.tenant, slots) | same
             taken = compress(zip(notes, twins, slots, strict=True), fresh)
-            kept = merged(namespace, taken, held.values(), ttl, now)
+            kept = merged(namespace, taken, documents.without(held, passages).values(), ttl, now)
+            kept = [documents.kept(row, passages[row.id]) if row.id in passages else row for row in kept]
             for row in kept:
                 if row.seq:
                     row.writers = tuple(self._repeating(db, row.id, writer) for writer in row.writers)
@@ -121,12 +146,15 @@ class Writer:
                 (row, table.Entry(counts, vector[None]))
                 for (row, vector), counts in zip(final.values(), words, strict=True)
             ]
+            gone = {item_id: row for item_id, row in passages.items() if item_id not in final}
+            superseded = documents.drop(db, self.tenant, gone, self.vectors.dimensions, now)
+            documents.order(db, self.tenant, [row for row, _ in final.values()], held)
             table.put(db, self.tenant, entries)
             self._trim(db)
         self.kept()
         self._sweep_if_due()
         ids = iter(kept)
-        return [next(ids).id if there else slot for there, slot in zip(fresh, slots, strict=True)]
+        return [next(ids).id if there else slot for there, slot in zip(fresh, slots, strict=True)], superseded
 
     def restore(self, items: Sequence[Incoming], *, trusted: bool) -> dict[str, int]:
         """Take in items that another memory told; see `ChromaStore.restore`."""

@@ -19,6 +19,26 @@ __all__ = ["Memory", "memory_tools"]
 _COPIES = "- and what runs have written since that repeats one of these"
 
 
+class Held(Protocol):
+    """A stored passage; `pointsman.memory.Recalled` is one."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def source(self) -> str:
+        """Where it came from; empty if that is not known."""
+
+    @property
+    def text(self) -> str:
+        """What it says."""
+
+    @property
+    def namespace(self) -> tuple[str, ...]:
+        """The namespace it is in."""
+
+
 class Memory(Protocol):
     """The memory methods that the tools need; `pointsman.memory.ChromaStore` implements them."""
 
@@ -28,7 +48,7 @@ class Memory(Protocol):
     def recall(self, namespace: tuple[str, ...], query: str, *, limit: int = 5) -> Sequence[Evidence]:
         """Return the passages nearest to a query, best first."""
 
-    def item(self, item_id: str) -> Evidence | None:
+    def item(self, item_id: str) -> Held | None:
         """Return the item with an id, or None."""
 
     def forget(self, *, ids: Sequence[str], namespace: tuple[str, ...]) -> int:
@@ -71,7 +91,9 @@ def memory_tools(memory: Memory, namespace: tuple[str, ...], *, provenance: Call
 
     def would_go(arguments: Mapping[str, Any]) -> Preview:
         held = [item for one in dict.fromkeys(arguments["ids"]) if (item := memory.item(one))]
-        listed = [f"- {item.id} ({item.source or 'no source'}): {item.text}" for item in held]
+        # Those of other namespaces would stay, and are not for this agent to see.
+        mine = [item for item in held if item.namespace[: len(namespace)] == namespace]
+        listed = [f"- {item.id} ({item.source or 'no source'}): {item.text}" for item in mine]
         return Preview("\n".join([*listed, _COPIES] if listed else []), {})
 
     return [

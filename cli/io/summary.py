@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from ...ledger.rows import EMBEDDING
 from .output import money, seconds, short
 from .records import dollars, plain
 from .simulated import named
@@ -189,9 +190,11 @@ def summarise(ended: Sequence[Ended], runtime: Runtime, took: float) -> Summary:
     results = [one.result for one in ended if one.result is not None]
     calls = [call for outcome in results for call in outcome.calls]
     decisions = [decision for outcome in results for decision in outcome.decisions]
-    good = [call for call in calls if call.failure is None]
-    asked = Counter(call.decision for call in calls)
-    flagged = [call.flagship_cost for call in calls if call.usage is not None]
+    # Requests for vectors cost too, but no decision chose a model for them, and none is an answer.
+    answers = [call for call in calls if call.tier != EMBEDDING]
+    good = [call for call in answers if call.failure is None]
+    asked = Counter(call.decision for call in answers)
+    flagged = [call.flagship_cost for call in answers if call.usage is not None]
     labelled = [one for one in ended if one.message.label is not None]
     runs = {outcome.run for outcome in results}
     dispatcher = runtime.dispatcher

@@ -44,6 +44,17 @@ class TokenCaps:
         """
         return await self._budgets.acquire(self._scopes, amount, patience)
 
+    def take(self, amount: int) -> str:
+        """Reserve tokens for a call of a thread, without waiting.
+
+        Args:
+            amount: The most tokens it can use.
+
+        Raises:
+            BudgetExceeded: A cap leaves too little.
+        """
+        return self._budgets.reserve(self._scopes, amount)
+
     def settle(self, reservation: str, used: int | None) -> None:
         """Count what a call has used, or everything reserved if that is not known."""
         self._budgets.settle(reservation, used)

@@ -29,8 +29,8 @@ async def fork(
     target: str,
     wanted: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] | None = None,
     channels: Sequence[str] = (),
-) -> None:
-    """Copy the checkpoints of a run.
+) -> Mapping[str, Any]:
+    """Copy the checkpoints of a run, and return the values from which the copy continues.
 
     Args:
         state: The project's state folder.
@@ -39,19 +39,20 @@ async def fork(
         wanted: Returns, from the values and the metadata of a checkpoint, whether the copy continues from it; the
             newest such checkpoint becomes its last, and the steps after it are still to be done. If absent, the copy
             ends as the run did.
-        channels: The channels whose values ``wanted`` reads.
+        channels: The channels whose values ``wanted`` reads, and are returned.
 
     Raises:
         ConfigError: The run has no such checkpoint.
     """
     async with checkpoints(state, ()) as saver:
         parts = await saver.apart(source, channels, limit=1 if wanted is None else None)
-        last = next((part.id for part in parts if wanted is None or wanted(part.values, part.metadata)), None)
-        if last is None:
+        found = next((part for part in parts if wanted is None or wanted(part.values, part.metadata)), None)
+        if found is None:
             raise ConfigError(f"run {source} cannot be forked there: nothing is kept of it from before that")
         await saver.acopy_thread(source, target)
         if wanted is None:
-            return
+            return found.values
+        last = found.id
 
         def rewind(connection: Connection) -> None:
             # Checkpoint ids increase with time, including those of agents inside a step.
@@ -61,6 +62,7 @@ async def fork(
             connection.execute("DELETE FROM writes WHERE thread_id = ? AND checkpoint_id = ?", (target, last))
 
         await saver.file.call(rewind, writes=True)
+        return found.values
 
 
 async def forget(state: Path, runs: Sequence[str]) -> None:

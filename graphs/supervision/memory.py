@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from ...agents.agent import Agent
 from ...agents.notes import fitting, keep, notes_for
-from ...agents.result import StepRecord
+from ...agents.result import Status, StepRecord
 from ...agents.runtime import Runtime
 from ...agents.verification.verifier import as_text
 from ...configs.words import Trust
 from ...dispatch.context import current
-from ...memory.base import Provenance, Recalled
+from ...memory.base import Note, Provenance, Recalled
 
-__all__ = ["recalled", "remember"]
+__all__ = ["recalled", "remember", "taken_along"]
 
 _RECALLED: Final = 4
 
@@ -56,18 +57,59 @@ async def remember(
     Returns:
         The record, with what was kept.
     """
-    run, text = current().run.id, as_text(record.output)
-    if not run or not text:
+    run = current().run.id
+    note = _note(runtime, run, step, record) if run else None
+    if note is None:
         return record
-    results = tuple(runtime.store.id_of(("runs", run), need) for need in step["needs"])
     if not alone:
-        provenance = Provenance(
-            source=f"step:{record.id}",
-            author=record.agent,
-            run=run,
-            trust=Trust(record.trust),
-            step=record.id,
-            lineage=(*results, *(one.id for one in record.recalled)),
-        )
-        await asyncio.to_thread(runtime.store.remember, ("runs", run), text, provenance=provenance, key=record.id)
-    return await keep(agent, record, results)
+        await asyncio.to_thread(runtime.store.remember_all, ("runs", run), [note])
+    return await keep(agent, record, note.provenance.lineage)
+
+
+async def taken_along(runtime: Runtime, run: str, fork: str, values: Mapping[str, Any]) -> None:
+    """Store for a fork what the steps before it wrote: each result as the fork has it, if the run still remembers one.
+
+    Args:
+        runtime: Runtime whose memory it is.
+        run: The run.
+        fork: The run that continues from one of its checkpoints.
+        values: The plan and the steps that are done at that checkpoint.
+    """
+    steps = {step["id"]: step for step in values.get("plan") or () if isinstance(step, Mapping)}
+    done = [StepRecord.restored(one) for one in values.get("done") or () if isinstance(one, Mapping)]
+    ended = {record.id: record for record in done if record.id in steps and record.status is Status.DONE}
+    if ended:
+        await asyncio.to_thread(_copy, runtime, run, fork, [(steps[key], record) for key, record in ended.items()])
+
+
+def _copy(runtime: Runtime, run: str, fork: str, steps: Iterable[tuple[Mapping[str, Any], StepRecord]]) -> None:
+    store, notes = runtime.store, []
+    for step, record in steps:
+        # A workflow without memory has none, and what a person had forgotten stays so.
+        held = store.item(store.id_of(("runs", run), record.id))
+        note = held and _note(runtime, fork, step, record)
+        if held and note:
+            # What the run has learned since may have lowered the trust.
+            trust = min(note.provenance.trust, held.trust)
+            notes.append(replace(note, provenance=replace(note.provenance, trust=trust)))
+    if notes:
+        store.remember_all(("runs", fork), notes)
+
+
+def _note(runtime: Runtime, run: str, step: Mapping[str, Any], record: StepRecord) -> Note | None:
+    """Return what a step's result is stored as for the other steps of a run; None if it says nothing."""
+    text = as_text(record.output)
+    if not text:
+        return None
+    provenance = Provenance(
+        source=f"step:{record.id}",
+        author=record.agent,
+        run=run,
+        trust=Trust(record.trust),
+        step=record.id,
+        lineage=(
+            *(runtime.store.id_of(("runs", run), need) for need in step["needs"]),
+            *(one.id for one in record.recalled),
+        ),
+    )
+    return Note(text, provenance, record.id)

@@ -125,7 +125,13 @@ class Budgets(Closing):
         self._empty()
 
     def reserve(
-        self, scopes: Mapping[str, int | None], amount: int, owner: str | None = None, *, sent: bool = False
+        self,
+        scopes: Mapping[str, int | None],
+        amount: int,
+        owner: str | None = None,
+        *,
+        sent: bool = False,
+        row: CallRow | None = None,
     ) -> str:
         """Reserve the worst case of a call.
 
@@ -135,6 +141,7 @@ class Budgets(Closing):
             owner: The process that will settle it, as named by `processes.this_process`, or a name that begins with
                 `LASTING` if any process may settle it; None for this process.
             sent: The call goes out at once, so that it is charged if the process is killed.
+            row: As in `acquire`.
 
         Returns:
             Id of the reservation, for `settle` or `release` on this object; with an owner, on any that has the file
@@ -145,7 +152,7 @@ class Budgets(Closing):
             ConfigError: The file cannot be written.
             ValueError: The amount or a cap is not a whole number of picodollars, zero or more.
         """
-        request = self._request(scopes, amount, owner, sent)
+        request = self._request(scopes, amount, owner, sent, row)
         short = self._store.reserve(request)
         if short is not None:
             raise _exceeded(short, amount)

@@ -77,7 +77,7 @@ class Arrays:
         self.postings = Postings()
 
     def _load(self, db: Connection, tenant: str) -> None:
-        found = db.execute("SELECT seq FROM items WHERE tenant = ? ORDER BY seq", (tenant,))
+        found = db.execute("SELECT seq FROM items WHERE tenant = ? AND expires >= 0 ORDER BY seq", (tenant,))
         numbers = [number for (number,) in found]
         self._clear(len(numbers) + len(numbers) // 8)
         words: list[bytes] = []
@@ -99,7 +99,10 @@ class Arrays:
 
     def _take(self, db: Connection, values: Sequence[Any]) -> None:
         """Load a changed item: into its old slot if its content is the same, else into a new slot."""
-        seq, content = values[0], values[8]
+        seq, expires, content = values[0], values[6], values[8]
+        if expires < 0:
+            self._bury(seq)
+            return
         slot = self._slots.get(seq)
         if slot is not None and content <= self.seen:
             for name, field in zip(("trust", "vectors", "expires", "updated"), values[4:8], strict=True):

@@ -105,11 +105,17 @@ class Finder:
                 touched.append(row)
         return results, touched
 
-    def fetch(self, ids: Sequence[str]) -> dict[str, Row]:
-        """Return the items with these ids that have not expired, by id."""
+    def fetch(self, ids: Sequence[str], *, former: bool = False) -> dict[str, Row]:
+        """Return the items with these ids that have not expired, by id.
+
+        Args:
+            ids: Their ids.
+            former: Also those that were superseded.
+        """
         now = self._clock()
         with self._database.reading() as db:
-            return {item_id: row for item_id, row in table.get(db, self._tenant, ids).items() if row.live(now)}
+            rows = table.get(db, self._tenant, ids)
+        return {i: row for i, row in rows.items() if row.live(now) or (former and row.replaced is not None)}
 
     def recall(
         self,

@@ -25,8 +25,8 @@ __all__ = ["METHODS", "is_loopback", "serve"]
 
 METHODS = frozenset(
     {
-        *("batch", "exported", "forget", "history", "item", "recall", "remember_all", "restore", "stats", "sweep_ttl"),
-        *("tenant", "was_forgotten", "why"),
+        *("batch", "exported", "forget", "history", "item", "recall", "remember_all", "remember_documents"),
+        *("restore", "stats", "sweep_ttl", "tenant", "was_forgotten", "why"),
     }
 )
 """The methods of a memory that clients can call."""

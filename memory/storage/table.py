@@ -31,13 +31,16 @@ __all__ = [
     "mark",
     "marked",
     "next_version",
+    "of_documents",
     "of_runs",
     "paths",
     "put",
     "refresh",
     "remark",
     "slices",
+    "supersede",
     "twins",
+    "unnumber",
     "version",
 ]
 
@@ -108,6 +111,26 @@ def by_seq(db: Connection, seqs: Iterable[int]) -> dict[int, Row]:
     return {row.seq: row for row in _select(db, "seq IN (??)", list(dict.fromkeys(seqs)))}
 
 
+def of_documents(db: Connection, tenant: str, namespace: Sequence[str], documents: Sequence[str]) -> list[Row]:
+    """Return the items of a namespace that may be passages of files: those of which a writer's path begins with one.
+
+    Args:
+        db: A connection.
+        tenant: Whose items.
+        namespace: Exactly their namespace.
+        documents: The files or folders, as absolute paths.
+    """
+    query = (
+        "SELECT DISTINCT seq FROM items JOIN writers USING (seq) "
+        "WHERE items.tenant = ? AND namespace = ? AND instr(further, ?) > 0"
+    )
+    found: set[int] = set()
+    for document in documents:
+        values = encoded(tenant), encoded(namespace), encoded(document)[:-1]
+        found.update(seq for (seq,) in db.execute(query, values))
+    return _select(db, "seq IN (??)", sorted(found))
+
+
 def twins(db: Connection, tenant: str, digests: Sequence[str]) -> dict[str, Row]:
     """Return a tenant's items whose remembered text has one of these digests, by id."""
     return {row.id: row for row in _select(db, "tenant = ? AND twin IN (??)", digests, encoded(tenant))}
@@ -135,14 +158,14 @@ def by_trust(db: Connection, tenant: str, now: float) -> dict[str, int]:
 def beyond(db: Connection, tenant: str, most: int) -> list[int]:
     """Return the numbers of a tenant's items in excess of ``most``, never the last one written.
 
-    The least trusted come first, so a flood of untrusted text evicts only untrusted text (except for one item); then
-    those from before the last change, and among these the oldest.
+    Superseded ones come first, then the least trusted, so a flood of untrusted text evicts only untrusted text (except
+    for one item); then those from before the last change, and among these the oldest.
     """
     (count,) = db.execute("SELECT count(*) FROM items WHERE tenant = ?", (encoded(tenant),)).fetchone()
     found = db.execute(
         "SELECT seq FROM items WHERE tenant = :tenant AND seq IS NOT "
         "(SELECT max(seq) FROM items WHERE tenant = :tenant AND content = :now) "
-        "ORDER BY trust, content = :now, updated, seq LIMIT :many",
+        "ORDER BY expires >= 0, trust, content = :now, updated, seq LIMIT :many",
         {"tenant": encoded(tenant), "now": version(db), "many": max(count - most, 0)},
     )
     return [seq for (seq,) in found]
@@ -298,16 +321,39 @@ def refresh(db: Connection, tenant: str, expiries: Mapping[int, float]) -> None:
     )
 
 
+def supersede(db: Connection, tenant: str, seqs: Sequence[int], now: float) -> None:
+    """Take items out of every search, in favour of others; they keep all but their words and vectors.
+
+    Args:
+        db: A connection inside a transaction.
+        tenant: Whose items.
+        seqs: Their numbers.
+        now: Seconds since 1970.
+    """
+    number = next_version(db)
+    _queue(db, encoded(tenant), seqs)
+    db.executemany(
+        "UPDATE items SET expires = ?, vectors = 0, version = ? WHERE seq = ?", [(-now, number, seq) for seq in seqs]
+    )
+    db.executemany("UPDATE entries SET words = x'', matrix = x'' WHERE seq = ?", [(seq,) for seq in seqs])
+    db.executemany("DELETE FROM indexed WHERE seq = ?", [(seq,) for seq in seqs])
+
+
 def delete(db: Connection, tenant: str, seqs: Sequence[int]) -> None:
     """Delete items of a tenant and everything stored about them."""
-    number, now = encoded(tenant), next_version(db)
-    _queue(db, number, seqs)
-    ones = [(seq,) for seq in seqs]
     for name, column in (("lineage", "child"), ("history", "id")):
         db.executemany(
             f"DELETE FROM {name} WHERE tenant = ? AND {column} = (SELECT id FROM items WHERE seq = ?)",  # noqa: S608 - our own words
-            [(number, seq) for seq in seqs],
+            [(encoded(tenant), seq) for seq in seqs],
         )
+    unnumber(db, tenant, seqs)
+
+
+def unnumber(db: Connection, tenant: str, seqs: Sequence[int]) -> None:
+    """Delete items of a tenant, but not their lineage and history; written again, they come after all others."""
+    number, now = encoded(tenant), next_version(db)
+    _queue(db, number, seqs)
+    ones = [(seq,) for seq in seqs]
     for name in ("items", "entries", "writers", "indexed"):
         db.executemany(f"DELETE FROM {name} WHERE seq = ?", ones)  # noqa: S608 - our own words
     db.executemany("INSERT OR REPLACE INTO gone VALUES (?, ?, ?)", [(seq, number, now) for seq in seqs])
@@ -346,7 +392,7 @@ def _writers(row: Row) -> Iterator[tuple[Any, ...]]:
         yield (
             *(row.seq, place, encoded(writer.source), encoded(writer.author), encoded(writer.run)),
             *(_RANK[writer.trust], encoded(writer.lineage)),
-            encoded([writer.model, writer.step, writer.tool, writer.span]),
+            encoded([writer.model, writer.step, writer.tool, writer.span, writer.document]),
         )
 
 
@@ -362,9 +408,11 @@ def _writers_of(db: Connection, seqs: Sequence[int]) -> dict[int, list[Provenanc
     query = f"SELECT {columns} FROM writers WHERE seq IN (??) ORDER BY seq, place"  # noqa: S608 - our own words
     for seq, source, author, run, trust, ids, further in each(db, query, seqs):
         names = (json.loads(source), json.loads(author), json.loads(run))
-        model, step, tool, span = json.loads(further)
+        # Rows of earlier versions have no document.
+        model, step, tool, span, *document = json.loads(further)
         place = (span[0], span[1]) if span else None
-        writers[seq].append(Provenance(*names, _TRUSTS[trust], tuple(json.loads(ids)), model, step, tool, place))
+        about = (model, step, tool, place, *document)
+        writers[seq].append(Provenance(*names, _TRUSTS[trust], tuple(json.loads(ids)), *about))
     return writers
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import stat
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -201,9 +202,11 @@ def test_the_embedder_of_the_configuration_fills_and_searches_the_memory(
     pointsman: Run, project: Path, own: Path, serve: Callable[..., str]
 ) -> None:
     asked: list[list[str]] = []
+    sent = Counter[str]()
 
     def answer(request: Any) -> tuple[int, dict[str, str], bytes]:
         asked.append(request.json()["input"])
+        sent["requests"] += 1
         data = [
             {"object": "embedding", "index": i, "embedding": [float("depot" in text), 1.0, 0.0]}
             for i, text in enumerate(asked[-1])
@@ -231,6 +234,12 @@ def test_the_embedder_of_the_configuration_fills_and_searches_the_memory(
     asked.clear()
     assert json.loads(pointsman("memory", "eval", str(questions), "--json").stdout)["recall@5"] == 1
     assert ["depot"] in asked
+    # Of all commands, each request is booked.
+    booked = json.loads(pointsman("report", "--json").stdout)
+    assert [(tier["name"], tier["totals"]["failed"], tier["totals"]["cost"]) for tier in booked["tiers"]] == [
+        ("embedding", 0, 0)
+    ]
+    assert booked["totals"]["calls"] == sent["requests"]
 
 
 @pytest.mark.slow
@@ -252,6 +261,38 @@ def test_a_folder_cannot_have_the_memory_sent_to_a_host_of_its_choosing(
             assert (refused.exit_code, "which takes your trust" in refused.stderr) == (2, True)
         assert "pointsman trust" in pointsman("doctor").stdout
     assert asked == []
+
+
+@pytest.mark.slow
+def test_an_edited_document_that_is_added_again_replaces_its_earlier_version(pointsman: Run, project: Path) -> None:
+    rules, other = project / "kb" / "rules.md", project / "old" / "rules.md"
+    for file in (rules, other):
+        file.parent.mkdir()
+        file.write_text(f"## hours\nThe {file.parent.name} depot opens at six.\n## food\nThe canteen serves soup.\n")
+        assert json.loads(pointsman("memory", "add", str(file), "--json").stdout)["superseded"] == 0
+
+    def found() -> dict[str, str]:
+        shown = json.loads(pointsman("memory", "search", "depot canteen", "--limit", "20", "--json").stdout)
+        return {item["text"]: item["id"] for item in shown}
+
+    before = found()
+    assert len(before) == 3
+    rules.write_text("## hours\nThe kb depot opens at seven.\n## food\nThe canteen serves soup.\n")
+    added = pointsman("memory", "add", "kb/rules.md").stdout
+    assert "2 passages from 1 files are in knowledge; 1 that they no longer have are superseded" in added
+    after = found()
+    assert after.keys() == {"The kb depot opens at seven.", "The old depot opens at six.", "The canteen serves soup."}
+    old = before["The kb depot opens at six."]
+    shown = json.loads(pointsman("memory", "show", old, "--json").stdout)
+    assert (shown["text"], shown["created"], shown["replaced"] > 0) == ("The kb depot opens at six.", None, True)
+    assert "no search finds it any more" in pointsman("memory", "show", old).stdout
+    assert "superseded" in pointsman("memory", "why", old).stdout
+    # The folder is the same place as its files.
+    rules.rename(rules.with_name("hours.md"))
+    assert json.loads(pointsman("memory", "add", "kb", "--json").stdout)["superseded"] == 0
+    assert found() == after
+    shown = json.loads(pointsman("memory", "show", after["The kb depot opens at seven."], "--json").stdout)
+    assert shown["source"] == "hours.md#hours"
 
 
 def test_there_is_nothing_to_embed_anew_where_no_memory_is(pointsman: Run, project: Path) -> None:

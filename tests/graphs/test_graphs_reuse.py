@@ -13,8 +13,12 @@ from pointsman import Agent, BackendError, Workflow
 from pointsman.agents.result import StepRecord
 from pointsman.agents.runs import run_scope
 from pointsman.agents.runtime import Runtime
+from pointsman.configs.words import Trust
+from pointsman.dispatch.context import RunContext, entered
+from pointsman.graphs.keeping import forked, pruned
 from pointsman.graphs.supervision.memory import recalled, remember
 from pointsman.graphs.supervision.plan import in_order
+from pointsman.memory import Provenance
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
 
 Make = Callable[..., Runtime]
@@ -84,6 +88,78 @@ async def test_a_step_recalls_four_results_that_it_was_not_handed(runtime: Make)
         others = await recalled(home, ONE, {**alone, "needs": ["s1"]}, "Where are the parcels?", known=handed)
         assert (len(found), others) == (4, found[1:])
         assert await recalled(home, ONE, alone, "Where are the parcels?", known=()) == []
+
+
+@pytest.mark.parametrize("memory", [True, False])
+async def test_a_fork_recalls_what_the_run_wrote_before_it_and_nothing_later(
+    runtime: Make, simulator: Simulator, memory: bool
+) -> None:
+    asked: list[str] = []
+
+    def answer(request: Any) -> Answer:
+        asked.append(request.user_text)
+        return Answer(text=f"said at call {len(asked)}")
+
+    simulator.scenario = Scenario(rules=[Rule(match=Match(first=2), answer=answer), Rule(fault=Fault("bad_request"))])
+    home = runtime()
+    agents = [Agent(name) for name in ("one", "two", "three")]
+    flow = Workflow("flow", agents, plan="in_order", memory=memory)
+    failed = await flow.arun("Where is parcel 4711?", runtime=home)
+    assert failed.status == "failed"
+    run = failed.run
+    simulator.scenario = Scenario(rules=[Rule(answer=answer)])
+    names = [step["id"] for step in in_order([agent.name for agent in agents]).model_dump(mode="json")["steps"]]
+    twin = (await forked(home, run, names[2])).id
+
+    def held(run: str) -> dict[str, str]:
+        return {item.key: item.value["text"] for item in home.store.search(("runs", run))}
+
+    before = {names[0]: "said at call 1", names[1]: "said at call 2"} if memory else {}
+    assert held(twin) == before
+    for name in before:
+        item = home.store.item(home.store.id_of(("runs", twin), name))
+        assert item is not None
+        assert [(by.author, by.run, by.step) for by in item.writers] == [(item.writers[0].author, twin, name)]
+    if memory:
+        steps = home.store.why(home.store.id_of(("runs", twin), names[1]))
+        assert [(depth, one and one.text) for depth, _, one in steps] == [(0, "said at call 2"), (1, "said at call 1")]
+        # What the run writes from now on is not the fork's.
+        with entered(run=RunContext(id=run)):
+            record = StepRecord(names[0], "one", None, "low", "Something else")
+            await remember(home, ONE, {"id": names[0], "needs": []}, record, alone=False)
+        assert held(run)[names[0]] == "Something else"
+    assert held(twin) == before
+    asked.clear()
+    assert (await flow.aresume(twin, runtime=home)).status == "done"
+    # The third is handed what the second said, and recalls the first.
+    [text] = asked
+    assert ("said at call 1" in text, "Something else" in text) == (memory, False)
+
+
+async def test_what_was_forgotten_of_a_run_is_not_in_its_fork(runtime: Make, simulator: Simulator) -> None:
+    news = Answer(text="The merger with Contoso closes on Friday.")
+    simulator.scenario = Scenario(rules=[Rule(match=Match(first=1), answer=news), Rule(fault=Fault("bad_request"))])
+    home = runtime()
+    flow = Workflow("flow", [Agent("one"), Agent("two")], plan="in_order")
+    run = (await flow.arun("What is new?", runtime=home)).run
+    assert home.store.forget(run=run) == 1
+    twin = (await forked(home, run)).id
+    assert home.store.search(("runs", twin)) == []
+
+
+async def test_what_a_run_wrote_to_the_memory_outlives_its_stored_data_until_it_is_forgotten(
+    runtime: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = Scenario(rules=[Rule(answer=Answer(text="The depot opens at six."))])
+    home = runtime()
+    flow = Workflow("flow", [Agent("one"), Agent("two")], plan="in_order")
+    run = (await flow.arun("When does it open?", runtime=home)).run
+    made = home.store.id_of(("runs", run), "s1")
+    note = home.store.remember(("team",), "Come at six.", provenance=Provenance("", "a", "", Trust.USER, (made,)))
+    assert await pruned(home, 0) == [run]
+    assert [one and one.text for _, _, one in home.store.why(note)] == ["Come at six.", "The depot opens at six."]
+    assert home.store.forget(run=run) == 2
+    assert [one and one.text for _, _, one in home.store.why(note)] == ["Come at six.", None]
 
 
 async def test_a_step_recalls_no_more_than_there_is_room_for(runtime: Make) -> None:

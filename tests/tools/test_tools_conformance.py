@@ -35,7 +35,7 @@ class _Notebook:
     def recall(self, namespace: tuple[str, ...], query: str, *, limit: int = 5) -> list[Evidence]:
         return []
 
-    def item(self, item_id: str) -> Evidence | None:
+    def item(self, item_id: str) -> Any:
         return Evidence(item_id, "", "x")
 
     def forget(self, *, ids: Sequence[str], namespace: tuple[str, ...]) -> int:

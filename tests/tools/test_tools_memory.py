@@ -10,6 +10,7 @@ from pointsman.configs.evidence import parse_evidence
 from pointsman.configs.words import Effect, Trust
 from pointsman.memory import ChromaStore, HashingEmbedder, Provenance
 from pointsman.tools import effect_of, memory_tools
+from pointsman.tools.facts import preview_of
 
 NAMESPACE = ("team", "support")
 
@@ -72,6 +73,9 @@ def test_what_is_forgotten_lay_in_the_callers_namespace_and_is_not_remembered_ag
     elsewhere = store.remember(("team", "sales"), "Kaya pays by invoice only.", provenance=by_sales)
     fact = {"text": "Kaya has the number 4471 at Contoso."}
     here = tools["remember"].invoke(fact).removeprefix("remembered as ")
+    shown = preview_of(tools["forget"], {"ids": [here, elsewhere]})
+    assert shown is not None
+    assert ("4471" in shown.diff, "invoice" in shown.diff) == (True, False)
     assert tools["forget"].invoke({"ids": [here, elsewhere]}) == (
         "2 passages were named; 1 are forgotten, with those that repeat one"
     )

@@ -27,17 +27,24 @@ def add(
     namespace: Namespace = "knowledge",
     json: options.AsJson = False,
 ) -> None:
-    """Read a document, or a folder of them, into the memory."""
+    """Read a document, or a folder of them, into the memory; again after an edit.
+
+    Passages that are no longer in a file, and those of files that are no longer in the folder, are superseded: searches
+    no longer find them, 'memory show' and 'why' still do. A file is known by its path: after renaming a single one, use
+    'memory forget --source'.
+    """
     notes = _notes(path)
     end_cleanly()
     with opened() as runtime:
         if not labels(namespace):
             raise ConfigError("--namespace must not be empty")
-        runtime.store.remember_all(labels(namespace), notes)
+        former = runtime.store.remember_documents(labels(namespace), notes, paths=[_place(path)])
     sources = sorted({note.provenance.source for note in notes})
+    files = len({note.provenance.document for note in notes})
+    told = f"; {former} that they no longer have are superseded" if former else ""
     answer(
-        {"passages": len(notes), "sources": sources, "namespace": namespace},
-        f"{len(notes)} passages from {len({s.partition('#')[0] for s in sources})} files are in {namespace}",
+        {"passages": len(notes), "sources": sources, "namespace": namespace, "superseded": former},
+        f"{len(notes)} passages from {files} files are in {namespace}{told}",
         json=json,
     )
 
@@ -113,7 +120,7 @@ def reindex(json: options.AsJson = False) -> None:
                 "POINTSMAN_MEMORY for the project's own"
             )
         claim(settings)
-        embedder = embedder_of(settings)
+        embedder = embedder_of(settings, lambda: runtime.dispatcher)
         count = ChromaStore.reindex(settings.state / "memory", embedder)
     answer(
         {"items": count, "embedder": embedder.model_id, "dimensions": embedder.dimensions},
@@ -138,7 +145,15 @@ def _notes(path: Path) -> list[Note]:
     if not chunks:
         raise ConfigError("has no text to keep but headings", file=path)
     # Documents were written elsewhere: their content is data, never an instruction.
-    return [chunk.note(author="a person", run="", trust=Trust.UNTRUSTED) for chunk in chunks]
+    files = {chunk.file: _place(path / chunk.file if path.is_dir() else path) for chunk in chunks}
+    return [
+        chunk.note(author="a person", run="", trust=Trust.UNTRUSTED, document=files[chunk.file]) for chunk in chunks
+    ]
+
+
+def _place(path: Path) -> str:
+    """Return the path by which a document is known, however it is named."""
+    return str(path.resolve())
 
 
 def _pages(file: Path) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from ....configs.errors import ConfigError
 from ... import options
 from ...io.output import answer, as_json, progress, result, short
 from ...io.table import table
-from ...settings import opened, settings_of
+from ...settings import opened
 from .options import Item, Namespace, labels
 
 if TYPE_CHECKING:
@@ -81,15 +81,19 @@ def show(item: Item, json: options.AsJson = False) -> None:
     with opened(reads=True) as runtime:
         found = runtime.store.item(item)
         kept = found and runtime.store.batch([GetOp(found.namespace, found.key, refresh_ttl=False)])[0]
-        versions = runtime.store.history(item)[:-1]
-    if found is None or not isinstance(kept, StoredItem):
+        versions = runtime.store.history(item)
+    if found is None or not versions:
         raise ConfigError(_unknown(item))
+    *versions, last = versions
+    # A superseded item is not one of LangGraph's any more, and no longer says when it was created.
+    created = kept.created_at if isinstance(kept, StoredItem) else None
+    updated = datetime.fromtimestamp(last.written, UTC)
     about = {
         **_recalled(found),
         "key": found.key,
         "value": found.value,
-        "created": kept.created_at.isoformat(),
-        "updated": kept.updated_at.isoformat(),
+        "created": created and created.isoformat(),
+        "updated": updated.isoformat(),
         "writers": [_writer(writer) for writer in found.writers],
         "history": [_version(version) for version in versions],
     }
@@ -97,7 +101,9 @@ def show(item: Item, json: options.AsJson = False) -> None:
         as_json(about)
         return
     result(f"{item}  in {about['namespace']} as {found.key}, trust {found.trust.value}")
-    result(f"written {kept.created_at:%Y-%m-%d %H:%M}, last {kept.updated_at:%Y-%m-%d %H:%M} UTC")
+    result(f"{f'written {created:%Y-%m-%d %H:%M}, last' if created else 'written'} {updated:%Y-%m-%d %H:%M} UTC")
+    if last.replaced is not None:
+        result(f"{_superseded(last.replaced)}: no search finds it any more")
     for writer in found.writers:
         said = {name: text for name, text in _writer(writer).items() if text and name not in ("author", "trust")}
         listed = ", ".join(f"{name} {short(text, 100)}" for name, text in said.items())
@@ -143,7 +149,10 @@ def why(item: Item, json: options.AsJson = False) -> None:
         if found is None:
             result(f"{'  ' * depth}{item_id}  is not kept, or no longer")
         else:
-            result(f"{'  ' * depth}{item_id}  {found.source or '-'}  by {_author(found)}, trust {found.trust.value}")
+            over = "" if found.replaced is None else f", {_superseded(found.replaced)}"
+            result(
+                f"{'  ' * depth}{item_id}  {found.source or '-'}  by {_author(found)}, trust {found.trust.value}{over}"
+            )
             result(f"{'  ' * depth}  {short(found.text, 200)}")
 
 
@@ -161,7 +170,8 @@ def evaluate(
     from ....dispatch.embedding import embedder_of
     from ....memory.evaluation import evaluate
 
-    report = evaluate(file, embedder_of(settings_of()))
+    with opened(reads=True) as runtime:
+        report = evaluate(file, embedder_of(runtime.settings, lambda: runtime.dispatcher))
     rows = [
         ("recall", "all", report),
         ("bm25 alone", "all", report["bm25"]),
@@ -171,6 +181,10 @@ def evaluate(
     rows += [("recall", name, of) for name, of in report["categories"].items()]
     shown = [(way, name, f"{of['recall@5']:.3f}", f"{of['recall@10']:.3f}") for way, name, of in rows]
     answer(report, table(shown, ("way", "category", "recall@5", "recall@10")), json=json)
+
+
+def _superseded(at: float) -> str:
+    return f"superseded {datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _author(item: Recalled) -> str:
@@ -193,6 +207,7 @@ def _recalled(item: Recalled) -> dict[str, Any]:
         "namespace": "/".join(item.namespace),
         "text": item.text,
         "later": list(item.later),
+        "replaced": item.replaced,
         **({"parts": asdict(item.parts)} if item.parts else {}),
     }
 

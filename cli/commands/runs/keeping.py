@@ -29,7 +29,8 @@ def fork(
 ) -> None:
     """Copy a run as far as it has come, or up to before a step; the copy continues on its own.
 
-    Acts are not repeated: if the new run asks for the same act at the same place, it is given the earlier result.
+    Acts are not repeated: if the new run asks for the same act at the same place, it is given the earlier result. What
+    the run's steps had written to the memory by then is recalled in the copy, too.
     """
     from ....graphs.keeping import forked
 
@@ -52,7 +53,8 @@ def prune(
 ) -> None:
     """Delete the kept state of runs that have ended, so that they cannot be resumed; their acts and cost stay recorded.
 
-    Runs that wait for a person and runs under way are kept.
+    Runs that wait for a person and runs under way are kept. So is what runs have written to the memory, since other
+    items may be made from it: delete that with 'memory forget --run RUN'.
     """
     from ....graphs.keeping import pruned
 
