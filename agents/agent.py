@@ -18,7 +18,7 @@ from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
 from ..configs.schema import AgentEntry
 from ..dispatch import sync
-from ..dispatch.context import current
+from ..dispatch.context import current, entered
 from ..dispatch.state.files import brought
 from .attachments import Attached, Task, asked, messages_of
 from .bounds import Bounds
@@ -26,7 +26,7 @@ from .compiled import Compiled, check_invoked, invoked, is_kept_around
 from .conversations import check_thread, occupied, place_of, restored
 from .errors import RunTimeout
 from .journal.asked import only_one
-from .notes import keep, notes_for, preceded, with_recalled
+from .notes import keep, least, notes_for, preceded, with_recalled
 from .records import record_of
 from .result import Output, RunResult, Status, StepRecord
 from .runs import Run, carried_out
@@ -194,10 +194,8 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
             return {"messages": [await self._ready().answer(messages_of(input))]}
         return await self._invoked(input, config, **kwargs)
 
-    async def _invoked(
-        self, input: Any, config: RunnableConfig | None, saver: Any = None, **more: Any
-    ) -> dict[str, Any]:
-        return await invoked(self, self.graph, self._ready().turn, input, config, saver, **more)
+    async def _invoked(self, input: Any, config: RunnableConfig | None, saver: Any = None, **kw: Any) -> dict[str, Any]:
+        return await invoked(self, self.graph, self._ready().turn, input, config, saver, **kw)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> dict[str, Any]:
         """Do the same as `ainvoke`, from synchronous code."""
@@ -272,7 +270,8 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
             try:
                 async with asyncio.timeout(bounds.timeout) as clock:
                     found = await notes_for(self, str(messages[-1].text))
-                    added = await self._conversed(preceded(messages, found), config, thread, more)
+                    with entered(recalled=least(found)):
+                        added = await self._conversed(preceded(messages, found), config, thread, more)
             except TimeoutError as error:
                 if not clock.expired():
                     raise

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..memory.base import Recalled
     from .spec.described import Described
 
-__all__ = ["fitting", "keep", "notes_for", "preceded", "with_recalled"]
+__all__ = ["fitting", "keep", "least", "notes_for", "preceded", "with_recalled"]
 
 _ROOM: Final = 16_000
 """Letters of all that is recalled before a step, some four thousand tokens."""
@@ -57,6 +57,11 @@ def fitting(found: Iterable[Recalled], room: int = _ROOM) -> Iterator[Recalled]:
             yield one
 
 
+def least(found: Sequence[Recalled]) -> Trust | None:
+    """Return the lowest trust of recalled items, which the risk of a step depends on; None if there are none."""
+    return min((one.trust for one in found), default=None)
+
+
 def with_recalled(record: StepRecord, found: Sequence[Recalled]) -> StepRecord:
     """Return the record of a step that had recalled items in view.
 
@@ -65,8 +70,8 @@ def with_recalled(record: StepRecord, found: Sequence[Recalled]) -> StepRecord:
         found: The items.
     """
     told = tuple(Recollection(one.id, one.writers[-1].author, one.source, one.trust.value) for one in found)
-    lowest = min((one.trust for one in found), default=Trust.USER)
-    return replace(record, trust=min(Trust(record.trust), lowest).value, recalled=told)
+    trust = min(Trust(record.trust), least(found) or Trust.USER)
+    return replace(record, trust=trust.value, recalled=told)
 
 
 def preceded(messages: Sequence[BaseMessage], found: Sequence[Recalled]) -> list[BaseMessage]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from .words import Effect, Risk, StepKind
+from .words import Effect, Risk, StepKind, Trust
 
 __all__ = ["CHOICES", "NUMBERS", "RISK_FEATURES", "ROUTING_FEATURES"]
 
@@ -17,6 +17,7 @@ RISK_FEATURES: Mapping[str, str] = MappingProxyType(
         "done": "the worst effect of the tools that were called earlier in its conversation",
         "reversible": "whether what it does can be taken back",
         "sensitivity": "of the data in view",
+        "recalled": "the lowest trust of the notes that were recalled from the memory before it",
         "dependents": "how many later steps build on it",
         "task": "what is done, as the caller names it",
         "tag": "a label the caller gave it",
@@ -55,6 +56,7 @@ CHOICES: Mapping[str, tuple[str | bool, ...]] = MappingProxyType(
         "only_reads": (True, False),
         "reversible": (True, False),
         "sensitivity": ("public", "internal", "personal", "secret"),
+        "recalled": tuple(trust.value for trust in Trust),
         "risk": tuple(risk.value for risk in Risk),
         "modality": ("text", "image", "pdf", "audio", "video"),
         "structured": (True, False),

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from ..configs.words import Risk
+from ..configs.words import Risk, Trust
 from ..ledger.rows import CallRow
 from ..routing.evidence import Finding
 
@@ -67,6 +67,7 @@ class StepContext:
     Attributes:
         unavailable: Model or provider -> why this step must not use it.
         evidence: Events that call for a higher tier, such as a verifier's doubt.
+        recalled: The lowest trust of the notes that were recalled from the memory before it; None if none were.
         chain: Names of the enclosing agents and workflows, outermost first.
         ahead: Picodollars that each future high-risk step may cost, to be left in the run's budget.
     """
@@ -76,6 +77,7 @@ class StepContext:
     agent: str = ""
     dependents: int = 0
     sensitivity: Literal["public", "internal", "personal", "secret"] | None = None
+    recalled: Trust | None = None
     risk: Risk | None = None
     unavailable: tuple[tuple[str, str], ...] = ()
     chain: tuple[str, ...] = ()

@@ -86,6 +86,7 @@ def route_request(ask: ModelRequest, step: StepContext, request_id: str) -> Rout
         "called": _called(ask),
         "sensitivity": step.sensitivity or "internal",
         "dependents": step.dependents,
+        "recalled": step.recalled,
         "risk": step.risk,
         "structured": ask.output is not None,
         "user_class": step.run.user_class,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from ..configs.words import Effect, Risk, StepKind, Tier
+from ..configs.words import Effect, Risk, StepKind, Tier, Trust
 from .decision import Because
 from .evidence import PREFIX, Finding, is_evidence
 from .experience import TaskStats
@@ -34,6 +34,7 @@ class RouteRequest(BaseModel):
         called: Effects by name of tools that were called earlier in ``messages``, as far as they are known.
         reversible: Whether what the step does can be undone.
         sensitivity: Sensitivity of the data in view.
+        recalled: The lowest trust of the notes that were recalled from the memory before the step; None if none were.
         dependents: Later steps that build on this one.
         risk: The caller's own opinion, which can only raise the risk.
         tier: The requested tier, which can only raise the tier above the floor.
@@ -61,6 +62,7 @@ class RouteRequest(BaseModel):
     called: Mapping[str, Effect] = Field(default_factory=dict)
     reversible: bool = True
     sensitivity: Literal["public", "internal", "personal", "secret"] = "internal"
+    recalled: Trust | None = None
     dependents: int = Field(default=0, ge=0)
     risk: Risk | None = None
     tier: Tier | None = None

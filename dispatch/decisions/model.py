@@ -109,6 +109,7 @@ class RoutedDecisionModel(BaseDecisionModel):
             # What is said of the risk of a step is about the step, and not about judging it.
             "risk": None,
             "dependents": 0,
+            "recalled": None,
             "evidence": (),
         }
         try:

@@ -180,7 +180,7 @@ class Classifier:
         messages = _messages(features, ask)
         words = ModelRequest(messages, declared, tools=(_SCHEMA,), tool_choice="any", output=_TOOL)
         # The risk that the planner declares is about the step, not about judging it.
-        asked = route_request(words, replace(step, risk=None, dependents=0), f"{features.id}-router")
+        asked = route_request(words, replace(step, risk=None, dependents=0, recalled=None), f"{features.id}-router")
         now = RoutingContext(
             unavailable=self.availability.reasons(step.unavailable),
             needs_price=any(cap is not None for cap in scopes.values()),

@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 from ...agents.agent import Agent
 from ...agents.errors import NoAnswer
 from ...agents.handoffs import hand_over
-from ...agents.notes import with_recalled
+from ...agents.notes import least, with_recalled
 from ...agents.result import Status, StepRecord
 from ...agents.runtime import Runtime
 from ...agents.together import Together
@@ -287,6 +287,7 @@ class _Supervisor:
             "dependents": order["built_on"],
             "ahead": tuple(order["ahead"]),
             "evidence": doubts,
+            "recalled": least([one for one in found if one.namespace[0] != "runs"]),
             "risk": planned_risk(step, agent.request(order["built_on"]), self._runtime),
         }
         with entered(step=step["id"], **facts), checked(check):

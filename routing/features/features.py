@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Any, Final, TypeVar
 
 from ...configs.errors import ConfigError
-from ...configs.words import Effect, Risk, StepKind, Tier
+from ...configs.words import Effect, Risk, StepKind, Tier, Trust
 from ..evidence import Finding, is_evidence
 from ..request import RouteRequest
 from .messages import measure
@@ -41,6 +41,7 @@ class Features:
         done: The worst effect of the tools that were called earlier, None if none were.
         reversible: Whether what the step does can be undone.
         sensitivity: Sensitivity of the data in view.
+        recalled: The lowest trust of the notes that were recalled from the memory before it, None if none were.
         dependents: Later steps that build on this one.
         risk: The caller's own opinion.
         tier: The requested tier.
@@ -86,6 +87,7 @@ class Features:
     done: Effect | None = None
     reversible: bool = True
     sensitivity: str = "internal"
+    recalled: Trust | None = None
     dependents: int = 0
     risk: Risk | None = None
     tier: Tier | None = None
@@ -133,8 +135,7 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
     Raises:
         ConfigError: A message is malformed; the error names it.
     """
-    counted = measure(request.messages)
-    effects = tuple(sorted(set(request.effects), key=lambda effect: effect.rank))
+    counted, effects = measure(request.messages), tuple(sorted(set(request.effects), key=lambda effect: effect.rank))
     done = _worst_called(counted.called, request.called, declares=bool(effects) and not request.called)
     if not effects and (request.tools or (counted.called - set(request.called) and _says_nothing(request))):
         effects = (Effect.DESTRUCTIVE,)
@@ -149,6 +150,7 @@ def extract(request: RouteRequest, signals: tuple[float, ...] = ()) -> Features:
         done=done,
         reversible=request.reversible,
         sensitivity=request.sensitivity,
+        recalled=request.recalled,
         dependents=request.dependents,
         risk=request.risk,
         tier=request.tier,
@@ -269,10 +271,10 @@ def from_dict(recorded: Mapping[str, Any]) -> Features:
 _NOUNS: Final[dict[type, str]] = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 # Features that may be None, each with a value of its type otherwise.
 _OPTIONAL: Final[Mapping[str, Any]] = {
-    "deadline": 0.0, "done": "", "judged": (), "max_tier": "", "model": "", "risk": "", "tier": "",
+    "deadline": 0.0, "done": "", "judged": (), "max_tier": "", "model": "", "recalled": "", "risk": "", "tier": "",
 }  # fmt: skip
-_Word = TypeVar("_Word", Effect, Risk, Tier)
-_WORDS: Final[Mapping[str, Any]] = {"done": Effect, "max_tier": Tier, "risk": Risk, "tier": Tier}
+_Word = TypeVar("_Word", Effect, Risk, Tier, Trust)
+_WORDS: Final[Mapping[str, Any]] = {"done": Effect, "max_tier": Tier, "recalled": Trust, "risk": Risk, "tier": Tier}
 
 
 def _read(name: str, value: Any) -> Any:

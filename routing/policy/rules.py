@@ -94,6 +94,7 @@ def declared(features: Features) -> Facts:
         "done": features.done,
         "reversible": features.reversible,
         "sensitivity": features.sensitivity,
+        "recalled": features.recalled,
         "dependents": features.dependents,
         "task": features.task,
         "tag": features.tags,

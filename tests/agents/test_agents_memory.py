@@ -87,6 +87,18 @@ def test_a_result_is_trusted_no_further_than_the_notes_it_was_made_with(
     assert (kept.lineage, kept.trust, step.trust) == ((note,), min(trust, Trust.TOOL), min(trust, Trust.TOOL).value)
 
 
+@pytest.mark.parametrize(("trust", "risk"), [(Trust.UNTRUSTED, "medium"), (Trust.TOOL, "low")])
+@pytest.mark.parametrize("flows", [False, True])
+def test_notes_that_nobody_vouches_for_raise_the_risk_of_a_step(
+    simulated: Make, seen: list[str], trust: Trust, risk: str, flows: bool
+) -> None:
+    home = simulated()
+    _note(home, trust=trust)
+    asker = Agent("asker", tier="economy", memory="team")
+    (step,) = (Workflow("one", [asker]) if flows else asker).run(QUESTION, runtime=home).steps
+    assert (step.risk, len(step.recalled)) == (risk, 1)
+
+
 def test_steps_of_a_workflow_recall_and_keep_and_its_story_says_so(simulated: Make, seen: list[str]) -> None:
     home = simulated()
     note = _note(home)

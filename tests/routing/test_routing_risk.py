@@ -62,6 +62,16 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], Risk]] = {
         Risk.HIGH,
     ),
     "transcript.destroyed": ({"messages": CALLED}, {"messages": CALLED, "called": {"look": "read"}}, Risk.MEDIUM),
+    "memory.untrusted": (
+        {"kind": "gather", "recalled": "untrusted"},
+        {"kind": "gather", "recalled": "tool"},
+        Risk.MEDIUM,
+    ),
+    "memory.untrusted-decides": (
+        {"kind": "decide", "recalled": "untrusted"},
+        {"kind": "decide", "recalled": "tool"},
+        Risk.HIGH,
+    ),
     "plan.many-depend": ({"kind": "gather", "dependents": 3}, {"kind": "gather", "dependents": 2}, Risk.MEDIUM),
 }
 
