@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ..configs.loading.layers import FILES
-from ..configs.loading.loader import environment, load, user_folder
+from ..configs.loading.loader import RELOADED, environment, load, searched_folders, user_folder
 from ..configs.process.forks import Lock, reset_in_children
 from ..configs.schema import Settings
 from ..configs.sources import Sources
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from .dispatcher import Dispatcher
 
 __all__ = ["Shared", "default_dispatcher", "default_settings", "shared_dispatcher"]
-
-_TAKEN_UP = ("routing", "risk")
-"""Files whose changes a dispatcher applies by itself."""
 
 
 class _Closable(Protocol):
@@ -104,8 +101,9 @@ def default_settings() -> Settings:
 
 
 def _files(project: Path, environ: Mapping[str, str]) -> Sources[Settings]:
-    folders = [folder for folder in (user_folder(environ), project, project / "configs") if folder is not None]
-    files = [folder / f"{name}.yaml" for folder in folders for name in FILES if name not in _TAKEN_UP]
+    folders = searched_folders(project, user_folder(environ))
+    # The dispatcher itself applies changes to the others.
+    files = [folder / f"{name}.yaml" for folder in folders for name in FILES if name not in RELOADED]
     return Sources(files, partial(load, project, environ=environ))
 
 
