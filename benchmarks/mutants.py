@@ -20,7 +20,6 @@ those parts that import no part with mutants.
 
 from __future__ import annotations
 
-import argparse
 import compileall
 import difflib
 import gc
@@ -46,7 +45,7 @@ from typing import Any
 
 import pytest
 from coverage import Coverage
-from stage import table
+from stage import count, existing, parser, table
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PARTS = ("routing/decide.py", "dispatch/calls", "dispatch/guards", "ledger/budgets", "graphs/supervision")
@@ -467,16 +466,18 @@ def _print(outcomes: list[dict[str, object]], excused: dict[str, str]) -> None:
 
 def main() -> None:
     """Draw mutants, try them and print the outcomes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", type=Path, help="folder of the copied tree and the outcomes")
-    parser.add_argument("--most", type=int, default=300, help="mutants to try (default 300)")
-    parser.add_argument("--seed", type=int, default=9, help="of the draw (default 9)")
-    parser.add_argument("--excuse", type=Path, help="file of excused mutants, a line each: FILE: LINE because REASON")
-    parser.add_argument("--seconds", type=float, help="stop trying further mutants after that long")
-    parser.add_argument(
+    arguments = parser(__doc__)
+    arguments.add_argument("work", type=Path, help="folder of the copied tree and the outcomes")
+    arguments.add_argument("--most", type=count, default=300, help="mutants to try (default 300)")
+    arguments.add_argument("--seed", type=int, default=9, help="of the draw (default 9)")
+    arguments.add_argument(
+        "--excuse", type=existing, help="file of excused mutants, a line each: FILE: LINE because REASON"
+    )
+    arguments.add_argument("--seconds", type=float, help="stop trying further mutants after that long")
+    arguments.add_argument(
         "--tests", type=float, default=30, help="seconds the tests of a mutant take together (default 30)"
     )
-    options = parser.parse_args()
+    options = arguments.parse_args()
     excused = _excuses(options.excuse)
     copy = Copy(options.work.absolute())
     copy.make()
