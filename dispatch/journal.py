@@ -16,7 +16,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from ..configs.errors import PointsmanError
 from ..ledger.rows import EffectRow, KeptRow
 from ..tools.threads import in_thread
-from .sealing import Seal, user_seal
+from .state.sealing import Seal, user_seal
 
 if TYPE_CHECKING:
     from ..ledger.ledger import Ledger

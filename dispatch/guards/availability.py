@@ -19,8 +19,8 @@ from ...configs.catalog import ModelCard
 from ...configs.errors import ConfigError
 from ...configs.redact import redact
 from ...routing.decision import Because, RejectionCode
-from ..private import replace_private
 from ..request import one_line
+from ..state.private import replace_private
 from .health import Health
 
 __all__ = ["OVERRIDES_FILE", "Availability", "Override", "Overrides"]

@@ -17,8 +17,8 @@ from urllib.parse import quote, unquote
 
 from ...configs.errors import ConfigError
 from ...tools.files.changes import Change, is_folder
-from ..private import replace_private
-from ..sealing import user_seal
+from .private import replace_private
+from .sealing import user_seal
 
 __all__ = ["Edit", "EditKind", "Edits", "folders_made", "origin_of", "untouched"]
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ...configs.errors import ConfigError
-from ..private import replace_private
-from ..sealing import user_seal
+from .private import replace_private
+from .sealing import user_seal
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage

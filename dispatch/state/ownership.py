@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from ...configs.errors import ConfigError
 from ...configs.loading.loader import OFFLINE, environment
 from ...configs.loading.trust import TrustStore
-from ..private import replace_private
-from ..sealing import user_seal
+from .private import replace_private
+from .sealing import user_seal
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings

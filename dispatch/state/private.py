@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..configs.process.forks import lock_of
-from ..ledger.storage.connection import make_private, use_wal
+from ...configs.process.forks import lock_of
+from ...ledger.storage.connection import make_private, use_wal
 
 __all__ = ["open_private", "replace_private"]
 

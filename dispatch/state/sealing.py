@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ..configs.errors import ConfigError
-from ..configs.loading.loader import environment
-from ..configs.loading.trust import state_folder
+from ...configs.errors import ConfigError
+from ...configs.loading.loader import environment
+from ...configs.loading.trust import state_folder
 from .private import replace_private
 
 if TYPE_CHECKING:
