@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...configs.errors import ConfigError
+from ...configs.errors import ConfigError, disk_errors
 from ...configs.rows import CsvRow, read_rows
 from .arrayfile import read_arrays, write_arrays
 from .calibrate import (
@@ -370,10 +370,8 @@ class HeadShelf:
         """
         path = Path(path)
         wanted = None if labels is None else frozenset(labels)
-        try:
+        with disk_errors("cannot read the examples", file=path):
             state = path.stat()
-        except OSError as error:
-            raise ConfigError(f"cannot read the examples: {error.strerror}", file=path) from error
         key = (path, state.st_mtime_ns, state.st_size, wanted)
         # Look it up without the lock first, so that a known head does not wait for another one to be learned.
         if (known := self._heads.get(key)) is not None:
