@@ -119,19 +119,25 @@ class Linear:
         fold = folds(rows, 3, seed=1)
         for held in range(3):
             model = LinearSVC(random_state=0).fit(features[fold != held], truth[fold != held])
-            scores[fold == held] = model.decision_function(features[fold == held])
+            scores[fold == held] = _scores(model, features[fold == held])
         self._temperature = fit_temperature(scores, truth)
         chances = softmax(scores / self._temperature)
         self.threshold = accept_threshold(chances.max(axis=1), chances.argmax(axis=1) == truth, 0.9)
 
     def judge(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
         """Return probabilities and energies."""
-        scores = self._svm.decision_function(self._features(texts)) / self._temperature
+        scores = _scores(self._svm, self._features(texts)) / self._temperature
         return softmax(scores), logsumexp(scores, axis=1)
 
     def _features(self, texts: list[str]) -> csr_array:
         vectors = csr_array(unit_rows(_EMBEDDER.vectors(texts) - self._centre))
         return hstack([vectors, *(grams.transform(texts) for grams in self._grams)], format="csr")
+
+
+def _scores(model: LinearSVC, features: csr_array) -> np.ndarray:
+    """Return one score for each label; of two labels the model gives a single score."""
+    scores = model.decision_function(features)
+    return scores if scores.ndim == 2 else np.column_stack([-scores, scores])
 
 
 def in_scope(kind: type[Shipped] | type[Linear], train: Rows, test: Rows) -> list[str]:

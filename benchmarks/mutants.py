@@ -39,13 +39,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from coverage import Coverage
 from stage import count, existing, parser, table
+
+if TYPE_CHECKING:
+    from coverage import Coverage
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PARTS = ("routing/decide.py", "dispatch/calls", "dispatch/guards", "ledger/budgets", "graphs/supervision")
@@ -297,6 +300,8 @@ class _Reaching:
 
 
 def _reached(wanted: list[str], out: Path, test: str) -> int:
+    from coverage import Coverage
+
     coverage = Coverage(data_file=None, config_file=False, include=wanted, messages=False)
     reaching = _Reaching(coverage)
     coverage.start()
@@ -478,6 +483,8 @@ def main() -> None:
         "--tests", type=float, default=30, help="seconds the tests of a mutant take together (default 30)"
     )
     options = arguments.parse_args()
+    if missing := [name for name in ("cosmic-ray", "coverage") if find_spec(name.replace("-", "_")) is None]:
+        arguments.error(f"it needs {' and '.join(missing)}: pip install {' '.join(missing)}")
     excused = _excuses(options.excuse)
     copy = Copy(options.work.absolute())
     copy.make()
