@@ -1,14 +1,16 @@
-"""Replace a file as a whole."""
+"""Replace a file as a whole, and let one process at a time do so."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["replace_file"]
+__all__ = ["locked", "replace_file"]
 
 
 def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
@@ -41,3 +43,23 @@ def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
         with suppress(OSError):
             draft.unlink()
         raise
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time run the block; the others wait.
+
+    Args:
+        path: The lock's file, in a folder that exists; it is created if it is missing, and never deleted.
+
+    Raises:
+        OSError: It cannot be opened or locked.
+    """
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        # Unlocked explicitly, not by closing: a child forked meanwhile has the file open too.
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        os.close(lock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pointsman.configs.process.atomic import replace_file
+from pointsman.configs.process.atomic import locked, replace_file
 
 
 def test_a_file_has_its_new_content_and_keeps_its_mode(tmp_path: Path) -> None:
@@ -61,3 +62,21 @@ def test_the_content_is_on_disk_before_it_takes_the_place_of_the_file(
         monkeypatch.setattr(os, name, watched(name))
     replace_file(file, b"whole")
     assert seen == [("fsync", b"whole"), ("replace", b"whole")]
+
+
+def test_a_child_forked_while_a_lock_is_held_does_not_keep_it(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    released, wait = os.pipe()
+    with locked(file):
+        child = os.fork()
+        if not child:
+            os.close(wait)
+            os.read(released, 1)
+            os._exit(0)
+    try:
+        with file.open() as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(wait)
+        os.waitpid(child, 0)
+        os.close(released)
