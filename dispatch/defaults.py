@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -45,7 +44,7 @@ class Shared(Generic[T]):
         self._lock = Lock()
         self._made: list[tuple[Settings, weakref.ref[T]]] = []
         self._newest: dict[Path, T] = {}
-        reset_in_children(self)
+        reset_in_children(self._lock)
 
     def of(self, settings: Settings) -> T:
         """Return the object for these settings, making it if necessary."""
@@ -61,10 +60,6 @@ class Shared(Generic[T]):
             self._newest[settings.project] = found
             return found
 
-    def reset_after_fork(self) -> None:
-        """Reset in a forked child."""
-        self._lock.reset_after_fork()
-
 
 @dataclass(frozen=True)
 class _Resolved:
@@ -74,6 +69,7 @@ class _Resolved:
 
 
 _lock = Lock()
+reset_in_children(_lock)
 _resolved: dict[Path, _Resolved] = {}
 
 
@@ -136,7 +132,3 @@ def default_dispatcher() -> Dispatcher:
         found: Dispatcher = runtime.dispatcher
         return found
     return shared_dispatcher(default_settings())
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_lock.reset_after_fork)
