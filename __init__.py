@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .configs.process.lazy import lazily
-from .graphs import EVENTS
 
 if TYPE_CHECKING:
     from . import runs
@@ -61,7 +60,19 @@ _NAMES = {
     "dispatch.ensemble.ensemble": ("Ensemble",),
     "dispatch.errors": ("AllFailed", "NoCandidate"),
     "dispatch.model": ("RoutedChatModel",),
-    "graphs.events": EVENTS,
+    "graphs.events": (
+        "Began",
+        "Called",
+        "Event",
+        "Finished",
+        "Noted",
+        "Retracted",
+        "Stepped",
+        "Token",
+        "Used",
+        "Using",
+        "Waiting",
+    ),
     "graphs.prebuilt.batch": ("batch",),
     "graphs.prebuilt.cascade": ("cascade", "extraction"),
     "graphs.prebuilt.code_fix": ("Fix", "code_fix"),

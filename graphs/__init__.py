@@ -12,21 +12,20 @@ if TYPE_CHECKING:
     from .foresight.validation import Problem
     from .workflow import Answers, Workflow
 
-EVENTS = (
-    "Began",
-    "Called",
-    "Event",
-    "Finished",
-    "Noted",
-    "Retracted",
-    "Stepped",
-    "Token",
-    "Used",
-    "Using",
-    "Waiting",
-)
 _NAMES = {
-    "events": EVENTS,
+    "events": (
+        "Began",
+        "Called",
+        "Event",
+        "Finished",
+        "Noted",
+        "Retracted",
+        "Stepped",
+        "Token",
+        "Used",
+        "Using",
+        "Waiting",
+    ),
     "foresight.dry_run": ("DryRun",),
     "foresight.validation": ("Problem",),
     "workflow": ("Answers", "Workflow"),
