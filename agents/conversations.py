@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from ..configs.errors import ConfigError, PointsmanError, disk_errors
-from ..dispatch.private import replace_private
-from ..dispatch.sealing import UNSEALED, user_seal
+from ..dispatch.state.private import replace_private
+from ..dispatch.state.sealing import UNSEALED, user_seal
 from .lease.sign import Sign
 
 if TYPE_CHECKING:

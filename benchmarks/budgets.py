@@ -9,7 +9,6 @@ one process, a run with a cap of its own; then in four processes, each a run, th
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import multiprocessing
 import tempfile
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from contenders import PRIMARY, runtime
-from stage import Provider, provider, table, verdict
+from stage import Provider, count, parser, provider, table, verdict
 
 _PICO = 10**12
 _PROMPT = "Where is my order 4711? I was promised it for Tuesday."
@@ -34,11 +33,11 @@ _MODEL = f"openai/{PRIMARY}"
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="40 branches instead of 200, and a fifth of the cap")
-    parser.add_argument("--branches", type=int, help="parallel branches (default 200, quick 40)")
-    parser.add_argument("--calls", type=int, help="calls the cap shall allow (default 2000, quick 400)")
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--quick", action="store_true", help="40 branches instead of 200, and a fifth of the cap")
+    arguments.add_argument("--branches", type=count, help="parallel branches (default 200, quick 40)")
+    arguments.add_argument("--calls", type=count, help="calls the cap shall allow (default 2000, quick 400)")
+    options = arguments.parse_args()
     branches = options.branches or (40 if options.quick else 200)
     calls = options.calls or (400 if options.quick else 2000)
     rows: list[list[str]] = []

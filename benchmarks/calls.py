@@ -14,7 +14,7 @@ import statistics
 from collections import defaultdict
 from typing import Any
 
-from stage import Provider, Worker, WorkerFailed, at_work, provider, table, verdict
+from stage import Provider, Worker, WorkerFailed, at_work, count, parser, provider, table, verdict
 
 OURS, PLAIN = "pointsman", "langchain-openai"
 MODES = ("plain", "streamed")
@@ -43,14 +43,14 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer and smaller blocks, at 1 and 16 at once only")
-    parser.add_argument("--calls", type=int, help="calls a block (default 300, quick 60)")
-    parser.add_argument("--rounds", type=int, help="blocks of each kind (default 7, quick 2)")
-    parser.add_argument("--peer-python", metavar="PATH", help="interpreter of an environment with litellm")
-    parser.add_argument("--no-peers", action="store_true", help="against plain langchain-openai alone")
-    parser.add_argument("--no-cap", action="store_true", help="run without a budget")
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--quick", action="store_true", help="fewer and smaller blocks, at 1 and 16 at once only")
+    arguments.add_argument("--calls", type=count, help="calls a block (default 300, quick 60)")
+    arguments.add_argument("--rounds", type=count, help="blocks of each kind (default 7, quick 2)")
+    arguments.add_argument("--peer-python", metavar="PATH", help="interpreter of an environment with litellm")
+    arguments.add_argument("--no-peers", action="store_true", help="against plain langchain-openai alone")
+    arguments.add_argument("--no-cap", action="store_true", help="run without a budget")
+    options = arguments.parse_args()
     options.calls = options.calls or (60 if options.quick else 300)
     options.rounds = options.rounds or (2 if options.quick else 7)
     options.at_once = AT_ONCE[:2] if options.quick else AT_ONCE

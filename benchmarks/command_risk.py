@@ -10,7 +10,6 @@ for testing. A person is asked about commands with risk high, critical or unknow
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
 import hashlib
@@ -25,7 +24,7 @@ from pathlib import Path
 
 import yaml
 from pointsman.tools.risk.reader import read_command
-from stage import table
+from stage import existing, parser, table
 
 OWN = Path(__file__).with_name("command_evasions.yaml")
 Row = dict[str, str]
@@ -94,11 +93,11 @@ def rate(commands: Sequence[str]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", nargs="?", type=Path)
-    parser.add_argument("--rates", type=int, default=3, help="how often the rate is measured")
-    parser.add_argument("--missed", action="store_true", help="show what is judged wrongly of the first half")
-    given = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("table", nargs="?", type=existing, help="labelled commands of others")
+    arguments.add_argument("--rates", type=int, default=3, help="how often the rate is measured (default 3)")
+    arguments.add_argument("--missed", action="store_true", help="show what is judged wrongly of the first half")
+    given = arguments.parse_args()
     kinds = yaml.safe_load(OWN.read_text(encoding="utf-8"))
     told, wrong = own(kinds)
     print(table(("own", "risky, asked", "benign, asked"), told))

@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 
 from pointsman.memory import load_folder
+from stage import existing, parser
 
 PEPS_AT = "ba4deeb7969588d937da609008d05bb83a47b1ab"
 PIP_AT = "6d309205789d368b2749d93fd6193d584811efd5"
@@ -35,8 +36,10 @@ _LINE = re.compile(r"([=\-~^\"#*`'+.])\1{2,}")
 _MARKUP = re.compile(r"\.\. (_[^:]+:.*|index::.*|contents::.*|\[\d+\]|currentmodule.*|highlight.*|toctree.*)")
 
 
-def git(repository: str, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", repository, *arguments], capture_output=True, check=True)
+def git(repository: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", repository, *arguments], capture_output=True, check=False)
+    if done.returncode:
+        sys.exit(f"{repository}: {done.stderr.decode('utf-8', 'replace').strip()}")
     return done.stdout.decode("utf-8", "replace")
 
 
@@ -78,15 +81,18 @@ def proposal(text: str) -> str:
 
 
 def main() -> None:
-    peps, pip = sys.argv[1:]
+    arguments = parser(__doc__)
+    for name in ("peps", "pip"):
+        arguments.add_argument(name, type=existing, help=f"the git repository of {name}")
+    given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         for number in PEPS:
-            text = proposal(git(peps, "show", f"{PEPS_AT}:peps/pep-{number:04}.rst"))
+            text = proposal(git(given.peps, "show", f"{PEPS_AT}:peps/pep-{number:04}.rst"))
             (folder / f"pep-{number:04}.md").write_text(text)
-        for name in git(pip, "ls-tree", "-r", PIP_AT, "--name-only").split("\n"):
+        for name in git(given.pip, "ls-tree", "-r", PIP_AT, "--name-only").split("\n"):
             if name.startswith(_MANUAL) and name.endswith((".rst", ".md")) and not _NOT_THE_MANUAL.search(name):
-                text = git(pip, "show", f"{PIP_AT}:{name}")
+                text = git(given.pip, "show", f"{PIP_AT}:{name}")
                 text = re.sub(r"(?m)^#{3,} ", "## ", text) if name[-1] == "d" else markdown(text.split("\n"), "")
                 if len(text) > 1500:
                     short = name.removeprefix(_MANUAL).replace("/", "-").rsplit(".", 1)[0]

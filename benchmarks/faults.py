@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contenders import PRIMARY
-from stage import Provider, Worker, WorkerFailed, at_work, provider, table, verdict
+from stage import Provider, Worker, WorkerFailed, at_work, count, parser, provider, table, verdict
 
 OURS = "pointsman"
 MODES = ("plain", "streamed")
@@ -81,18 +81,18 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="60 calls instead of 1,000, and 100 %% faults only")
-    parser.add_argument("--calls", type=int, help="calls of each kind (default 1000, quick 60)")
-    parser.add_argument("--kinds", nargs="*", help="only these faults in the second part", metavar="KIND")
-    parser.add_argument("--peer-python", metavar="PATH", help="interpreter of an environment with litellm")
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--quick", action="store_true", help="60 calls instead of 1,000, and 100 %% faults only")
+    arguments.add_argument("--calls", type=count, help="calls of each kind (default 1000, quick 60)")
+    arguments.add_argument("--kinds", nargs="*", help="only these faults in the second part", metavar="KIND")
+    arguments.add_argument("--peer-python", metavar="PATH", help="interpreter of an environment with litellm")
+    options = arguments.parse_args()
     options.calls = options.calls or (60 if options.quick else 1000)
     options.shares = SHARES[-1:] if options.quick else SHARES
     known = (*_MIXED, _STRUCTURED)
     for kind in options.kinds or ():
         if kind not in known:
-            parser.error(f"unknown fault {kind!r}; there are {', '.join(known)}")
+            arguments.error(f"unknown fault {kind!r}; there are {', '.join(known)}")
     options.kinds = known if options.kinds is None else options.kinds
     return options
 

@@ -1,23 +1,23 @@
 """Accuracy of the on-device intent head on unseen messages, against a linear SVM on the same kind of features.
 
-    python benchmarks/intents.py train.csv [test.csv] [outside.csv]
+    python benchmarks/intents.py TRAIN [TEST [OUTSIDE]]
 
 The files have a column ``text`` and a column ``label`` or ``category``, as BANKING77's train.csv and test.csv do; a
 part of CLINC150's data_full.json is named after a colon, as data_full.json:oos_test. Without a second file a fifth of
 the first is held out, with equal texts kept together, and the rest is cross-validated too, since a single fifth may be
-lucky. Out of scope are the messages of ten intents that were left out of the examples, detected by the confidence or
+lucky. Out of scope are the messages of ten intents (of all but two, if there are fewer than twelve) that were left out
+of the examples, detected by the confidence or
 by the energy of the scores (Liu et al. 2020); and, with a third file, its messages, which are unrelated to any intent.
 Give ``-`` as the second file to hold out a fifth.
 """
 
 from __future__ import annotations
 
-import csv
+import argparse
 import json
 import random
 import re
 import resource
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,12 +31,14 @@ from pointsman.backends.ondevice.calibrate import (
 )
 from pointsman.backends.ondevice.classify import Head
 from pointsman.backends.ondevice.embedder import WordLlamaEmbeddings, unit_rows
+from pointsman.configs.errors import ConfigError
+from pointsman.configs.rows import read_rows
 from scipy.sparse import csr_array, hstack
 from scipy.special import logsumexp
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import LinearSVC
-from stage import table
+from stage import parser, table
 
 Rows = list[tuple[str, str]]
 
@@ -46,13 +48,18 @@ _LEFT_OUT = 10
 _DRAWS = 3
 
 
-def read(path: Path) -> Rows:
-    """Read texts and labels."""
-    file, colon, part = str(path).partition(".json:")
-    if colon:
-        return [(text, label) for text, label in json.loads(Path(f"{file}.json").read_text())[part]]
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        return [(row["text"], row.get("label") or row.get("category") or "") for row in csv.DictReader(lines)]
+def read(given: str) -> Rows:
+    """Read the texts and labels of a file that an argument names."""
+    file, colon, part = given.partition(".json:")
+    try:
+        if colon:
+            return [(text, label) for text, label in json.loads(Path(f"{file}.json").read_text())[part]]
+        rows = [row.fields for row in read_rows(Path(given), ["text"])]
+    except KeyError:
+        raise argparse.ArgumentTypeError(f"{file}.json has no part {part!r}") from None
+    except (ConfigError, OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return [(row["text"], row.get("label") or row.get("category") or "") for row in rows]
 
 
 def folds(rows: Rows, number: int, seed: int) -> np.ndarray:
@@ -112,19 +119,25 @@ class Linear:
         fold = folds(rows, 3, seed=1)
         for held in range(3):
             model = LinearSVC(random_state=0).fit(features[fold != held], truth[fold != held])
-            scores[fold == held] = model.decision_function(features[fold == held])
+            scores[fold == held] = _scores(model, features[fold == held])
         self._temperature = fit_temperature(scores, truth)
         chances = softmax(scores / self._temperature)
         self.threshold = accept_threshold(chances.max(axis=1), chances.argmax(axis=1) == truth, 0.9)
 
     def judge(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray | None]:
         """Return probabilities and energies."""
-        scores = self._svm.decision_function(self._features(texts)) / self._temperature
+        scores = _scores(self._svm, self._features(texts)) / self._temperature
         return softmax(scores), logsumexp(scores, axis=1)
 
     def _features(self, texts: list[str]) -> csr_array:
         vectors = csr_array(unit_rows(_EMBEDDER.vectors(texts) - self._centre))
         return hstack([vectors, *(grams.transform(texts) for grams in self._grams)], format="csr")
+
+
+def _scores(model: LinearSVC, features: csr_array) -> np.ndarray:
+    """Return one score for each label; of two labels the model gives a single score."""
+    scores = model.decision_function(features)
+    return scores if scores.ndim == 2 else np.column_stack([-scores, scores])
 
 
 def in_scope(kind: type[Shipped] | type[Linear], train: Rows, test: Rows) -> list[str]:
@@ -158,12 +171,12 @@ def cross_validated(rows: Rows) -> list[list[str]]:
     return [[name, *(f"{figure:.4f}" for figure in figures)] for name, figures in named]
 
 
-def out_of_scope(kind: type[Shipped] | type[Linear], train: Rows, test: Rows) -> list[str]:
-    """Measure how well messages of left-out intents are detected, as the mean of several draws."""
+def out_of_scope(kind: type[Shipped] | type[Linear], train: Rows, test: Rows, count: int) -> list[str]:
+    """Measure how well messages of this many left-out intents are detected, as the mean of several draws."""
     found = []
     for draw in range(_DRAWS):
         rng = random.Random(draw)
-        left_out = set(rng.sample(sorted({label for _, label in train}), _LEFT_OUT))
+        left_out = set(rng.sample(sorted({label for _, label in train}), count))
         head = kind([row for row in train if row[1] not in left_out])
         known = np.array([label not in left_out for _, label in test])
         chances, energy = head.judge([text for text, _ in test])
@@ -188,15 +201,22 @@ def _told_apart(known: np.ndarray, chances: np.ndarray, energy: np.ndarray | Non
 
 def main() -> None:
     """Measure and print."""
-    train = read(Path(sys.argv[1]))
-    if len(sys.argv) > 2 and sys.argv[2] != "-":
-        test = read(Path(sys.argv[2]))
-    else:
+    arguments = parser(__doc__)
+    arguments.add_argument("train", type=read, help="the examples")
+    held_out = "the messages to judge; a fifth of the examples if it is - or left out"
+    arguments.add_argument("test", nargs="?", type=lambda given: None if given == "-" else read(given), help=held_out)
+    arguments.add_argument("outside", nargs="?", type=read, help="messages unrelated to any intent")
+    given = arguments.parse_args()
+    train, test = given.train, given.test
+    intents = len({label for _, label in train})
+    if intents < 2:
+        arguments.error("the examples have fewer than two labels")
+    if test is None:
         fold = folds(train, _FOLDS, seed=20261128)
         test = [row for row, place in zip(train, fold, strict=True) if place == 0]
         train = [row for row, place in zip(train, fold, strict=True) if place != 0]
         print(table(["examples, cross-validated", "accuracy", "ECE"], cross_validated(train)) + "\n")
-    print(f"{len(train)} examples, {len(test)} messages not seen, {len({label for _, label in train})} intents\n")
+    print(f"{len(train)} examples, {len(test)} messages not seen, {intents} intents\n")
     kinds = (Shipped, Linear)
     columns = ["", "accuracy", "ECE", "threshold", "accepted", "of these right", "fit s", "fit CPU s", "CPU ms a text"]
     rows = []
@@ -205,15 +225,12 @@ def main() -> None:
         if kind is Shipped:
             print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB\n")
     print(table(columns, rows))
-    columns = [
-        f"{_LEFT_OUT} intents left out",
-        "AUROC by confidence",
-        "AUROC by energy",
-        "accepted though out of scope",
-    ]
-    print(table(columns, [out_of_scope(kind, train, test) for kind in kinds]))
-    if len(sys.argv) > 3:
-        others = [text for text, _ in read(Path(sys.argv[3]))]
+    columns = ["", "AUROC by confidence", "AUROC by energy", "accepted though out of scope"]
+    if (count := min(_LEFT_OUT, intents - 2)) > 0:
+        columns[0] = f"{count} intents left out"
+        print(table(columns, [out_of_scope(kind, train, test, count) for kind in kinds]))
+    if given.outside is not None:
+        others = [text for text, _ in given.outside]
         columns[0] = f"{len(others)} messages of another field"
         print(table(columns, [outside(kind, train, test, others) for kind in kinds]))
 

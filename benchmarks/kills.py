@@ -378,10 +378,11 @@ def _wait(happened: Any, seconds: float = 120.0) -> None:
         time.sleep(0.005)
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main() -> int:
     """Measure and print; ends with code 1 if anything was lost or repeated."""
     given = options(
-        *(__doc__, words),
+        __doc__,
+        least=0,
         each=(12, "kills at each point"),
         asked=(6, "kills at each point around an approval"),
         random=(50, "kills at random moments"),

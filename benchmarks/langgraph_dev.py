@@ -21,6 +21,8 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from stage import options
+
 BIN = Path(sys.executable).parent
 SECONDS = 90.0
 
@@ -50,6 +52,7 @@ async def drive(url: str) -> dict[str, Any]:
 
 def main() -> None:
     """Print the server's replies as JSON."""
+    options(__doc__)
     if not (BIN / "langgraph").exists():
         raise SystemExit(f"there is no langgraph beside {sys.executable}: pip install 'langgraph-cli[inmem]' there")
     with tempfile.TemporaryDirectory() as folder:

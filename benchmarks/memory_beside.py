@@ -33,7 +33,7 @@ import numpy as np
 from items import BATCH, TEAM, op, resident_mb, size_mb, texts_of
 from langgraph.store.base import BaseStore, PutOp
 from pointsman.backends.ondevice import WordLlamaEmbeddings
-from stage import table
+from stage import count, parser, table
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +144,11 @@ async def _measured(name: str, items: int, queries: int) -> dict[str, float]:
 
 def main() -> None:
     """Run every contender at every size."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--items", type=int, nargs="+", default=[1000, 10_000, 100_000])
-    parser.add_argument("--queries", type=int, default=50)
-    parser.add_argument("--only", choices=CONTENDERS, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--items", type=count, nargs="+", default=[1000, 10_000, 100_000], help="items of a memory")
+    arguments.add_argument("--queries", type=count, default=50, help="questions of each kind (default 50)")
+    arguments.add_argument("--only", choices=CONTENDERS, help=argparse.SUPPRESS)
+    given = arguments.parse_args()
     if given.only:
         print(json.dumps(asyncio.run(_measured(given.only, given.items[0], given.queries))))
         return

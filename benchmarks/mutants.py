@@ -20,7 +20,6 @@ those parts that import no part with mutants.
 
 from __future__ import annotations
 
-import argparse
 import compileall
 import difflib
 import gc
@@ -40,13 +39,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from coverage import Coverage
-from stage import table
+from stage import count, existing, parser, table
+
+if TYPE_CHECKING:
+    from coverage import Coverage
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PARTS = ("routing/decide.py", "dispatch/calls", "dispatch/guards", "ledger/budgets", "graphs/supervision")
@@ -298,6 +300,8 @@ class _Reaching:
 
 
 def _reached(wanted: list[str], out: Path, test: str) -> int:
+    from coverage import Coverage
+
     coverage = Coverage(data_file=None, config_file=False, include=wanted, messages=False)
     reaching = _Reaching(coverage)
     coverage.start()
@@ -467,16 +471,20 @@ def _print(outcomes: list[dict[str, object]], excused: dict[str, str]) -> None:
 
 def main() -> None:
     """Draw mutants, try them and print the outcomes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", type=Path, help="folder of the copied tree and the outcomes")
-    parser.add_argument("--most", type=int, default=300, help="mutants to try (default 300)")
-    parser.add_argument("--seed", type=int, default=9, help="of the draw (default 9)")
-    parser.add_argument("--excuse", type=Path, help="file of excused mutants, a line each: FILE: LINE because REASON")
-    parser.add_argument("--seconds", type=float, help="stop trying further mutants after that long")
-    parser.add_argument(
+    arguments = parser(__doc__)
+    arguments.add_argument("work", type=Path, help="folder of the copied tree and the outcomes")
+    arguments.add_argument("--most", type=count, default=300, help="mutants to try (default 300)")
+    arguments.add_argument("--seed", type=int, default=9, help="of the draw (default 9)")
+    arguments.add_argument(
+        "--excuse", type=existing, help="file of excused mutants, a line each: FILE: LINE because REASON"
+    )
+    arguments.add_argument("--seconds", type=float, help="stop trying further mutants after that long")
+    arguments.add_argument(
         "--tests", type=float, default=30, help="seconds the tests of a mutant take together (default 30)"
     )
-    options = parser.parse_args()
+    options = arguments.parse_args()
+    if missing := [name for name in ("cosmic-ray", "coverage") if find_spec(name.replace("-", "_")) is None]:
+        arguments.error(f"it needs {' and '.join(missing)}: pip install {' '.join(missing)}")
     excused = _excuses(options.excuse)
     copy = Copy(options.work.absolute())
     copy.make()

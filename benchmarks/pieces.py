@@ -27,7 +27,7 @@ from pointsman.routing.decide import decide
 from pointsman.routing.features.features import extract
 from pointsman.routing.request import RouteRequest
 from pointsman.routing.scorers.learned import Learned
-from stage import table
+from stage import options, table
 
 _PROGRAM = "def add(a, b):\n    return a + b\n\n\nTraceback (most recent call last):\nKeyError: 'x'\n" * 8
 _PROSE = "The order has left the warehouse this morning and should reach you on Thursday. " * 8
@@ -35,6 +35,7 @@ _PROSE = "The order has left the warehouse this morning and should reach you on 
 
 def main() -> None:
     """Measure and print."""
+    options(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         rows = [[name, f"{best:,.1f}"] for name, best in _measured(Path(folder))]
     print(table(["piece", "µs"], rows))

@@ -10,7 +10,6 @@ folds over categories); then across tables, on a table of a family that was not 
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ from pointsman.configs.errors import ConfigError
 from pointsman.evaluation.metrics import apgr, bootstrap, pair_scores
 from pointsman.evaluation.train_router import grouped_folds, train
 from pointsman.routing.scorers.learned import Learned, RouterFile
+from stage import count, existing, parser
 
 # Table -> strong model, weak model, family. Tables of one family share questions, so one cannot test another.
 PAIRS = {
@@ -134,12 +134,10 @@ def across(tables: dict[str, list[dict[str, Any]]], embed: Vectors, draws: int) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="holds the tables")
-    parser.add_argument("--draws", type=int, default=300, help="bootstrap resamples (default 300)")
-    given = parser.parse_args()
-    if given.folder is None:
-        sys.exit("no data folder was given, so nothing was measured: python benchmarks/prompt_routing.py FOLDER")
+    arguments = parser(__doc__)
+    arguments.add_argument("folder", type=existing, help="holds the tables")
+    arguments.add_argument("--draws", type=count, default=300, help="bootstrap resamples (default 300)")
+    given = arguments.parse_args()
     present = [name for name in PAIRS if (given.folder / f"{name}.parquet").is_file()]
     if not present:
         sys.exit(f"{given.folder} holds none of the tables ({', '.join(PAIRS)}), so there is nothing to measure")

@@ -1,8 +1,8 @@
 """The cost of a search through many files, against ripgrep on the same files if it is installed.
 
-    python benchmarks/search.py [files]
+    python benchmarks/search.py [--files 20000]
 
-The files are copies of Python's standard library in folders of 20, 20,000 files by default. Printed are the seconds of
+The files are copies of Python's standard library in folders of 20. Printed are the seconds of
 wall time and of CPU time, child processes included.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import sysconfig
 import tempfile
 import time
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pointsman.tools import Workspace, file_tools
-from stage import table
+from stage import options, table
 
 _LARGEST = 60_000
 _PATTERNS = (
@@ -55,7 +54,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
 
 def main() -> None:
     """Measure and print."""
-    number = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
+    number = options(__doc__, files=(20_000, "files to search")).files
     rg = shutil.which("rg")
     with tempfile.TemporaryDirectory() as folder:
         size = make(Path(folder), number)

@@ -10,10 +10,24 @@ import tempfile
 import urllib.request
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Provider", "Worker", "WorkerFailed", "at_work", "options", "provider", "simulated", "table", "verdict"]
+__all__ = [
+    "Provider",
+    "Worker",
+    "WorkerFailed",
+    "at_work",
+    "count",
+    "existing",
+    "options",
+    "parser",
+    "provider",
+    "simulated",
+    "table",
+    "verdict",
+]
 
 _WORKER = Path(__file__).with_name("worker.py")
 _SERVE = "from pointsman.simulator import serve; serve(None, port=0, ready=lambda url: print(url, flush=True))"
@@ -152,19 +166,44 @@ def verdict(met: bool, text: str) -> str:
     return f"{'met   ' if met else 'MISSED'} {text}"
 
 
-def options(about: str | None, words: Sequence[str] | None = None, **each: tuple[Any, str]) -> argparse.Namespace:
+def parser(about: str | None) -> argparse.ArgumentParser:
+    """Return the parser of a script's arguments.
+
+    Args:
+        about: The description for ``--help``.
+    """
+    return argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def existing(given: str) -> Path:
+    """Return the path of a file or folder that an argument names; there must be one."""
+    path = Path(given)
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f"there is no {given}")
+    return path
+
+
+def count(given: str, least: int = 1) -> int:
+    """Return the number of things that an argument gives."""
+    if not given.isdecimal() or int(given) < least:
+        raise argparse.ArgumentTypeError(f"{given!r} is not a whole number from {least} on")
+    return int(given)
+
+
+def options(about: str | None, *, least: int = 1, **each: tuple[Any, str]) -> argparse.Namespace:
     """Read the options of a script.
 
     Args:
         about: The description for ``--help``.
-        words: The arguments; those of the command line if None.
+        least: The least that a whole number may be whose default is not zero.
         each: Option -> its default, which also gives its type, and its help; if the default is False it is a flag.
     """
-    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    read = parser(about)
     for name, (default, what) in each.items():
-        kind: Any = {"type": type(default), "default": default, "help": f"{what} (default {default})"}
-        parser.add_argument(f"--{name}", **({"action": "store_true", "help": what} if default is False else kind))
-    return parser.parse_args(words)
+        kind = partial(count, least=least) if isinstance(default, int) and default else type(default)
+        form: Any = {"type": kind, "default": default, "help": f"{what} (default {default})"}
+        read.add_argument(f"--{name}", **({"action": "store_true", "help": what} if default is False else form))
+    return read.parse_args()
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -11,7 +11,6 @@ on.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import sys
@@ -32,6 +31,7 @@ from pointsman.routing.policy.policy import Policy
 from pointsman.routing.request import RouteRequest
 from pointsman.routing.scorers.complexity import Scorer
 from pointsman.routing.scorers.learned import Learned, RouterFile
+from stage import count, existing, parser
 
 
 def read_steps(place: Path) -> list[dict[str, Any]]:
@@ -94,13 +94,13 @@ def timing(model: RouterFile, steps: Steps) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("steps", nargs="?", type=Path, help="the rows: a file, or a folder that holds one")
-    parser.add_argument("--seeds", type=int, default=5, help="ways to cut the folds (default 5)")
-    parser.add_argument("--predictions", type=Path, help="write the default's choice of each row here, as JSON lines")
-    given = parser.parse_args()
-    if given.steps is None:
-        sys.exit("no data was given, so nothing was measured: python benchmarks/step_routing.py STEPS")
+    arguments = parser(__doc__)
+    arguments.add_argument("steps", type=existing, help="the rows: a file, or a folder that holds one")
+    arguments.add_argument("--seeds", type=count, default=5, help="ways to cut the folds (default 5)")
+    arguments.add_argument(
+        "--predictions", type=Path, help="write the default's choice of each row here, as JSON lines"
+    )
+    given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         steps = Steps(read_steps(given.steps), load(Path(folder), environ={}))
     start = time.perf_counter()

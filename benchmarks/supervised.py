@@ -15,7 +15,7 @@ import argparse
 import statistics
 from collections import defaultdict
 
-from stage import Provider, Worker, at_work, provider, table
+from stage import Provider, Worker, at_work, count, parser, provider, table
 
 PEER = "langgraph"
 OURS = {"without memory": False, "with memory": True}
@@ -30,11 +30,11 @@ Blocks = dict[tuple[str, int], list[float]]
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=32, help="runs a block (default 32)")
-    parser.add_argument("--rounds", type=int, default=5, help="blocks of each kind (default 5)")
-    parser.add_argument("--at-once", type=int, nargs="+", default=[1, 16], help="runs at once (default 1 and 16)")
-    options = parser.parse_args()
+    arguments = parser(__doc__)
+    arguments.add_argument("--runs", type=count, default=32, help="runs a block (default 32)")
+    arguments.add_argument("--rounds", type=count, default=5, help="blocks of each kind (default 5)")
+    arguments.add_argument("--at-once", type=count, nargs="+", default=[1, 16], help="runs at once (default 1 and 16)")
+    options = arguments.parse_args()
     with provider() as played:
         played.play([{"answer": _ANSWER}], "openai")
         workers = _workers(played)

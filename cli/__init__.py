@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 from ..configs.process.lazy import lazily
 
 if TYPE_CHECKING:
-    from .session.base import Answer as Answer
-    from .session.base import Ask as Ask
-    from .session.base import Command as Command
-    from .session.base import Face as Face
+    from .session.base import Answer, Ask, Command, Face
 
 _NAMES = {"session.base": ("Answer", "Ask", "Command", "Face")}
 

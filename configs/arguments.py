@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from inspect import Parameter, signature
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ModelWrapValidatorHandler, ValidationError, model_validator
 
 from .errors import ConfigError
 from .loading.layers import suggest
 
-__all__ = ["UnknownArgument", "checked", "refused"]
+__all__ = ["CheckedModel", "UnknownArgument", "checked", "refused"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -63,3 +63,15 @@ def refused(error: ValidationError, function: str, known: list[str]) -> ConfigEr
     if detail["type"] == "extra_forbidden":
         return UnknownArgument(function, name, known)
     return ConfigError(f"{name}={detail['input']!r} cannot be used: {detail['msg'].lower()}")
+
+
+class CheckedModel(BaseModel):
+    """A pydantic class that reports an invalid argument in one line."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _said(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(given)
+        except ValidationError as error:
+            raise refused(error, cls.__name__, list(cls.model_fields)) from None

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 from ..configs.process.lazy import lazily
 
 if TYPE_CHECKING:
-    from .batch.batches import Batches as Batches
-    from .decisions.model import RoutedDecisionModel as RoutedDecisionModel
-    from .dispatcher import Dispatcher as Dispatcher
-    from .ensemble.ensemble import Ensemble as Ensemble
-    from .errors import AllFailed as AllFailed
-    from .errors import NoCandidate as NoCandidate
-    from .model import RoutedChatModel as RoutedChatModel
-    from .request import ModelRequest as ModelRequest
+    from .batch.batches import Batches
+    from .decisions.model import RoutedDecisionModel
+    from .dispatcher import Dispatcher
+    from .ensemble.ensemble import Ensemble
+    from .errors import AllFailed, NoCandidate
+    from .model import RoutedChatModel
+    from .request import ModelRequest
 
 _NAMES = {
     "batch.batches": ("Batches",),

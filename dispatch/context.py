@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
+from ..configs.process.variables import set_to
 from ..configs.words import Risk, Trust
 from ..ledger.rows import CallRow
 from ..routing.evidence import Finding
@@ -108,8 +109,5 @@ def runtime_of_run() -> RunsOn | None:
 def entered(base: StepContext | None = None, /, **changes: object) -> Iterator[StepContext]:
     """Set the current step inside the block to ``base`` (default: the current step) with ``changes`` applied."""
     inner = replace(base or current(), **changes)  # type: ignore[arg-type]  # names are StepContext's own
-    token = _STEP.set(inner)
-    try:
+    with set_to(_STEP, inner):
         yield inner
-    finally:
-        _STEP.reset(token)

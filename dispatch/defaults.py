@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ..configs.loading.layers import FILES
-from ..configs.loading.loader import environment, load, user_folder
+from ..configs.loading.loader import RELOADED, environment, load, searched_folders, user_folder
 from ..configs.process.forks import Lock, reset_in_children
 from ..configs.schema import Settings
 from ..configs.sources import Sources
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from .dispatcher import Dispatcher
 
 __all__ = ["Shared", "default_dispatcher", "default_settings", "shared_dispatcher"]
-
-_TAKEN_UP = ("routing", "risk")
-"""Files whose changes a dispatcher applies by itself."""
 
 
 class _Closable(Protocol):
@@ -48,7 +44,7 @@ class Shared(Generic[T]):
         self._lock = Lock()
         self._made: list[tuple[Settings, weakref.ref[T]]] = []
         self._newest: dict[Path, T] = {}
-        reset_in_children(self)
+        reset_in_children(self._lock)
 
     def of(self, settings: Settings) -> T:
         """Return the object for these settings, making it if necessary."""
@@ -64,10 +60,6 @@ class Shared(Generic[T]):
             self._newest[settings.project] = found
             return found
 
-    def reset_after_fork(self) -> None:
-        """Reset in a forked child."""
-        self._lock.reset_after_fork()
-
 
 @dataclass(frozen=True)
 class _Resolved:
@@ -77,6 +69,7 @@ class _Resolved:
 
 
 _lock = Lock()
+reset_in_children(_lock)
 _resolved: dict[Path, _Resolved] = {}
 
 
@@ -104,8 +97,9 @@ def default_settings() -> Settings:
 
 
 def _files(project: Path, environ: Mapping[str, str]) -> Sources[Settings]:
-    folders = [folder for folder in (user_folder(environ), project, project / "configs") if folder is not None]
-    files = [folder / f"{name}.yaml" for folder in folders for name in FILES if name not in _TAKEN_UP]
+    folders = searched_folders(project, user_folder(environ))
+    # The dispatcher itself applies changes to the others.
+    files = [folder / f"{name}.yaml" for folder in folders for name in FILES if name not in RELOADED]
     return Sources(files, partial(load, project, environ=environ))
 
 
@@ -138,7 +132,3 @@ def default_dispatcher() -> Dispatcher:
         found: Dispatcher = runtime.dispatcher
         return found
     return shared_dispatcher(default_settings())
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_lock.reset_after_fork)

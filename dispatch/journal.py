@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from contextvars import ContextVar
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 from langchain_core.runnables.config import var_child_runnable_config
 
 from ..configs.errors import PointsmanError
+from ..configs.process.variables import set_to
 from ..ledger.rows import EffectRow, KeptRow
 from ..tools.threads import in_thread
-from .sealing import Seal, user_seal
+from .state.sealing import Seal, user_seal
 
 if TYPE_CHECKING:
     from ..ledger.ledger import Ledger
@@ -220,8 +221,7 @@ _NODE: ContextVar[tuple[int, str | None] | None] = ContextVar("pointsman_node", 
 and the name by which its acts are placed if its own tasks get other names when it runs again."""
 
 
-@contextmanager
-def inside_node(within: str | None) -> Iterator[None]:
+def inside_node(within: str | None) -> AbstractContextManager[None]:
     """Mark that an agent's own graph runs inside the block.
 
     Args:
@@ -230,11 +230,7 @@ def inside_node(within: str | None) -> Iterator[None]:
     """
     task = _task_now()
     attempt, around = _NODE.get() or (1 if task is None else task[1], None)
-    token = _NODE.set((attempt, around or within))
-    try:
-        yield
-    finally:
-        _NODE.reset(token)
+    return set_to(_NODE, (attempt, around or within))
 
 
 def _said(act: EffectRow) -> str:

@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LangSmithParams
@@ -15,9 +15,9 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..configs.arguments import refused
+from ..configs.arguments import CheckedModel
 from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
 from ..configs.words import StepKind, StepKindName, Tier, TierName
@@ -44,7 +44,7 @@ _LANGCHAIN = frozenset({"max_retries", "streaming", "timeout"})
 """Arguments that every LangChain chat model takes: ``timeout`` sets the deadline, the policy decides the others."""
 
 
-class RoutedChatModel(BaseChatModel):
+class RoutedChatModel(CheckedModel, BaseChatModel):
     """A chat model that routes each call, falls back upwards, checks the reply and records the call.
 
     It replaces any LangChain chat model, in ``create_agent``, in a plain `StateGraph`, or alone.
@@ -112,15 +112,6 @@ class RoutedChatModel(BaseChatModel):
             dispatcher: Dispatcher | None = None,
             **more: Any,
         ) -> None: ...
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _said(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Report an invalid argument in one line."""
-        try:
-            return handler(given)
-        except ValidationError as error:
-            raise refused(error, cls.__name__, list(cls.model_fields)) from None
 
     @model_validator(mode="before")
     @classmethod

@@ -87,8 +87,7 @@ def _after_fork() -> None:
     _portal = None
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(after_in_child=_after_fork)
 
 
 @at_exit(ExitPhase.BREAK_OFF)

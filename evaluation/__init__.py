@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from ..configs.process.lazy import lazily
 
 if TYPE_CHECKING:
-    from .replay import Replayed as Replayed
-    from .replay import ReplayReport as ReplayReport
-    from .train_router import train as train
+    from .replay import Replayed, ReplayReport
+    from .train_router import train
 
 _NAMES = {"replay": ("ReplayReport", "Replayed"), "train_router": ("train",)}
 

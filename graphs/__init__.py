@@ -7,21 +7,10 @@ from typing import TYPE_CHECKING
 from ..configs.process.lazy import lazily
 
 if TYPE_CHECKING:
-    from .events import Began as Began
-    from .events import Called as Called
-    from .events import Event as Event
-    from .events import Finished as Finished
-    from .events import Noted as Noted
-    from .events import Retracted as Retracted
-    from .events import Stepped as Stepped
-    from .events import Token as Token
-    from .events import Used as Used
-    from .events import Using as Using
-    from .events import Waiting as Waiting
-    from .foresight.dry_run import DryRun as DryRun
-    from .foresight.validation import Problem as Problem
-    from .workflow import Answers as Answers
-    from .workflow import Workflow as Workflow
+    from .events import *
+    from .foresight.dry_run import DryRun
+    from .foresight.validation import Problem
+    from .workflow import Answers, Workflow
 
 _NAMES = {
     "events": (

@@ -15,7 +15,7 @@ from ..agents.result import Status
 from ..agents.runs import status_of
 from ..agents.runtime import Runtime
 from ..dispatch.cache.responses import ResponseCache
-from ..dispatch.sealing import user_seal
+from ..dispatch.state.sealing import user_seal
 from .checkpoints import forking
 from .keeping import give_up
 

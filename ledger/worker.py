@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import queue
 import threading
@@ -21,9 +20,6 @@ _log = logging.getLogger(__name__)
 
 _LINGER_SECONDS = 10.0
 """How long the thread waits for the next job before it ends."""
-
-_UNDO_SECONDS = 0.05
-"""How long a cancelled caller waits, so that what was done for it is mostly undone when it ends."""
 
 _T = TypeVar("_T")
 _Job = tuple["Future[Any] | None", Callable[[], Any]]
@@ -78,22 +74,6 @@ class Worker:
                     thread.start()
                     self._thread = thread
 
-    async def run(self, job: Callable[[], _T], undo: Callable[[_T], None] = lambda _: None) -> _T:
-        """Run a job in the thread without blocking the event loop.
-
-        Args:
-            job: What to do.
-            undo: Called with the result, in the thread, if the caller was cancelled while waiting for it.
-        """
-        future = self.submit(job)
-        try:
-            return await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            if not future.cancel():
-                undone = self.submit(lambda: _undo(future, undo))
-                await asyncio.wait((asyncio.wrap_future(undone),), timeout=_UNDO_SECONDS)
-            raise
-
     def finish(self) -> None:
         """Wait until all submitted jobs are done."""
         if self._thread is None and self._jobs.empty():
@@ -130,11 +110,6 @@ def _do(job: _Job) -> None:
         future.set_result(work())
     except BaseException as error:  # noqa: BLE001 - whoever waits for the result is told
         future.set_exception(error)
-
-
-def _undo(done: Future[_T], undo: Callable[[_T], None]) -> None:
-    if done.exception() is None:
-        undo(done.result())
 
 
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()

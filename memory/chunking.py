@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ..configs.errors import ConfigError
+from ..configs.errors import ConfigError, disk_errors
 from ..configs.words import Trust
 from .base import Note, Provenance
 
@@ -118,14 +118,14 @@ def _inside(file: Path, root: Path) -> None:
 
 def _read(file: Path, root: Path) -> str:
     _inside(file, root)
+    with disk_errors("cannot be read", file=file):
+        data = file.read_bytes()
     try:
-        text = file.read_bytes().decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"is not UTF-8 text (byte {error.start}): convert it, or move it out of the folder", file=file
         ) from error
-    except OSError as error:
-        raise ConfigError(f"cannot be read: {error.strerror}", file=file) from error
     if "\x00" in text:
         raise ConfigError("is not text: move it out of the knowledge folder", file=file)
     if not text.strip():

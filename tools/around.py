@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
+
+from ..configs.process.variables import set_to
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -31,11 +33,6 @@ def around() -> Around | None:
     return _AROUND.get()
 
 
-@contextmanager
-def surrounded(by: Around | None) -> Iterator[None]:
+def surrounded(by: Around | None) -> AbstractContextManager[None]:
     """Wrap the calls inside the block with this hook; hooks set it to None inside each call they make."""
-    token = _AROUND.set(by)
-    try:
-        yield
-    finally:
-        _AROUND.reset(token)
+    return set_to(_AROUND, by)

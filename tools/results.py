@@ -11,6 +11,7 @@ from typing import Any
 from langchain_core.messages.tool import ToolOutputMixin
 from langchain_core.tools import BaseTool, StructuredTool
 
+from ..configs.process.variables import set_to
 from .around import around
 from .base import ToolFailed
 from .fitting import fitted, fitted_blocks
@@ -29,11 +30,8 @@ class TellingTool(StructuredTool):
         return call() if told is None else told.run(self, _arguments(tool_input), call)
 
     def _read(self, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
-        token = _FOR_MODEL.set(kwargs.get("tool_call_id") is not None)
-        try:
+        with set_to(_FOR_MODEL, kwargs.get("tool_call_id") is not None):
             return super().run(tool_input, *args, **kwargs)
-        finally:
-            _FOR_MODEL.reset(token)
 
     async def arun(self, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
         """Run as `StructuredTool` does."""
@@ -41,11 +39,8 @@ class TellingTool(StructuredTool):
         return await (call() if told is None else told.arun(self, _arguments(tool_input), call))
 
     async def _aread(self, tool_input: Any, *args: Any, **kwargs: Any) -> Any:
-        token = _FOR_MODEL.set(kwargs.get("tool_call_id") is not None)
-        try:
+        with set_to(_FOR_MODEL, kwargs.get("tool_call_id") is not None):
             return await super().arun(tool_input, *args, **kwargs)
-        finally:
-            _FOR_MODEL.reset(token)
 
 
 def _arguments(given: Any) -> Mapping[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
+from ..configs.process.forks import reset_in_children
 from ..configs.process.queues import next_within
 
 __all__ = ["THREADS", "Threads", "in_thread"]
@@ -91,7 +91,7 @@ class Threads(ThreadPoolExecutor):
             self._resting.remove(thread)
             return True
 
-    def forget(self) -> None:
+    def reset_after_fork(self) -> None:
         """Reset in a forked child, where none of the threads exist."""
         self._guard = threading.Lock()
         self._resting = []
@@ -115,9 +115,7 @@ def _carry_out(done: Future[T], call: Callable[[], T]) -> None:
 
 THREADS = Threads()
 """The threads of this process."""
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=THREADS.forget)
+reset_in_children(THREADS)
 
 
 async def in_thread(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -13,8 +13,8 @@ from typing import Final, Literal
 
 from ...configs.errors import ConfigError
 from ...configs.redact import redact
-from ...dispatch.private import replace_private
-from ...dispatch.sealing import user_seal
+from ...dispatch.state.private import replace_private
+from ...dispatch.state.sealing import user_seal
 
 __all__ = ["Allowed", "Kept", "Question", "State"]
 

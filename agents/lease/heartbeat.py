@@ -93,5 +93,4 @@ def _in_child() -> None:
     _leases.clear()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(after_in_child=_in_child)

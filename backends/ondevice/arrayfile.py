@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from ...configs.process.atomic import replace_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,14 +35,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
     np.savez(buffer, **arrays)
     body = buffer.getvalue()[:-_LENGTH]
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.{time.monotonic_ns()}.tmp")
-    try:
-        draft.write_bytes(body + _DIGEST.to_bytes(_LENGTH, "little") + _digest(body))
-        draft.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-        raise
+    replace_file(path, body + _DIGEST.to_bytes(_LENGTH, "little") + _digest(body))
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

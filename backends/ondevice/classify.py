@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
-import threading
 import time
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...configs.errors import ConfigError
+from ...configs.errors import ConfigError, disk_errors
+from ...configs.process.forks import Lock, reset_in_children
 from ...configs.rows import CsvRow, read_rows
 from .arrayfile import read_arrays, write_arrays
 from .calibrate import (
@@ -332,17 +331,9 @@ def load_head(
     return head
 
 
-_learning = threading.Lock()
-
-
-def _begin_anew() -> None:
-    global _learning
-    _learning = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    # If another thread is learning a head during a fork, it never finishes in the child.
-    os.register_at_fork(after_in_child=_begin_anew)
+# If another thread is learning a head during a fork, it never finishes in the child.
+_learning = Lock()
+reset_in_children(_learning)
 
 
 class HeadShelf:
@@ -370,10 +361,8 @@ class HeadShelf:
         """
         path = Path(path)
         wanted = None if labels is None else frozenset(labels)
-        try:
+        with disk_errors("cannot read the examples", file=path):
             state = path.stat()
-        except OSError as error:
-            raise ConfigError(f"cannot read the examples: {error.strerror}", file=path) from error
         key = (path, state.st_mtime_ns, state.st_size, wanted)
         # Look it up without the lock first, so that a known head does not wait for another one to be learned.
         if (known := self._heads.get(key)) is not None:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
-__all__ = ["FINDERS", "Span", "find", "parse_date", "parse_number"]
+__all__ = ["FINDERS", "Span", "find", "parse_number"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +76,6 @@ def parse_number(text: str) -> tuple[Decimal, bool]:
     elif dots:
         certain = not re.fullmatch(r"-?[1-9]\d{0,2}\.\d{3}", plain)
     return Decimal(plain), certain
-
-
-def parse_date(text: str) -> tuple[date, bool] | None:
-    """Parse a whole text as a date, or return None; see `find` for the formats."""
-    spans = list(_dates(text))
-    if len(spans) == 1 and (spans[0].start, spans[0].end) == (0, len(text)):
-        return spans[0].value, spans[0].certain
-    return None
 
 
 def _dates(text: str) -> Iterator[Span]:

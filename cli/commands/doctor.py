@@ -111,11 +111,12 @@ def _versions() -> Iterator[_Finding]:
 def _files(settings: Settings) -> Iterator[_Finding]:
     """Which files are in force, and which a project with a folder ``configs`` has beside it in vain."""
     from ...configs.loading.layers import FILES
+    from ...configs.loading.loader import project_folder
 
     places = {origin.rpartition(":")[0] or origin for origin in settings.origins.values()}
     files = sorted(place for place in places if place.endswith((".yaml", ".yml")))
     yield _Finding("configuration", "ok", ", ".join(files) or "built in only; configs/*.yaml in the project override")
-    if GIVEN.get().config is None and (settings.project / "configs").is_dir():
+    if GIVEN.get().config is None and project_folder(settings.project) != settings.project:
         for name in (f"{name}.yaml" for name in FILES if (settings.project / f"{name}.yaml").exists()):
             yield _Finding("configuration", "missing", f"{name} is not read: move it to configs/{name}")
 

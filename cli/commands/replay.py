@@ -67,10 +67,11 @@ def replay(
 def _with_policy(policy: Path) -> Settings:
     """Return the settings that apply if this file replaces routing.yaml."""
     from ...configs.loading.layers import FILES
+    from ...configs.loading.loader import project_folder
 
     if not policy.is_file():
         raise ConfigError("there is no such policy file", file=policy)
-    home = GIVEN.get().config or (Path("configs") if Path("configs").is_dir() else Path())
+    home = project_folder(Path.cwd(), GIVEN.get().config)
     with TemporaryDirectory() as name:
         folder = Path(name)
         for sibling in FILES:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json as jsonlib
-import os
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,14 +61,7 @@ def train(
     started = time.monotonic()
     router = train_router.train(read.rows, embed=_embedder(read.kind), seed=seed, trained_on=file.name)
     took = time.monotonic() - started
-    # A process that reads the file meanwhile must not see a half-written one.
-    draft = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        save(router, draft)
-        os.replace(draft, output)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise ConfigError(f"cannot be written: {error.strerror}", file=output) from error
+    save(router, output)
     if json:
         as_json({"file": str(output), "seconds": took, "broken": read.broken, **dict(router.header)})
     else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import sys
 from collections.abc import Iterator
@@ -97,12 +96,13 @@ def first_wrong(error: ValidationError, model: type[BaseModel]) -> str:
         error: The error from pydantic.
         model: The class that the line should match; the key closest to an unknown one is suggested.
     """
+    from ...configs.loading.layers import suggest
+
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(map(str, first["loc"]))
     said = first["msg"]
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(where, model.model_fields, n=1)
-        said = f"unknown key; did you mean {near[0]!r}?" if near else "unknown key"
+        said = f"unknown key{suggest(where, model.model_fields)}"
     return f"{where}: {short(said, 160)}" if where else short(said, 160)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import re
@@ -17,6 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ...configs.errors import ConfigError
+from ...configs.loading.layers import suggest
 from .beside import Agree, Source, importable, wanted
 
 if TYPE_CHECKING:
@@ -196,8 +196,8 @@ def _from_file(file: Path, agree: Agree) -> ModuleType:
             raise ConfigError(
                 f"there is no {file} here: make a project with 'pointsman init my-desk', or name a target file.py:name"
             )
-        near = difflib.get_close_matches(file.name, [found.name for found in file.parent.glob("*.py")], n=1)
-        raise ConfigError(f"there is no such file{f'; did you mean {near[0]}?' if near else ''}", file=file)
+        beside = [found.name for found in file.parent.glob("*.py")]
+        raise ConfigError(f"there is no such file{suggest(file.name, beside)}", file=file)
     path = file.resolve()
     name = _module_name(path)
     known = sys.modules.get(name)
@@ -285,9 +285,8 @@ def _runnable(value: object) -> bool:
 
 def _nearest(module: ModuleType, name: str, fits: Callable[[object], bool]) -> str:
     found = [key for key, value in vars(module).items() if fits(value) and not key.startswith("_")]
-    near = difflib.get_close_matches(name, found, n=1)
-    if near:
-        return f"; did you mean {near[0]!r}?"
+    if near := suggest(name, found):
+        return near
     what = "a Workflow or an Agent" if fits is _runnable else "a pydantic class"
     return f"; it has {', '.join(sorted(found))}" if found else f": define {what} under that name"
 

@@ -24,15 +24,25 @@ from .layers import FILES, RULES, expand, from_environment, from_flags, leaves, 
 from .mistakes import check_names, check_secrets, explain
 from .trust import TrustStore, UntrustedError, rooted, state_folder, trusts
 
-__all__ = ["OFFLINE", "environment", "load", "review", "user_folder"]
+__all__ = [
+    "OFFLINE",
+    "RELOADED",
+    "environment",
+    "load",
+    "project_folder",
+    "review",
+    "searched_folders",
+    "user_folder",
+]
 
 _SHARED: Final = "'${...}' is expanded only in your own files (~/.config/pointsman), never in a project's; put it there"
-# Files that can be reloaded while models are in use; a changed catalogue needs new clients.
-_RELOADED: Final = ("routing", "risk")
+RELOADED: Final = ("routing", "risk")
+"""Files that can be reloaded while models are in use; a changed catalogue needs new clients."""
 # Byte order mark, zero-width space and joiners, word joiner.
 _UNSEEN: Final = "\ufeff\u200b\u200c\u200d\u2060"
 # Names of variables whose values must never be shown, whichever program they are for.
 _SECRET: Final = re.compile(r"(?:_KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)\Z")
+_INNER: Final = "configs"
 OFFLINE: Final = "offline"
 """Subfolder of the state for simulated runs."""
 _INSIDE: Final = "'${...}' is not expanded here: your own files lie inside the project, where an agent could write them"
@@ -55,6 +65,35 @@ def user_folder(environ: Mapping[str, str]) -> Path | None:
         return xdg / "pointsman"
     home = rooted(environ, "HOME", "USERPROFILE")
     return None if home is None else home / ".config" / "pointsman"
+
+
+def project_folder(project: Path, config_dir: Path | None = None) -> Path:
+    """Return the folder of a project's files: ``<project>/configs`` if it exists, else the project itself.
+
+    Args:
+        project: The project folder.
+        config_dir: The folder to use instead, relative to the project.
+
+    Raises:
+        ConfigError: That is not a folder.
+    """
+    if config_dir is not None:
+        folder = project / config_dir
+        if not os.path.isdir(folder):
+            fail("is not a folder of configuration files", Place("flag", str(config_dir)))
+        return folder
+    inner = project / _INNER
+    return inner if os.path.isdir(inner) else project
+
+
+def searched_folders(project: Path, user: Path | None) -> list[Path]:
+    """Return the folders in which the user's and a project's files are read, or would be if they existed.
+
+    Args:
+        project: The project folder.
+        user: As `user_folder` returns it.
+    """
+    return [folder for folder in (user, project, project / _INNER) if folder is not None]
 
 
 def load(
@@ -147,7 +186,7 @@ class _Layers:
 def _places(project: Path, user: Path | None, config_dir: Path | None) -> _Places:
     if not os.path.isdir(project):
         raise ConfigError("the project folder does not exist", file=project)
-    return _Places(project, _project_folder(project, config_dir), user, config_dir)
+    return _Places(project, project_folder(project, config_dir), user, config_dir)
 
 
 def _load(
@@ -313,30 +352,21 @@ def _key_names(trees: list[Node]) -> frozenset[str]:
     return frozenset(names)
 
 
-def _project_folder(project: Path, config_dir: Path | None) -> Path:
-    if config_dir is not None:
-        folder = project / config_dir
-        if not os.path.isdir(folder):
-            fail("is not a folder of configuration files", Place("flag", str(config_dir)))
-        return folder
-    inner = project / "configs"
-    return inner if os.path.isdir(inner) else project
-
-
 def _folders(places: _Places) -> list[Path]:
     """Return the folders in which files are read, including those that would be read if they existed."""
-    shared = [places.folder] if places.config_dir is not None else [places.project, places.project / "configs"]
-    return shared if places.user is None else [places.user, *shared]
+    if places.config_dir is None:
+        return searched_folders(places.project, places.user)
+    return [places.folder] if places.user is None else [places.user, places.folder]
 
 
 def _watched(places: _Places) -> list[Path]:
     """Return the files that can be reloaded later."""
-    return [folder / f"{name}.yaml" for folder in _folders(places) for name in _RELOADED]
+    return [folder / f"{name}.yaml" for folder in _folders(places) for name in RELOADED]
 
 
 def _obeyed(places: _Places, environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Return what no tool may write: files that this or the next command reads or would read, and trusted content."""
-    folders = dict.fromkeys([*_folders(places), places.project, places.project / "configs"])
+    folders = dict.fromkeys([*_folders(places), *searched_folders(places.project, None)])
     state = state_folder(environ)
     files = [folder / f"{name}.yaml" for folder in folders for name in FILES]
     return (*files, *([] if state is None else [state]))

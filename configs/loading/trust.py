@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
-from ..errors import ConfigError
+from ..errors import ConfigError, disk_errors
+from ..process.atomic import replace_file
 from .grants import Grant
 
 __all__ = ["TrustStore", "UntrustedError", "rooted", "state_folder", "trusts"]
@@ -109,19 +108,9 @@ class TrustStore:
             raise ConfigError("nothing can be trusted: set HOME, or POINTSMAN_HOME, to a folder of yours")
         if self.last(path) == text:
             return
-        draft = file.with_name(f"{file.name}.{secrets.token_hex(4)}")
-        try:
+        with disk_errors("what is trusted cannot be kept", file=file):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "w", encoding="utf-8") as entry:
-                json.dump({"path": _place(path), "text": text}, entry)
-            os.replace(draft, file)
-        except OSError as error:
-            with suppress(OSError):
-                draft.unlink()
-            raise ConfigError(
-                f"cannot be written: {error.strerror}; what is trusted is kept there", file=file
-            ) from error
+            replace_file(file, json.dumps({"path": _place(path), "text": text}).encode(), mode=0o600)
 
     def forget(self, path: Path) -> bool:
         """Trust nothing at this path any more; return whether anything was trusted.
@@ -131,11 +120,9 @@ class TrustStore:
         """
         file = self._entry(path)
         known = self.last(path) is not None
-        try:
-            if file is not None and os.path.lexists(file):
+        if file is not None and os.path.lexists(file):
+            with disk_errors("remove it yourself, since it cannot be removed", file=file):
                 file.unlink()
-        except OSError as error:
-            raise ConfigError(f"cannot be removed: {error.strerror}; remove it yourself", file=file) from error
         return known
 
     def _entry(self, path: Path) -> Path | None:

@@ -1,1 +1,1 @@
-"""Utilities for the process: forks and exit, cached attributes, closing, lazy imports, ids and queues."""
+"""Utilities for the process: forks and exit, locks, files, cached attributes, closing, lazy imports, ids and queues."""

@@ -27,7 +27,7 @@ class Once(Generic[T]):
         self._name = make.__name__
         self._lock = Lock()
         self.__doc__ = make.__doc__
-        reset_in_children(self)
+        reset_in_children(self._lock)
 
     @overload
     def __get__(self, owner: None, kind: type) -> Self: ...
@@ -45,7 +45,3 @@ class Once(Generic[T]):
                 parts[self._name] = self._make(owner)
             found: T = parts[self._name]
             return found
-
-    def reset_after_fork(self) -> None:
-        """Reset in a forked child."""
-        self._lock.reset_after_fork()

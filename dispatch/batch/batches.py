@@ -19,7 +19,7 @@ from ...tools.threads import in_thread
 from ..context import StepContext, current, entered
 from ..errors import Failure
 from ..request import ModelRequest, one_line
-from ..sealing import user_seal
+from ..state.sealing import user_seal
 from .answers import done, read
 from .classes import AnswerClasses
 from .codec import reply_of

@@ -15,8 +15,8 @@ from langchain_core.messages import AIMessage
 
 from ...configs.errors import ConfigError
 from ...configs.process.forks import Lock, close_before_forks, reset_in_children
-from ..private import open_private
-from ..sealing import user_seal
+from ..state.private import open_private
+from ..state.sealing import user_seal
 from .key import CacheRequest, cacheable
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
+from ...configs.process.variables import set_to
 from ..request import one_line
 
 if TYPE_CHECKING:
@@ -34,13 +35,11 @@ def misfit(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> str | Non
         schema: The tool's schema.
         arguments: As the model gave them.
     """
-    token = _LEFT.set([_STEPS])
     try:
-        error = next(iter(_validator(json.dumps(schema)).iter_errors(arguments)), None)
+        with set_to(_LEFT, [_STEPS]):
+            error = next(iter(_validator(json.dumps(schema)).iter_errors(arguments)), None)
     except Exception:  # noqa: BLE001 - whatever an invalid schema raises, the tool itself then checks its arguments
         return None
-    finally:
-        _LEFT.reset(token)
     if error is None:
         return None
     where = ".".join(str(part) for part in error.absolute_path)

@@ -285,8 +285,7 @@ _USUAL: Final = (asyncio.CancelledError, GeneratorExit)
 _under_way: weakref.WeakSet[ModelCall] = weakref.WeakSet()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_under_way.clear)
+os.register_at_fork(after_in_child=_under_way.clear)
 
 
 async def fund(

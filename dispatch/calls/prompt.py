@@ -12,7 +12,7 @@ from langchain_core.messages import BaseMessage, SystemMessage
 
 from ...backends.options import Said
 from ...configs.catalog import ModelCard
-from ...configs.errors import ConfigError
+from ...configs.errors import disk_errors
 from ...configs.rows import read_rows
 from ..request import ModelRequest
 
@@ -66,10 +66,8 @@ def _with_examples(ask: ModelRequest) -> list[BaseMessage]:
 
 
 def _mtime(path: str) -> float:
-    try:
+    with disk_errors("cannot read the examples", file=path):
         return Path(path).stat().st_mtime
-    except OSError as error:
-        raise ConfigError(f"cannot read the examples: {error.strerror}", file=path) from error
 
 
 @lru_cache

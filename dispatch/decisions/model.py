@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from langchain_core.decisions import BaseDecisionModel, ClassifierResponse, Question, State
 from langchain_core.decisions.types import Answer, ChoiceAnswer, NoulAnswer, ScoreAnswer
 from langchain_core.messages import AIMessage, HumanMessage
-from pydantic import ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import ConfigDict, Field
 
 from ...backends.decisions.questions import NO, YES, schema_of
-from ...configs.arguments import refused
+from ...configs.arguments import CheckedModel
 from ...configs.errors import ConfigError
 from ...configs.words import StepKind, Tier
 from ...routing.request import RouteRequest
@@ -44,7 +44,7 @@ class Decided(ClassifierResponse):
     abstained: tuple[str, ...] = ()
 
 
-class RoutedDecisionModel(BaseDecisionModel):
+class RoutedDecisionModel(CheckedModel, BaseDecisionModel):
     """Answers typed questions with probabilities, on the cheapest model that is sure of them.
 
     It replaces any LangChain decision model, such as in ``ModelRouterMiddleware`` and ``AutoModeMiddleware``.
@@ -81,15 +81,6 @@ class RoutedDecisionModel(BaseDecisionModel):
     dispatcher: Dispatcher | None = Field(default=None, exclude=True, repr=False)
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _said(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """Report an invalid argument in one line."""
-        try:
-            return handler(given)
-        except ValidationError as error:
-            raise refused(error, cls.__name__, list(cls.model_fields)) from None
 
     @property
     def _provider(self) -> str:

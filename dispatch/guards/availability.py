@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -17,10 +16,11 @@ from typing import Any, Final
 
 from ...configs.catalog import ModelCard
 from ...configs.errors import ConfigError
+from ...configs.process.atomic import locked
 from ...configs.redact import redact
 from ...routing.decision import Because, RejectionCode
-from ..private import replace_private
 from ..request import one_line
+from ..state.private import replace_private
 from .health import Health
 
 __all__ = ["OVERRIDES_FILE", "Availability", "Override", "Overrides"]
@@ -170,18 +170,12 @@ class Overrides:
         """Yield what is off now, and save the block's changes; one process at a time."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(f"{self._name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with locked(Path(f"{self._name}.lock")):
                 now = self._clock()
                 switches = {name: switch for name, switch in self._read().items() if switch.until > now}
                 yield switches
                 self._write(switches)
                 self._looked = -math.inf
-            finally:
-                # Unlocked explicitly, not by closing: a child forked meanwhile has the file open too.
-                fcntl.flock(lock, fcntl.LOCK_UN)
-                os.close(lock)
         except OSError as error:
             raise self._unreadable(error) from error
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 from ...configs.errors import ConfigError
 from ...configs.loading.loader import OFFLINE
 from ..guards.availability import OVERRIDES_FILE, Overrides
-from ..private import open_private
-from ..sealing import user_seal
 from .ownership import adopt, stored
+from .private import open_private
+from .sealing import user_seal
 
 __all__ = ["held", "take_over", "unsealed"]
 

@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
-from ...configs.errors import ConfigError
+from ...configs.errors import ConfigError, disk_errors
 from ...tools.files.changes import Change, is_folder
-from ..private import replace_private
-from ..sealing import user_seal
+from .private import replace_private
+from .sealing import user_seal
 
 __all__ = ["Edit", "EditKind", "Edits", "folders_made", "origin_of", "untouched"]
 
@@ -158,10 +158,8 @@ class Edits:
             ConfigError: It is missing, cannot be read, or has been changed.
         """
         path = self._folder / digest
-        try:
+        with disk_errors("what was kept of a file cannot be read", file=path):
             sealed = path.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"what was kept of a file cannot be read: {error.strerror}", file=path) from error
         content = user_seal().open_bytes(sealed)
         if hashlib.sha256(content).hexdigest() != digest:
             raise ConfigError("what was kept of a file is not what it was", file=path)

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ...configs.errors import ConfigError
-from ..private import replace_private
-from ..sealing import user_seal
+from ...configs.errors import ConfigError, disk_errors
+from .private import replace_private
+from .sealing import user_seal
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -43,7 +43,7 @@ def set_aside(state: Path, run: str, block: Mapping[str, Any]) -> dict[str, Any]
         ConfigError: The file cannot be written.
     """
     folder, data, place = _folder(run), block.get("base64"), _place(block)
-    try:
+    with disk_errors("the file of a run cannot be kept", file=state / _FILES):
         if isinstance(data, str):
             name = hashlib.sha256(data.encode()).hexdigest()
             replace_private(state / _FILES / folder / name, user_seal().close_bytes(base64.b64decode(data)))
@@ -52,8 +52,6 @@ def set_aside(state: Path, run: str, block: Mapping[str, Any]) -> dict[str, Any]
             _link(source, state / _FILES / folder)
         else:
             return dict(block)
-    except OSError as error:
-        raise ConfigError(f"the file of a run cannot be kept: {error.strerror}", file=state / _FILES) from error
     return {**{key: value for key, value in block.items() if key != "base64"}, "url": f"{_SCHEME}{folder}/{name}"}
 
 
@@ -95,11 +93,9 @@ def shared(state: Path, source: str, target: str) -> None:
         ConfigError: A file cannot be written.
     """
     folder = state / _FILES / _folder(source)
-    try:
+    with disk_errors("the files of a run cannot be kept", file=folder):
         for path in folder.iterdir() if folder.exists() else ():
             _link(path, state / _FILES / _folder(target))
-    except OSError as error:
-        raise ConfigError(f"the files of a run cannot be kept: {error.strerror}", file=folder) from error
 
 
 def forget(state: Path, run: str) -> None:

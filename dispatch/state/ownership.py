@@ -12,11 +12,11 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ...configs.errors import ConfigError
+from ...configs.errors import ConfigError, disk_errors
 from ...configs.loading.loader import OFFLINE, environment
 from ...configs.loading.trust import TrustStore
-from ..private import replace_private
-from ..sealing import user_seal
+from .private import replace_private
+from .sealing import user_seal
 
 if TYPE_CHECKING:
     from ...configs.schema import Settings
@@ -117,12 +117,10 @@ def adopt(folder: Path, project: Path) -> None:
     Raises:
         ConfigError: It cannot be marked, or there is no place for the user's key.
     """
-    try:
+    with disk_errors("it cannot be marked as yours", file=folder):
         if _led_away(folder, project):
             TrustStore(environment()).keep(folder, os.path.realpath(folder))
         _write(folder, _signed())
-    except OSError as error:
-        raise ConfigError(f"it cannot be marked as yours: {error.strerror}", file=folder) from error
 
 
 def stored(folder: Path, file: str, query: str) -> list[tuple[Any, ...]]:

@@ -272,9 +272,8 @@ _files: WeakValueDictionary[Path, CheckpointFile] = WeakValueDictionary()
 _guard = Lock()
 reset_in_children(_guard)
 
-if hasattr(os, "register_at_fork"):
-    # Users of a file in the parent do not use it in the child.
-    os.register_at_fork(after_in_child=_files.clear)
+# Users of a file in the parent do not use it in the child.
+os.register_at_fork(after_in_child=_files.clear)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...configs.errors import ConfigError
-from ...dispatch.sealing import user_seal
+from ...dispatch.state.sealing import user_seal
 from ...ledger.storage.connection import Connection
 from . import rows
 from .opening import checkpoints

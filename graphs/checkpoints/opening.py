@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from ...dispatch.sealing import user_seal
+from ...dispatch.state.sealing import user_seal
 from ...ledger.storage.connection import explain
 from .file import in_use
 from .tables import CHECKPOINTS, file_of

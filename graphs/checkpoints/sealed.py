@@ -13,7 +13,7 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ...configs.errors import ConfigError
-from ...dispatch.sealing import UNSEALED, Seal
+from ...dispatch.state.sealing import UNSEALED, Seal
 from .growing import Grown
 
 __all__ = ["Body", "Common", "Kept", "Sealed", "items"]

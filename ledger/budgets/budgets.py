@@ -87,9 +87,9 @@ class Budgets(Closing):
     whichever process finds them first: if the call was sent, it is charged in full and recorded in one row of the
     ledger; otherwise it is released. So the amount spent equals the cost of the rows, whenever processes are killed.
 
-    `acquire`, `atotals`, and `settle` and `release` of what was reserved here without an owner do not block an event
-    loop; `totals` reads the file, but does not wait for writers. Everything else may wait for seconds while another
-    process holds the file, and belongs in a thread.
+    `acquire`, and `settle` and `release` of what was reserved here without an owner do not block an event loop;
+    `totals` reads the file, but does not wait for writers. Everything else may wait for seconds while another process
+    holds the file, and belongs in a thread.
 
     A forked child may keep using them: it counts in the same file, and what its parent reserved stays the parent's.
 
@@ -102,14 +102,14 @@ class Budgets(Closing):
 
     def __init__(self, path: Path | None) -> None:
         self._store: Store = MemoryStore() if path is None else FileStore(path, _gone)
-        self._reader = Worker("pointsman-totals")
+        self._reclaimer = Worker("pointsman-reclaim")
         self._empty()
         reset_in_children(self)
         try:
             self._store.reclaim(patience=0.0)
         except ConfigError:
             # Budgets may be opened on an event loop, and file errors are reported to later callers.
-            self._reader.submit(self.reclaim)
+            self._reclaimer.submit(self.reclaim)
 
     def _empty(self) -> None:
         # Reservations made here are named by this prefix and a number.
@@ -243,10 +243,6 @@ class Budgets(Closing):
         """Return the picodollars spent and reserved in a scope."""
         return self._store.totals(scope)
 
-    async def atotals(self, scope: str) -> tuple[int, int]:
-        """Return the picodollars spent and reserved in a scope, read in a thread."""
-        return await self._reader.run(partial(self._store.totals, scope))
-
     def reclaim(self) -> int:
         """Close the reservations of processes that have ended, and return their number.
 
@@ -256,7 +252,7 @@ class Budgets(Closing):
 
     def close(self) -> None:
         """Close the file; open reservations stay until this process ends."""
-        self._reader.stop()
+        self._reclaimer.stop()
         self._store.shut()
 
     def _request(

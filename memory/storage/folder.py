@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import atexit
 import os
-import threading
 from pathlib import Path
 
 from ...configs.errors import ConfigError
+from ...configs.process.forks import Lock, reset_in_children
 from ..vectors import Vectors, mismatch
 from . import table
 from .chroma import ChromaIndex
@@ -120,7 +120,8 @@ class Folder:
 
 
 _opened: dict[Path, Folder] = {}
-_guard = threading.RLock()
+_guard = Lock()
+reset_in_children(_guard)
 
 
 def _claim(path: Path) -> None:
@@ -143,11 +144,3 @@ def _stop() -> None:
     for folder in list(_opened.values()):
         if folder.index is not None:
             folder.index.stop()
-
-
-def _after_fork() -> None:
-    global _guard
-    _guard = threading.RLock()
-
-
-os.register_at_fork(after_in_child=_after_fork)

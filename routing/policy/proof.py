@@ -17,7 +17,8 @@ from typing import Final, NamedTuple
 
 from pydantic import FiniteFloat, TypeAdapter
 
-from ...configs.errors import ConfigError
+from ...configs.errors import ConfigError, disk_errors
+from ...configs.process.atomic import replace_file
 from ...configs.schema import RoutingPolicy, StepRiskPolicy
 from ..features.features import Features
 from ..request import RouteRequest
@@ -168,10 +169,8 @@ def write(proof: Proof, path: Path) -> None:
         ConfigError: The file cannot be written.
     """
     text = json.dumps({"format": _FORMAT, **asdict(proof)}, indent=2, sort_keys=True)
-    try:
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"cannot be written: {error.strerror}", file=path) from error
+    with disk_errors("cannot be written", file=path):
+        replace_file(path, f"{text}\n".encode())
 
 
 def read(path: Path) -> Proof | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 
-from ...configs.errors import ConfigError
+from ...configs.errors import ConfigError, disk_errors
+from ...configs.process.atomic import replace_file
 from ...configs.words import Tier
 from ..features.features import Features
 from ..features.progress import texts_in
@@ -103,11 +105,17 @@ class Verdict:
 
 
 def save(router: RouterFile, path: Path | str) -> None:
-    """Write a router to an ``.npz`` file that holds numbers and one string, and no pickled objects."""
+    """Write a router to an ``.npz`` file that holds numbers and one string, and no pickled objects.
+
+    Raises:
+        ConfigError: The file cannot be written.
+    """
     numbers: dict[str, Any] = dict(router.arrays)
     header = np.array(json.dumps(dict(router.header), sort_keys=True))
-    with Path(path).open("wb") as file:
-        np.savez_compressed(file, header=header, **numbers)
+    file = io.BytesIO()
+    np.savez_compressed(file, header=header, **numbers)
+    with disk_errors("cannot be written", file=path):
+        replace_file(Path(path), file.getvalue())
 
 
 def load(path: Path | str, *, dimensions: int | None = None) -> RouterFile:

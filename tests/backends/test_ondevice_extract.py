@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pointsman.backends.ondevice.extract import extract
-from pointsman.backends.ondevice.spans import FINDERS, find, parse_date, parse_number
+from pointsman.backends.ondevice.spans import FINDERS, Span, find, parse_number
 from pydantic import BaseModel
 
 
@@ -150,9 +150,7 @@ def test_every_value_read_stands_in_the_text(text: str, properties: dict) -> Non
         if isinstance(value, bool):
             assert any(word in written.lower() for word in name.split("_"))
         elif properties[name].get("format") == "date":
-            read = parse_date(written)
-            assert read is not None
-            assert read[0].isoformat() == value
+            assert [span.value.isoformat() for span in find("date", written)] == [value]
         elif isinstance(value, int | float) or "number" in str(properties[name]):
             assert float(parse_number(written)[0]) == float(value)
         else:
@@ -178,9 +176,9 @@ def test_amounts_are_read_exactly_in_either_way_of_writing(amount: Decimal) -> N
 @given(st.dates(date(1900, 1, 1), date(2999, 12, 31)))
 def test_a_date_with_two_readings_is_not_certain(day: date) -> None:
     for written, certain in ((f"{day:%Y-%m-%d}", True), (f"{day.day} {day:%B %Y}", True), (f"{day:%d.%m.%Y}", True)):
-        assert parse_date(written) == (day, certain)
+        assert find("date", written) == [Span(day, 0, len(written), certain)]
     assume(day.month != day.day)
-    assert parse_date(f"{day:%d/%m/%Y}") == (day, day.day > 12)
+    assert find("date", f"{day:%d/%m/%Y}") == [Span(day, 0, 10, day.day > 12)]
 
 
 def test_an_iban_with_a_wrong_digit_is_none() -> None:

@@ -303,7 +303,7 @@ def test_offline_holds_for_models_that_the_users_own_code_asks(
     ("spec", "said"),
     [
         ("nothing.py:flow", "error: nothing.py: there is no such file"),
-        ("dsk.py:flow", "did you mean desk.py?"),
+        ("dsk.py:flow", "did you mean 'desk.py'?"),
         ("desk.py:flwo", "error: desk.py: there is no 'flwo' in it; did you mean 'flow'?"),
         ("desk.py:number", "error: desk.py: 'number' is a int, not a Workflow or an Agent"),
         ("no.such.module:flow", "error: there is no module 'no.such.module'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import signal
 import socket
@@ -281,6 +282,23 @@ async def test_a_stream_left_late_is_charged_for_all_the_words_that_were_seen(
     (row,) = await _paid(home, simulator, run)
     assert row.usage is not None
     assert row.usage.output >= len(seen.split())
+
+
+async def test_a_stream_of_a_reply_that_came_as_a_whole_is_charged_where_it_is_left(
+    dispatcher: Make, tmp_path: Path
+) -> None:
+    own = {"backend": "scripted", "options": {"replies": [RIVER]}, "local": True}
+    model = {"tier": "economy", "prices": {"input": 1, "output": 5, "as_of": "2026-11-28"}}
+    (tmp_path / "models.yaml").write_text(json.dumps({"providers": {"own": own}, "models": {"own/script": model}}))
+    home = dispatcher()
+    with capped(home) as run:
+        async with aclosing(_model(home, "own/script").astream(QUESTION)) as chunks:
+            assert (await anext(chunks)).text == "It "
+    (row,) = home.ledger.calls()
+    assert (row.model, row.failure) == ("own/script", "cancelled")
+    assert row.usage is not None
+    assert 0 < row.usage.output < len(RIVER.split())
+    assert home.budgets.totals(f"run:{run}") == (row.cost, 0)
 
 
 async def test_a_stream_that_ends_at_its_first_letter_is_charged_for_one_token(

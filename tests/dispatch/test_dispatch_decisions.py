@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from langchain.agents import create_agent
@@ -19,6 +21,7 @@ from pointsman.configs.errors import ConfigError
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import AllFailed, NoCandidate
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator, ToolCall
+from pydantic import BaseModel
 
 Make = Callable[..., Dispatcher]
 
@@ -63,7 +66,12 @@ def home(dispatcher: Make, simulator: Simulator, tmp_path: Path) -> Make:
             },
         }
         models = {
-            HOSTED: {"tier": "economy", "tasks": ["classify"], "roles": ["classification"]},
+            HOSTED: {
+                "tier": "economy",
+                "tasks": ["classify"],
+                "roles": ["classification"],
+                "prices": {"input": 1, "output": 4, "as_of": "2026-11-28"},
+            },
             LOCAL: {
                 "tier": "economy",
                 "tasks": ["classify"],
@@ -218,6 +226,41 @@ def test_a_question_with_an_answer_of_its_own_for_that_case_needs_no_model(home:
     model = RoutedDecisionModel(dispatcher=home(hosted=False), otherwise={"team": "sales"})
     said = model.invoke({"state": "Hello", "questions": {"team": TEAM}})
     assert (said.choices["team"].choice, said.abstained) == ("sales", ("team",))
+
+
+class _Ticket(BaseModel):
+    """What a ticket is about."""
+
+    team: Literal["billing", "technical"]
+
+
+async def test_a_stream_left_before_its_reply_is_charged_and_its_connection_closed(home: Make) -> None:
+    arrived, left = asyncio.Event(), asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        arrived.set()
+        await reader.read()
+        left.set()
+        writer.close()
+
+    async with asyncio.timeout(240), await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = {"providers.openai-decisions.base_url": f"http://127.0.0.1:{port}"}
+        place = home(routing__budgets__day=5.0, **url)
+        model = RoutedChatModel(dispatcher=place, kind="gather", task="classify", prefer=HOSTED)
+        chunks = model.with_structured_output(_Ticket).astream("Charged twice!")
+        reading = asyncio.create_task(anext(chunks))
+        await arrived.wait()
+        assert not left.is_set()
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        await left.wait()
+    [row] = await asyncio.to_thread(place.ledger.calls)
+    assert (row.model, row.failure) == (HOSTED, "cancelled")
+    assert row.cost
+    assert place.budgets.totals(time.strftime("day:%Y-%m-%d", time.gmtime(row.at))) == (row.cost, 0)
 
 
 def test_a_provider_that_fails_once_is_followed_by_the_next(home: Make, simulator: Simulator) -> None:

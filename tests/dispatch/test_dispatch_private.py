@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from pointsman.dispatch.cache.responses import ResponseCache
-from pointsman.dispatch.private import open_private
+from pointsman.dispatch.state.private import open_private
 
 Ends = Callable[[Callable[[], Any]], Any]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from pointsman.configs.errors import ConfigError
-from pointsman.dispatch.sealing import Seal, user_seal
+from pointsman.dispatch.state.sealing import Seal, user_seal
 
 
 def test_what_is_sealed_comes_back_as_it_was_and_cannot_be_read_without_the_key(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pointsman import Agent, Workflow
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.words import Trust
 from pointsman.dispatch.cache.responses import ResponseCache
-from pointsman.dispatch.sealing import user_seal
+from pointsman.dispatch.state.sealing import user_seal
 from pointsman.graphs.forgetting import forget
 from pointsman.graphs.keeping import pruned
 from pointsman.ledger.rows import HandoffRow, KeptRow

@@ -358,6 +358,8 @@ CRASH = """
     budgets.reserve(scopes, 300, sent=True)
     budgets.reserve(scopes, 500)
     budgets.settle(budgets.reserve(scopes, 100), 7)
+    # A thread of its own writes what was settled.
+    budgets._store._worker.finish()
     print("ready", flush=True)
     time.sleep(600)
 """

@@ -85,19 +85,26 @@ def _pdf_page(document: Any, number: int, asked: dict[str, Any]) -> dict[str, An
             lines = _lines(page)
             page.close()
             return {"lines": lines, "image": None, "mime_type": ""}
-        lines = [] if page.get_rotation() else _seen(page, _lines(page), min(1.0, asked["side"] / max(width, height)))
-        scale = min(_DOTS_A_POINT, asked["side"] / max(width, height))
+        most = asked["side"] / max(width, height)
+        lines = [] if page.get_rotation() else _lines(page)
         pictures = any(True for _ in page.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE], max_depth=3))
-        few = sum(len(line["text"]) for line in lines) < _FEWEST_CHARACTERS
-        image = _packed(page.render(scale=scale).to_pil(), "PNG") if few or pictures or _is_written_on(page) else None
+        shown = _are_few(lines) or pictures or _is_written_on(page)
+        # What only tells which text is visible may be small and grey.
+        drawn = page.render(scale=min(_DOTS_A_POINT if shown else 1.0, most), grayscale=not shown).to_pil()
+        lines = _visible(lines, drawn.convert("L"))
+        if not shown and _are_few(lines):
+            shown, drawn = True, page.render(scale=min(_DOTS_A_POINT, most)).to_pil()
     except pypdfium2.PdfiumError:
         raise _Refused(f"page {number + 1} is damaged") from None
-    return {"lines": lines, "image": image, "mime_type": "image/png"}
+    return {"lines": lines, "image": _packed(drawn, "PNG") if shown else None, "mime_type": "image/png"}
 
 
-def _seen(page: Any, lines: list[dict[str, Any]], scale: float) -> list[dict[str, Any]]:
+def _are_few(lines: list[dict[str, Any]]) -> bool:
+    return sum(len(line["text"]) for line in lines) < _FEWEST_CHARACTERS
+
+
+def _visible(lines: list[dict[str, Any]], drawn: Any) -> list[dict[str, Any]]:
     """Return the lines that are visible on the page, and drop those that are invisible, covered, or white on white."""
-    drawn = page.render(scale=scale, grayscale=True).to_pil().convert("L") if lines else None
     return [line for line in lines if _contrast(drawn, line["box"]) >= _LEAST_CONTRAST]
 
 

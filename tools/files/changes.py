@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from ...configs.process.variables import set_to
 
 __all__ = [
     "FOLDER",
@@ -119,11 +121,6 @@ def keeper() -> Keeper | None:
     return _KEEPER.get()
 
 
-@contextmanager
-def kept_by(keep: Keeper | None) -> Iterator[None]:
+def kept_by(keep: Keeper | None) -> AbstractContextManager[None]:
     """Have a keeper record every change made through a workspace inside the block."""
-    token = _KEEPER.set(keep)
-    try:
-        yield
-    finally:
-        _KEEPER.reset(token)
+    return set_to(_KEEPER, keep)

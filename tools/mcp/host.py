@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import os
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from typing import Any, Final, TypeVar
-from weakref import WeakSet
 
+from ...configs.process.forks import reset_in_children
 from ..threads import THREADS
 
 __all__ = ["Host"]
@@ -23,9 +22,6 @@ T = TypeVar("T")
 
 _END_SECONDS: Final = 15.0
 """More than a session may take to end."""
-
-
-_HOSTS: WeakSet[Host] = WeakSet()
 
 
 class Host:
@@ -39,10 +35,10 @@ class Host:
         self._at_end = at_exit
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        _HOSTS.add(self)
+        reset_in_children(self)
 
-    def forget(self) -> None:
-        """Reset after a fork: the child has neither the thread nor anything on its loop."""
+    def reset_after_fork(self) -> None:
+        """Reset in a forked child, which has neither the thread nor anything on its loop."""
         self._lock = threading.Lock()
         self._loop = None
 
@@ -67,12 +63,3 @@ class Host:
         with suppress(TimeoutError):
             asyncio.run_coroutine_threadsafe(self._at_end(), loop).result(_END_SECONDS)
         loop.call_soon_threadsafe(loop.stop)
-
-
-def _after_fork() -> None:
-    for host in _HOSTS:
-        host.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

@@ -56,7 +56,7 @@ def export(
 
 def _lines(store: ChromaStore) -> Iterator[tuple[str, int]]:
     """Yield the lines of a file, each with the number of items it holds."""
-    from ....dispatch.sealing import user_seal
+    from ....dispatch.state.sealing import user_seal
 
     held, digest = store.stats(), hashlib.sha256()
     first = {"pointsman_memory": _FORMAT, **{name: held[name] for name in ("tenant", "embedder", "dimensions")}}
@@ -107,7 +107,7 @@ def import_(
 
 def _checked(file: Path) -> tuple[dict[str, Any], int, bool]:
     """Return a file's first line, the number of its last line, and whether it is as this user exported it."""
-    from ....dispatch.sealing import user_seal
+    from ....dispatch.state.sealing import user_seal
 
     digest, before = hashlib.sha256(), ""
     head: dict[str, Any] = {}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Callable
 from itertools import pairwise
 
 from ..calls import Call, Handlers, Options, options_of, with_options
+from ..expansion import unquoted_ansi
 from ..places import Place, holds_secrets, place_of
 from ..values import DATA, REMOTE, UNKNOWN, known, merged, names
 from .running import run_text
@@ -16,11 +19,34 @@ __all__ = ["REPEATING"]
 _ITEMS = 40  # items of an input list that are read for xargs and similar programs
 
 
-def _items(stdin: str | None) -> list[str]:
+def _items(stdin: str | None, options: Options, usual: Callable[[str], list[str]]) -> list[str]:
+    """Return the items of an input list, with a hole for those that are not read.
+
+    Args:
+        stdin: The list; None if it is not known.
+        options: The program's options, which may name what ends an item.
+        usual: Splits the list if they do not.
+    """
     if stdin is None:
         return [UNKNOWN]
-    items = stdin.split()
+    mark = options.value("-d --delimiter")
+    if "-0 --null" in options:
+        # What other programs print is taken for lines, whatever ends them.
+        items = re.split(r"[\0\n]", stdin)
+    elif mark is None:
+        items = usual(stdin)
+    else:
+        items = stdin.split(unquoted_ansi(mark) or "\0") if known(mark) else [UNKNOWN]
+    items = [item for item in items if item]
     return [*items[:_ITEMS], UNKNOWN] if len(items) > _ITEMS else items
+
+
+def _quoted(text: str) -> list[str]:
+    """Split as xargs does: at blanks outside quotes."""
+    try:
+        return shlex.split(text)
+    except ValueError:
+        return text.split()
 
 
 def _xargs(call: Call) -> str:
@@ -30,7 +56,7 @@ def _xargs(call: Call) -> str:
     for file in options.each("-a --arg-file"):
         call.reads(file)
         stdin = call.scope.files.get(call.path(file), DATA)
-    items = [DATA if item == UNKNOWN and call.stdin is None else item for item in _items(stdin)]
+    items = [DATA if item == UNKNOWN and call.stdin is None else item for item in _items(stdin, options, _quoted)]
     words = options.operands or ["echo"]
     mark = options.value("-I -J --replace") or ("{}" if "-i" in options else "")
     if mark:
@@ -52,7 +78,7 @@ def _parallel(call: Call) -> str:
     cut = next((place for place, word in enumerate(words) if word in sources), len(words))
     command, items = words[:cut], [word for word in words[cut:] if word not in sources]
     if words[cut : cut + 1] == ["::::"] or not items:
-        items = [UNKNOWN] if call.stdin is None else call.stdin.splitlines()
+        items = _items(call.stdin, options, str.splitlines)
     for item in items[:_ITEMS]:
         if not command:
             call.shell(item)

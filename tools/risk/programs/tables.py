@@ -62,62 +62,61 @@ LOADS = coded(_LOADS)
 
 _PROGRAMS = """
 prints           : true false test [ [[ ]] exit return break continue shift jobs fg bg disown sleep yes clear
-prints           reset tput stty tty : whoami id groups users who w last lastlog hostname hostid hostnamectl date cal
-prints           ncal uptime free vmstat iostat mpstat : sar nproc lscpu lsblk lspci lsusb lsmod lsof lsns lslocks
-prints           lsmem lshw lsb_release dmidecode sensors ps top htop atop : pgrep pidof pstree pmap df du ls dir vdir
-prints           tree exa eza lsd stat file cksum sum md5sum sha1sum sha224sum sha256sum : sha384sum sha512sum b2sum
-prints           md5 shasum crc32 wc printenv locale localectl timedatectl ulimit times umask : dirs caller
+prints           reset tput stty tty whoami id groups users who w last lastlog hostname hostid hostnamectl date cal
+prints           ncal uptime free vmstat iostat mpstat sar nproc lscpu lsblk lspci lsusb lsmod lsof lsns lslocks
+prints           lsmem lshw lsb_release dmidecode sensors ps top htop atop pgrep pidof pstree pmap df du ls dir vdir
+prints           tree exa eza lsd stat file cksum sum md5sum sha1sum sha224sum sha256sum sha384sum sha512sum b2sum
+prints           md5 shasum crc32 wc printenv locale localectl timedatectl ulimit times umask dirs caller
 prints           help man info apropos whatis tldr cheat locate mlocate plocate ldd nm objdump readelf size addr2line
-prints           : c++filt findmnt blkid getfacl lsattr getcap getent finger factor numfmt pathchk split
-prints           csplit ipcs : ifstat nstat ss netstat nslookup dig host whois mtr traceroute tracepath ping ping6
-prints           arping fping uuidgen mcookie : history fc logname pinky runlevel cloc scc tokei figlet cowsay
-prints           fortune banner lolcat toilet sl neofetch screenfetch : zdump spell aspell ispell dict units bmon
-prints           iftop nethogs glances nvidia-smi acpi upower pactl amixer xrandr : xdpyinfo xwininfo fc-list fc-match
-prints           fc-cache systemd-analyze systemd-detect-virt vainfo glxinfo inxi hwinfo ethtool : dpkg-query rpmquery
-prints           pkg-config pkgconf apt-cache apt-file yadm-status mokutil nm-tool dumpe2fs tune2fs-l logger : ipcalc
-prints           sipcalc chronyc ntpq loginctl coredumpctl networkctl getent ldconfig-p lastb uname
-prints           : select function in case esac fi done while until if for elif continue suspend kill0 getopt
-prints           mesg : sw_vers system_profiler mdfind mdls xcode-select vm_stat top machine nettop ioreg :
+prints           c++filt findmnt blkid getfacl lsattr getcap getent finger factor numfmt pathchk split
+prints           csplit ipcs ifstat nstat ss netstat nslookup dig host whois mtr traceroute tracepath ping ping6
+prints           arping fping uuidgen mcookie history fc logname pinky runlevel cloc scc tokei figlet cowsay
+prints           fortune banner lolcat toilet sl neofetch screenfetch zdump spell aspell ispell dict units bmon
+prints           iftop nethogs glances nvidia-smi acpi upower pactl amixer xrandr xdpyinfo xwininfo fc-list fc-match
+prints           fc-cache systemd-analyze systemd-detect-virt vainfo glxinfo inxi hwinfo ethtool dpkg-query rpmquery
+prints           pkg-config pkgconf apt-cache apt-file mokutil nm-tool dumpe2fs logger ipcalc
+prints           sipcalc chronyc ntpq loginctl coredumpctl networkctl getent lastb uname
+prints           select function in case esac fi done while until if for elif continue suspend getopt
+prints           mesg sw_vers system_profiler mdfind mdls xcode-select vm_stat top machine nettop ioreg
 prints           black isort flake8 pylint ruff mypy pyright eslint prettier tsc stylelint shellcheck shfmt hadolint
-prints           yamllint golint : rubocop clippy-driver bandit semgrep codespell markdownlint jshint pycodestyle
+prints           yamllint golint rubocop clippy-driver bandit semgrep codespell markdownlint jshint pycodestyle
 prints           pydocstyle pyflakes vulture radon
 reads            comm shuf tsort look less more most bat batcat
 reads            cmp diff sdiff colordiff vimdiff diff3 zdiff zless zmore csvcut csvlook csvgrep
 reads            csvstat xmllint yq tomlq xq xsltproc pandoc view wdiff jd dyff delta exiftool identify ffprobe
-reads            mediainfo pdftotext pdfinfo gpg-zip unrar-l lesspipe pygmentize highlight glow mdcat join dc ctags
-reads            cscope cpp nroff groff troff enscript a2ps sqldiff strings64 hexyl bvi hd xxhsum jless fx mlr miller
-reads            datamash gnuplot-l ccze multitail vis unvis
+reads            mediainfo pdftotext pdfinfo gpg-zip lesspipe pygmentize highlight glow mdcat join dc ctags
+reads            cscope cpp nroff groff troff enscript a2ps sqldiff hexyl bvi hd xxhsum jless fx mlr miller
+reads            datamash ccze multitail vis unvis
 writes           touch mkdir rmdir mkfifo ln install patch rename mmv prename convert mogrify magick ffmpeg sox ar
 writes           ranlib strip objcopy gcc g++ cc c++ clang clang++ ld as javac kotlinc rustc ghc ocamlc gfortran yacc
-writes           bison flex protoc cpio pax zip unzip rar unrar 7z 7za 7zr unar jar zipnote mknod-p wget2-f tiffcp gs
+writes           bison flex protoc cpio pax zip unzip rar unrar 7z 7za 7zr unar jar zipnote tiffcp gs
 writes           ps2pdf pdftk qpdf img2pdf optipng jpegoptim cwebp nano vi vim nvim emacs ed ex micro joe pico helix
 writes           hx kak mcedit jed subl gedit kate mousepad xdg-open virtualenv venv uuencode asciidoctor
 writes           sphinx-build mkdocs hugo jekyll latex pdflatex xelatex lualatex bibtex truncate fallocate shar unshar
-writes           gettext msgfmt xgettext dos2unix unix2dos recode sponge unlink-w cp-w
+writes           gettext msgfmt xgettext dos2unix unix2dos recode sponge
 workspace-code   make gmake cmake ninja meson scons bazel buck pants ant mvn gradle sbt lein mix rebar3 rake tox nox
 workspace-code   pytest py.test unittest nosetests coverage jest vitest mocha ava karma cypress playwright phpunit
 workspace-code   rspec ctest bats just task invoke fab doit pre-commit lefthook husky webpack vite rollup parcel
 workspace-code   esbuild gulp grunt next nuxt ng uvicorn gunicorn flask django-admin celery streamlit jupyter
-workspace-code   ipython-nb rails rackup puma manage.py storybook air cargo-watch tilt skaffold
+workspace-code   rails rackup puma manage.py storybook air cargo-watch tilt skaffold
 workspace-code   wrangler expo electron java scala kotlin erl iex
 workspace-code   wasmtime wasmer wasm3 wazero mono qemu-x86_64 qemu-aarch64 qemu-arm box64
-wipes            mkfs mke2fs mkswap mkdosfs mkntfs newfs wipefs blkdiscard badblocks-w nvme-format hdparm-x sgdisk
-wipes            fdisk sfdisk cfdisk parted gdisk cryptsetup pvremove vgremove lvremove zpool-destroy mdadm dban nwipe
-wipes            diskutil-erase partprobe-x
-power            shutdown reboot halt poweroff telinit init pm-suspend pm-hibernate rtcwake systemctl-reboot kexec
+wipes            mkfs mke2fs mkswap mkdosfs mkntfs newfs wipefs blkdiscard sgdisk
+wipes            fdisk sfdisk cfdisk parted gdisk cryptsetup pvremove vgremove lvremove mdadm dban nwipe
+power            shutdown reboot halt poweroff telinit init pm-suspend pm-hibernate rtcwake kexec
 accounts         useradd adduser userdel deluser usermod groupadd addgroup groupdel delgroup groupmod gpasswd passwd
 accounts         chpasswd chsh chfn chage newusers vipw vigr visudo pw dscl pwpolicy dseditgroup sysadminctl grpconv
 accounts         pwconv pdbedit smbpasswd fscrypt faillock pam-auth-update authconfig authselect realm adcli net
 services         systemd-tmpfiles update-rc.d chkconfig insserv rc-update rc-service initctl launchctl svc sv runit
 services         supervisorctl at batch anacron crond update-grub grub-install grub-mkconfig grub2-mkconfig efibootmgr
-services         bootctl update-initramfs dracut mkinitcpio update-alternatives sc schtasks sfc ldconfig osascript-s
+services         bootctl update-initramfs dracut mkinitcpio update-alternatives sc schtasks sfc ldconfig
 services         atrm incrontab
 remote-code      ansible-pull
 kernel           insmod modprobe rmmod depmod kexec bpftool bpftrace kmod setenforce setsebool semanage semodule
 kernel           restorecon chcon apparmor_parser aa-disable aa-complain aa-teardown auditctl swapoff swapon hwclock
 kernel           mknod losetup dmsetup
-firewall         iptables ip6tables nft ufw firewall-cmd ebtables arptables ipset pfctl ipfw tc route ifconfig-x brctl
-firewall         ovs-vsctl nmcli-x wg wg-quick openvpn resolvconf networksetup scutil hostapd dnsmasq tailscale
+firewall         iptables ip6tables nft ufw firewall-cmd ebtables arptables ipset pfctl ipfw tc route brctl
+firewall         ovs-vsctl wg wg-quick openvpn resolvconf networksetup scutil hostapd dnsmasq tailscale
 firewall         iwconfig sslstrip iptables-restore ip6tables-restore arptables-restore ebtables-restore
 permissions      setcap setfacl chattr chflags xattr csrutil spctl
 sends            nc.traditional ftp tftp lftp ncftp sftp mail mailx sendmail mutt mpack swaks ssmtp msmtp smbclient
@@ -133,14 +132,14 @@ attack           beef-xss empire sliver-client cewl crunch fcrackzip pdfcrack op
 attack           searchsploit setoolkit theharvester recon-ng autorecon secretsdump.py psexec.py wmiexec.py
 attack           getnpusers.py smbexec.py ntlmrelayx.py smbserver.py xmrig minerd cgminer cpuminer t-rex lolminer
 attack           ethminer
-records          tcpdump tshark dumpcap wireshark ngrep logkeys xinput-x arecord parecord
+records          tcpdump tshark dumpcap wireshark ngrep logkeys arecord parecord
 records          screencapture scrot xwd grim maim flameshot
 records          import
 records          gnome-screenshot fswebcam streamer imagesnap xspy showkey evtest
-desktop          xdotool xte ydotool cliclick automator open-a kdotool wmctrl
+desktop          xdotool xte ydotool cliclick automator kdotool wmctrl
 credentials      security secret-tool gnome-keyring keyring pass gopass bw op lpass vault chainbreak
 installs         easy_install cpan cpanm nix-env
-changes-outside  terraform pulumi cdk serverless sls vercel netlify heroku fly flyctl firebase wrangler-x eb sam sf
+changes-outside  terraform pulumi cdk serverless sls vercel netlify heroku fly flyctl firebase eb sam sf
 changes-outside  sfdx ansible ansible-playbook ansible-console puppet chef-client salt salt-ssh pssh dsh cssh fabric
 changes-outside  twine mysqladmin dropdb createdb dropuser createuser rabbitmqctl
 exhausts         stress stress-ng
@@ -157,7 +156,7 @@ kubectl oc | credentials get_secret get_secrets describe_secret describe_secrets
   | leaves rollout_status rollout_history get describe logs top explain version config cluster-info
  api-resources api-versions auth diff events wait completion options | changes-outside apply create delete edit
  patch replace scale rollout set label annotate taint drain cordon uncordon expose autoscale run certificate debug
- kustomize_apply | other-machine exec cp attach port-forward proxy | installs krew plugin
+ | other-machine exec cp attach port-forward proxy | installs krew plugin
 helm | option-runs --post-renderer | leaves list ls get status history search show template lint version repo
  env dependency | changes-outside install upgrade uninstall delete rollback push test | installs plugin
 aws gcloud az doctl oci ibmcloud linode-cli hcloud exo aliyun | credentials secretsmanager secrets ssm
@@ -218,7 +217,7 @@ ansible-galaxy | installs-listed -r --requirement --role-file | prints list sear
 packer | installs plugins | prints version inspect fmt console | installs-listed init | workspace-code build validate |
  unknown-program *
 conda mamba micromamba | installs-listed env_create env_update | prints list info search env config activate
- deactivate help compare run_list | installs install create update | deletes remove uninstall clean
+ deactivate help compare | installs install create update | deletes remove uninstall clean
 rustup ghcup sdk asdf mise nvm fnm pyenv rbenv jenv volta n nodenv goenv | prints list ls show which current version
  versions use shell local global exec help --version check completions whence root rehash init env default |
  installs install update upgrade add plugin toolchain self | deletes uninstall remove | unknown-program *
@@ -235,7 +234,6 @@ ssh-add | prints -l -L -D -d | credentials *
 ssh-copy-id | opens *
 ssh-keyscan | leaves *
 kinit klist kdestroy | prints -l -e | credentials *
-npm-cli-login | changes-outside *
 SetFile setfile | hides *
 code codium cursor | opens tunnel serve-web | installs --install-extension | writes *
 busctl gdbus qdbus dbus-send | prints list status monitor capture tree introspect get-property --help --version
@@ -265,7 +263,7 @@ pbpaste wl-paste | records *
 lpr lp lpmove cupsenable cupsdisable lpadmin cancel | changes-elsewhere *
 write talk notify-send | changes-elsewhere *
 gh glab hub | leaves list ls view status diff checks search browse checkout clone help version watch org auth_status
- repo_view_x config alias_list | credentials auth_token token | changes-outside create delete merge close edit
+ config alias_list | credentials auth_token token | changes-outside create delete merge close edit
  comment review push set remove rerun cancel upload enable disable transfer archive rename fork sync lock unlock api
  reopen ready gist_new new login | installs extension | other-machine codespace_ssh codespace_cp | unknown-program *
 wrangler | workspace-code dev types check | changes-outside publish deploy delete secret kv r2 d1 rollback | leaves
@@ -281,7 +279,6 @@ twine | prints check | changes-outside upload register
 vault op bw pass gopass lpass | prints status version list ls find search help init login | credentials *
 security | credentials *
 secret-tool | credentials lookup search get | writes store | deletes clear
-psql-less | database *
 xattr | permissions -d -c -cr -r -w -rd | prints *
 chattr | permissions *
 lsattr | prints *

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import sqlite3
 import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..configs.process.forks import lock_of
-from ..ledger.storage.connection import make_private, use_wal
+from ...configs.process.atomic import replace_file
+from ...configs.process.forks import lock_of
+from ...ledger.storage.connection import make_private, use_wal
 
 __all__ = ["open_private", "replace_private"]
 
@@ -47,26 +46,6 @@ def open_private(path: Path, **options: Any) -> sqlite3.Connection:
 
 
 def replace_private(path: Path, content: bytes) -> None:
-    """Write a file atomically, for its owner alone; its folder is created if it is missing.
-
-    If several processes write it at the same time, each writes it whole, and the last one wins.
-
-    Args:
-        path: The file.
-        content: The new content; it is on disk when this returns.
-
-    Raises:
-        OSError: It cannot be written; the previous content is unchanged.
-    """
+    """Write a file for its owner alone, as `replace_file` does; its folder is created if it is missing."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
-    try:
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except BaseException:
-        with suppress(OSError):
-            draft.unlink()
-        raise
+    replace_file(path, content, mode=0o600)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import os
@@ -14,9 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ..configs.errors import ConfigError
-from ..configs.loading.loader import environment
-from ..configs.loading.trust import state_folder
+from ...configs.errors import ConfigError
+from ...configs.loading.loader import environment
+from ...configs.loading.trust import state_folder
+from ...configs.process.atomic import locked
 from .private import replace_private
 
 if TYPE_CHECKING:
@@ -175,14 +175,9 @@ class Seal:
     def _make(self) -> None:
         """Create the key file; if several processes try at once, only one creates it."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if self._path.exists():
-                return
-            replace_private(self._path, f"{secrets.token_hex(_KEY_BYTES)}\n".encode())
-        finally:
-            os.close(lock)
+        with locked(self._path.with_suffix(".lock")):
+            if not self._path.exists():
+                replace_private(self._path, f"{secrets.token_hex(_KEY_BYTES)}\n".encode())
 
 
 UNSEALED: Final = (

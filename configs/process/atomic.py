@@ -1,0 +1,65 @@
+"""Replace a file as a whole, and let one process at a time do so."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["locked", "replace_file"]
+
+
+def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
+    """Write a file atomically and durably: at any time it has either its previous content or the new one.
+
+    If several processes write it at the same time, each writes it whole, and the last one wins.
+
+    Args:
+        path: The file, in a folder that exists.
+        content: The new content; it is on disk when this returns.
+        mode: Permission bits of the file; those it has, or the usual ones of a new file, if None.
+
+    Raises:
+        OSError: It cannot be written; the previous content is unchanged, and no partial file is left.
+    """
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
+    try:
+        descriptor = os.open(
+            draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666 if mode is None else mode
+        )
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            if mode is None:
+                with suppress(FileNotFoundError):
+                    os.fchmod(descriptor, stat.S_IMODE(path.stat().st_mode))
+            os.fsync(descriptor)
+        os.replace(draft, path)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink()
+        raise
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time run the block; the others wait.
+
+    Args:
+        path: The lock's file, in a folder that exists; it is created if it is missing, and never deleted.
+
+    Raises:
+        OSError: It cannot be opened or locked.
+    """
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        # Unlocked explicitly, not by closing: a child forked meanwhile has the file open too.
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        os.close(lock)
