@@ -26,11 +26,11 @@ from .compiled import Compiled, check_invoked, invoked, is_kept_around
 from .conversations import check_thread, occupied, place_of, restored
 from .errors import RunTimeout
 from .journal.asked import only_one
-from .notes import keep, least, notes_for, preceded, with_recalled
 from .records import record_of
 from .result import Output, RunResult, Status, StepRecord
 from .runs import Run, carried_out
 from .runtime import Runtime
+from .shared.notes import keep, least, notes_for, preceded, with_recalled
 from .spec.declared import declared_by
 from .spec.described import Described
 from .spec.spec import AgentSpec

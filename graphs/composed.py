@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, TypedDic
 
 from ..agents.agent import Agent
 from ..agents.containment.exits import without_exits
-from ..agents.memory import SharedMemory
 from ..agents.runtime import Runtime
+from ..agents.shared.memory import SharedMemory
 from ..agents.spec.declared import declared_by
 from ..configs.arguments import checked
 from ..configs.errors import ConfigError

@@ -136,7 +136,7 @@ class Described:
         """Tools that work on its memory, by name."""
         if self.memory is None or not MEMORY_TOOLS.intersection(t for t in self.tools if isinstance(t, str)):
             return {}
-        from ..memory import bound_to_memory
+        from ..shared.memory import bound_to_memory
 
         return bound_to_memory(self.runtime, self.name, self.memory, self.bound_tools)
 

@@ -61,7 +61,7 @@ def _tool(runtime: Runtime, name: str) -> dict[str, Any]:
 
 def _of_memory(runtime: Runtime) -> Iterator[dict[str, Any]]:
     """Yield the tools that an agent with a memory can name."""
-    from ...agents.memory import SharedMemory
+    from ...agents.shared.memory import SharedMemory
     from ...memory.base import Provenance
     from ...tools.base import effect_of
     from ...tools.memory import memory_tools

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ...agents.agent import Agent
-from ...agents.notes import fitting, keep, notes_for
 from ...agents.result import Status, StepRecord
 from ...agents.runtime import Runtime
+from ...agents.shared.notes import fitting, keep, notes_for
 from ...agents.verification.verifier import as_text
 from ...configs.words import Trust
 from ...dispatch.context import current

@@ -18,9 +18,9 @@ from typing_extensions import TypedDict
 from ...agents.agent import Agent
 from ...agents.errors import NoAnswer
 from ...agents.handoffs import hand_over
-from ...agents.notes import least, with_recalled
 from ...agents.result import Status, StepRecord
 from ...agents.runtime import Runtime
+from ...agents.shared.notes import least, with_recalled
 from ...agents.together import Together
 from ...agents.verification.checking import Check, checked
 from ...agents.verification.verifier import Verifier, as_evidence, as_text, needs_check

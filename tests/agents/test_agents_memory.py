@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from pointsman import Agent, ConfigError, Runtime, Trust, Workflow, tool
-from pointsman.agents.notes import keep, notes_for
 from pointsman.agents.result import StepRecord
 from pointsman.agents.runs import run_scope
+from pointsman.agents.shared.notes import keep, notes_for
 from pointsman.memory import Provenance
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from langgraph.store.base import BaseStore, Op, Result
 
-from ..configs.words import Trust
-from ..dispatch.context import current
-from ..memory.base import Provenance
-from ..tools.memory import memory_tools
-from .approval.acts import account_of
-from .approval.taint import SEEN, in_view
+from ...configs.words import Trust
+from ...dispatch.context import current
+from ...memory.base import Provenance
+from ...tools.memory import memory_tools
+from ..approval.acts import account_of
+from ..approval.taint import SEEN, in_view
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
-    from .runtime import Runtime
+    from ..runtime import Runtime
 
 __all__ = ["SharedMemory", "bound_to_memory"]
 

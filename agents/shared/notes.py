@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Final
 
 from langchain_core.messages import BaseMessage, HumanMessage
 
-from ..configs.evidence import render_evidence
-from ..configs.words import Trust
-from ..dispatch.context import current
-from .result import Recollection, Status, StepRecord
-from .verification.verifier import as_text
+from ...configs.evidence import render_evidence
+from ...configs.words import Trust
+from ...dispatch.context import current
+from ..result import Recollection, Status, StepRecord
+from ..verification.verifier import as_text
 
 if TYPE_CHECKING:
-    from ..memory.base import Recalled
-    from .spec.described import Described
+    from ...memory.base import Recalled
+    from ..spec.described import Described
 
 __all__ = ["fitting", "keep", "least", "notes_for", "preceded", "with_recalled"]
 
@@ -99,7 +99,7 @@ async def keep(agent: Described, record: StepRecord, lineage: Sequence[str] = ()
     kept = agent.remember and record.status is Status.DONE and run and text.strip()
     if agent.memory is None or not kept:
         return record
-    from ..memory.base import Provenance
+    from ...memory.base import Provenance
 
     provenance = Provenance(
         f"agent:{agent.name}",
