@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -113,6 +113,10 @@ class NamedEmbeddings(Embeddings):
             vector = [0.0] * self.dimensions if blank else self._ask(partial(_question, text=_sent(text)))
             self._keep(self._asked, {text: vector})
         return vector
+
+    def near(self, words: Sequence[str]) -> list[tuple[tuple[str, float], ...]]:
+        """Find words of similar meaning, as the default embedder does on this machine."""
+        return WordLlamaEmbeddings().near(words)
 
     def clear(self) -> None:
         """Drop the cached vectors, for example of texts that must be forgotten."""

@@ -15,8 +15,8 @@ import pytest
 from pointsman.backends.base import BackendError, Endpoint
 from pointsman.backends.embedders import EMBEDDERS, CrossEncoderReranker, OnnxEmbeddings, embedder
 from pointsman.configs.errors import ConfigError
-from pointsman.configs.words import FailureKind
-from pointsman.memory import ChromaStore, Embedder
+from pointsman.configs.words import FailureKind, Trust
+from pointsman.memory import ChromaStore, Embedder, Note, Provenance
 from pydantic import SecretStr
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -201,6 +201,15 @@ def test_an_encoder_pools_as_its_folder_says(tmp_path: Path, told: dict[str, obj
     assert made.embed_query("depot red") == pytest.approx(pooled, abs=1e-6)
     assert made.embed_documents(["depot red", "depot red signal signal"])[0] == pytest.approx(pooled, abs=1e-6)
     assert made.model_id == f"onnx/{tmp_path.name}" + ("@cls" if pooled == [0, 1, 0] else "")
+
+
+def test_a_memory_knows_words_of_similar_meaning_beside_any_embedder(tmp_path: Path) -> None:
+    _encoder(tmp_path, TABLE, WORDS)
+    by = Provenance(source="", author="ann", run="", trust=Trust.USER)
+    with ChromaStore(None, embedder(f"onnx/{tmp_path}")) as store:
+        store.remember_all(("n",), [Note(f"a note on the depot, number {number}", by) for number in range(9)])
+        wanted = store.remember(("n",), "a photograph of the depot", provenance=by)
+        assert store.recall(("n",), "where is the picture", limit=1)[0].id == wanted
 
 
 def test_an_encoder_reads_no_more_tokens_than_its_folder_says(tmp_path: Path) -> None:
