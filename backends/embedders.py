@@ -28,6 +28,7 @@ from .errors.told import one_line
 from .http.clients import missing_extra, required_key
 from .http.hosts import NO_REDIRECTS, base_of, is_here
 from .ondevice.embedder import WordLlamaEmbeddings, unit_rows
+from .ondevice.encoding import Encoding, prompt_of_passages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +45,6 @@ _VERSION: Final = "v1beta"
 _BATCH: Final = 100  # texts per request: Google's limit (ai.google.dev/api/embeddings), the lowest of the providers
 _AT_ONCE: Final = 16  # texts per local batch: for 100 long texts the attention alone takes 1.2 GB
 _KEPT: Final = 4096  # cached vectors in this process, for texts and for questions each
-_LONGEST: Final = 512  # tokens of a text that a small encoder reads
 _HOSTED: Final = ("openai", "google", "openai_compatible")
 _PASSING: Final = (FailureKind.RATE_LIMIT, FailureKind.OVERLOADED, FailureKind.TIMEOUT, FailureKind.CONNECTION)
 _PAUSES: Final = (0.5, 1.0)  # seconds before a request is made again
@@ -109,6 +109,10 @@ class NamedEmbeddings(Embeddings):
             vector = [0.0] * self.dimensions if blank else self._ask(partial(_question, text=_sent(text)))
             self._keep(self._asked, {text: vector})
         return vector
+
+    def near(self, words: Sequence[str]) -> list[tuple[tuple[str, float], ...]]:
+        """Find words of similar meaning, as the default embedder does on this machine."""
+        return WordLlamaEmbeddings().near(words)
 
     def clear(self) -> None:
         """Drop the cached vectors, for example of texts that must be forgotten."""
@@ -220,17 +224,19 @@ def _sent(text: str) -> str:
 
 
 class OnnxEmbeddings(Embeddings):
-    """A sentence encoder in ONNX, such as the exports of sentence-transformers: its token vectors averaged.
+    """A sentence encoder in ONNX, such as the exports of sentence-transformers.
 
     Args:
-        folder: Holds ``model.onnx`` (or ``onnx/model.onnx``) and ``tokenizer.json``.
+        folder: Holds ``model.onnx`` (or ``onnx/model.onnx``) and ``tokenizer.json``, and may hold the files of
+            sentence-transformers that tell the pooling, the prompts and the longest text (see `Encoding`).
 
     Raises:
-        ConfigError: One of the files is missing or cannot be read.
+        ConfigError: One of the files is missing or cannot be read, or requires what is not computed here.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.model_id = f"onnx/{folder.name}"
+        self._encoding = Encoding.of(folder)
+        self.model_id = self._encoding.named(f"onnx/{folder.name}")
         files = [folder / "model.onnx", folder / "onnx" / "model.onnx"]
         model = next((file for file in files if file.exists()), None)
         if model is None or not (folder / "tokenizer.json").exists():
@@ -240,13 +246,20 @@ class OnnxEmbeddings(Embeddings):
             self._tokenizer = import_module("tokenizers").Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # both libraries raise classes of their own
             raise ConfigError(f"cannot be loaded: {error}", file=folder) from error
-        self._tokenizer.enable_truncation(_LONGEST)
+        self._tokenizer.enable_truncation(self._encoding.longest)
         self._tokenizer.enable_padding()
         self._inputs = {each.name for each in self._session.get_inputs()}
         self.dimensions = len(self.embed_query("length"))
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Embed many texts, one unit vector per text."""
+        return self._embed([self._encoding.passage + text for text in texts])
+
+    def embed_query(self, text: str) -> list[float]:
+        """Embed one text as a question."""
+        return self._embed([self._encoding.question + text])[0]
+
+    def _embed(self, texts: list[str]) -> list[list[float]]:
         rows: list[list[float]] = [[]] * len(texts)
         # Batch texts of similar length, since each is padded to the longest of its batch.
         by_length = sorted(range(len(texts)), key=lambda place: len(texts[place]))
@@ -255,10 +268,6 @@ class OnnxEmbeddings(Embeddings):
             for place, vector in zip(places, self._vectors([texts[place] for place in places]).tolist(), strict=True):
                 rows[place] = vector
         return rows
-
-    def embed_query(self, text: str) -> list[float]:
-        """Embed one text."""
-        return self.embed_documents([text])[0]
 
     def _vectors(self, texts: list[str]) -> NDArray[np.float32]:
         encodings = self._tokenizer.encode_batch([text.encode("utf-8", "replace").decode() for text in texts])
@@ -269,6 +278,8 @@ class OnnxEmbeddings(Embeddings):
             "token_type_ids": np.zeros_like(mask),
         }
         tokens = self._session.run(None, {name: array for name, array in given.items() if name in self._inputs})[0]
+        if self._encoding.pooling == "cls":
+            return unit_rows(np.asarray(tokens[:, 0], np.float32))
         weights = mask[:, :, None].astype(np.float32)
         return unit_rows(np.asarray((tokens * weights).sum(1) / np.maximum(weights.sum(1), 1e-9), np.float32))
 
@@ -331,13 +342,15 @@ def _local(model: str, endpoint: Endpoint, dimensions: int | None) -> NamedEmbed
 
     class Local(Embeddings):
         def embed_documents(self, texts: list[str]) -> list[list[float]]:
-            rows: list[list[float]] = made.encode(texts, normalize_embeddings=True).tolist()
+            rows: list[list[float]] = made.encode_document(texts, normalize_embeddings=True).tolist()
             return rows
 
         def embed_query(self, text: str) -> list[float]:
-            return self.embed_documents([text])[0]
+            row: list[float] = made.encode_query(text, normalize_embeddings=True).tolist()
+            return row
 
-    return NamedEmbeddings(Local, _name("sentence-transformers", model, dimensions), dimensions)
+    kind = Encoding(passage=prompt_of_passages(made.prompts))
+    return NamedEmbeddings(Local, kind.named(_name("sentence-transformers", model, dimensions)), dimensions)
 
 
 def _wordllama(model: str, endpoint: Endpoint, dimensions: int | None) -> WordLlamaEmbeddings:

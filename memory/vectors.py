@@ -83,15 +83,12 @@ class Vectors:
         return vector
 
     @property
-    def averages_words(self) -> bool:
-        """Whether the embedder averages word vectors and can return similar words."""
-        return hasattr(self._embedder, "near")
+    def average_words(self) -> bool:
+        """Whether they are averages of word vectors: the embedder can weigh the words of a question."""
+        return hasattr(self._embedder, "embed_weighted")
 
     def near(self, listed: Sequence[str]) -> Sequence[Sequence[tuple[str, float]]]:
-        """Return for each word the words of similar meaning, with their similarity, 0 to 1.
-
-        Only an embedder that averages words has them; for others the results are empty.
-        """
+        """Return for each word the words of similar meaning, with their similarity, 0 to 1; none if it knows none."""
         near = getattr(self._embedder, "near", None)
         return near(listed) if near is not None else [()] * len(listed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from enum import IntEnum
 from sqlite3 import Connection
 from typing import Any
 
@@ -16,7 +17,7 @@ from .filters import field_of
 from .postings import Postings
 from .words import names
 
-__all__ = ["COLUMNS", "Arrays", "Mask", "Slots"]
+__all__ = ["COLUMNS", "Arrays", "Kind", "Mask", "Slots"]
 
 Mask = NDArray[np.bool_]
 Slots = NDArray[np.int64]
@@ -37,6 +38,14 @@ _TYPES: dict[str, type[np.generic]] = {
     "after": np.int32,
 }
 COLUMNS = "seq, namespace, source, author, trust, vectors, expires, updated, content"
+
+
+class Kind(IntEnum):
+    """What the items of a document are, by its source and its authors."""
+
+    WHOLE = 0  # one source, one author
+    SECTIONS = 1  # a source for each section, named after a "#"
+    CONVERSATION = 2  # several authors
 
 
 class Arrays:
@@ -70,7 +79,7 @@ class Arrays:
         self._authors: dict[str, int] = {}
         self._documents: dict[tuple[int, str], int] = {}
         self._voices: list[int] = []
-        self._close: list[bool] = []
+        self._kinds: list[int] = []  # plain numbers: an array made of members of an enum takes four times as long
         self._named: dict[str, list[int]] = {}
         self._last: dict[tuple[int, int], int] = {}
         self._columns: dict[str, Column] = {}
@@ -163,11 +172,14 @@ class Arrays:
         if source == _UNNAMED:
             return -1
         whole, section, _ = source.partition("#")
-        code = self._documents.setdefault((space, whole.rstrip('"')), len(self._close))
-        if code == len(self._close):
-            self._close.append(False)
+        code = self._documents.setdefault((space, whole.rstrip('"')), len(self._kinds))
+        if code == len(self._kinds):
+            self._kinds.append(Kind.WHOLE.value)
             self._voices.append(author)
-        self._close[code] |= bool(section) or author != self._voices[code]
+        if author != self._voices[code]:
+            self._kinds[code] = Kind.CONVERSATION.value
+        elif section:
+            self._kinds[code] = max(self._kinds[code], Kind.SECTIONS.value)
         return code
 
     def _author(self, encoded: str) -> int:

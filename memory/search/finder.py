@@ -28,7 +28,7 @@ from ..vectors import Vectors
 from .arrays import Mask
 from .filters import check_filter, fits_namespace
 from .mirror import Mirror
-from .retrieval import Ranked, diverse, ranked, rarity
+from .retrieval import AVERAGED, CONTEXTUAL, Ranked, diverse, ranked, rarity
 from .words import is_content, strings_in, term, terms, words
 
 __all__ = ["Finder"]
@@ -154,7 +154,8 @@ class Finder:
                 wide,
                 lambda also: self._cosines(mirror, vector, mask, 2 * wide, also),
                 ranking,
-                self._vectors.near if self._vectors.averages_words else None,
+                self._vectors.near,
+                AVERAGED if self._vectors.average_words else CONTEXTUAL,
             )
             if min_score is not None:
                 found = found.at(found.scores >= min_score)

@@ -22,7 +22,7 @@ from ...configs.words import Trust
 from ..storage import table
 from ..storage.database import Database
 from ..vectors import Vectors
-from .arrays import COLUMNS, Arrays, Mask, Slots
+from .arrays import COLUMNS, Arrays, Kind, Mask, Slots
 from .columns import Column
 from .filters import field_of
 from .words import names
@@ -202,13 +202,11 @@ class Mirror(Arrays):
         codes = self._rows["document"][slots].astype(np.int64)
         return np.where(codes < 0, -1 - np.arange(len(slots)), codes)
 
-    def close(self, slots: Slots) -> Mask:
-        """Return which items have neighbours on the same topic: turns of a conversation, or passages of a section.
-
-        A conversation has several authors, and a section is named after a ``#`` in its source.
-        """
-        close = self._close
-        return np.array([code >= 0 and close[code] for code in self._rows["document"][slots].tolist()], np.bool_)
+    def kinds(self, slots: Slots) -> Slots:
+        """Return the `Kind` of each item's document; ``WHOLE`` for an item without a source."""
+        kinds, whole = self._kinds, Kind.WHOLE.value
+        listed = [kinds[code] if code >= 0 else whole for code in self._rows["document"][slots].tolist()]
+        return np.array(listed, np.int64)
 
     # Catching up
 

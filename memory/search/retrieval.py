@@ -6,8 +6,9 @@ out. If the embedder knows words of similar meaning, a similar word in an item c
 less weight. The items written directly before and after an item from the same source (neighbouring turns, or passages
 of one section) add part of their own scores, because an answer is often one line away from the words of the question.
 The best item of the document or conversation adds to the score too, because a passage seldom repeats the topic of the
-whole. If a question names a person, items written by that person gain, because what is asked about someone is spread
-over many of their items, few of which repeat the words of the question.
+whole. What each adds depends on whether the vectors are averages of word vectors. If a question names a person, items
+written by that person gain, because what is asked about someone is spread over many of their items, few of which repeat
+the words of the question.
 """
 
 from __future__ import annotations
@@ -24,16 +25,33 @@ from .postings import Held, idf
 from .words import each_term, is_content, terms
 from .words import words as words_of
 
-__all__ = ["Ranked", "diverse", "ranked", "rarity"]
+__all__ = ["AVERAGED", "CONTEXTUAL", "Ranked", "Weights", "diverse", "ranked", "rarity"]
 
 _POOL = 100
 _FLOOR = -1.0  # lower bound in standard deviations: how far an item is below that carries no information
-_BESIDE = (0.4, 0.3)  # the share that the score of an item one and two places away adds, in a conversation or a section
-_BESIDE_FAR = (0.2, 0.1)  # the same in a document that is one long source; the next passage may be on another topic
-_DOCUMENT = 0.5  # the share that the score of the best item of its document adds
-_AVERAGED = 0.6  # the weight of an average of word vectors when near words are already counted
 _NAMED = 1.5  # what an item gains if the question names its author
 _STOP_WEIGHT = 1.0  # about the rarity of a word that is in every third item
+
+
+class Weights(NamedTuple):
+    """How much each part of a rank counts, chosen on LoCoMo's turns and on passages of documents.
+
+    Attributes:
+        cosine: The weight of the cosine, if the words have 1.
+        beside: The shares that the scores of the items one and two places away add, for each `Kind` in its order.
+        document: The share that the score of the best item of its document adds.
+    """
+
+    cosine: float
+    beside: tuple[tuple[float, float], ...]
+    document: float
+
+
+AVERAGED = Weights(0.6, ((0.2, 0.1), (0.4, 0.3), (0.4, 0.3)), 0.5)
+"""For averages of word vectors, which add little to near words, and do not tell a passage's topic by themselves."""
+
+CONTEXTUAL = Weights(1.0, ((0.1, 0.05), (0.1, 0.05), (0.4, 0.3)), 0.75)
+"""For the vectors of a model that reads a whole text; only the short turns of a conversation need their neighbours."""
 
 
 class Ranked(NamedTuple):
@@ -75,7 +93,8 @@ def ranked(
     limit: int,
     cosines_with: Callable[[NDArray[np.int64]], NDArray[np.float32]],
     ranking: Ranking,
-    near: Callable[[Sequence[str]], Sequence[Sequence[tuple[str, float]]]] | None = None,
+    near: Callable[[Sequence[str]], Sequence[Sequence[tuple[str, float]]]],
+    weights: Weights,
 ) -> Ranked:
     """Rank the items of a mask, at least ``limit`` of them if there are that many.
 
@@ -87,10 +106,10 @@ def ranked(
         limit: How many are wanted.
         cosines_with: Returns the cosine of each slot, given the slots that must be included.
         ranking: What else to rank by.
-        near: Returns for each word the words of similar meaning, with their similarity; None if the embedder has none.
+        near: Returns for each word the words of similar meaning, with their similarity.
+        weights: How much each part counts.
     """
-    others = {} if near is None else _near(question, near)
-    words, wide, whole = held.scores(list(dict.fromkeys(terms(question))), others)
+    words, wide, whole = held.scores(list(dict.fromkeys(terms(question))), _near(question, near))
     size = min(max(_POOL, limit), held.among)
     by_words = _best(wide, size)
     by_words = by_words[wide[by_words] > 0]
@@ -99,29 +118,24 @@ def ranked(
     pool = np.union1d(by_words, by_cosine[mask[by_cosine]])
     if not len(pool):
         return Ranked(pool, np.empty(0, np.float32), {})
-    beside = mirror.beside(pool, len(_BESIDE), mask)
+    reach = len(weights.beside[0])
+    beside = mirror.beside(pool, reach, mask)
     slots = np.union1d(pool, beside[beside >= 0])
     if len(slots) > len(pool):
-        beside = mirror.beside(slots, len(_BESIDE), mask)
+        beside = mirror.beside(slots, reach, mask)
 
     def stands_out(slots: NDArray[np.int64]) -> NDArray[np.float32]:
-        near_words = 1 if near is None else _AVERAGED
-        return _deviations(wide, pool, slots) + near_words * _deviations(cosines, pool, slots)
+        return _deviations(wide, pool, slots) + weights.cosine * _deviations(cosines, pool, slots)
 
-    weights = np.repeat(np.where(mirror.close(slots)[:, None], _BESIDE, _BESIDE_FAR), 2, axis=1)
+    shares = np.repeat(np.array(weights.beside)[mirror.kinds(slots)], 2, axis=1)
     own = stands_out(slots)
     parts = {
         "own": own,
-        "beside": np.asarray((weights * np.where(beside >= 0, stands_out(beside), 0)).sum(axis=1), np.float32),
-        "document": _DOCUMENT * _best_of_each(mirror.documents(slots), own),
+        "beside": np.asarray((shares * np.where(beside >= 0, stands_out(beside), 0)).sum(axis=1), np.float32),
+        "document": weights.document * _best_of_each(mirror.documents(slots), own),
     }
     parts["author"] = np.asarray(_NAMED * mirror.by_named(question, slots), np.float32)
-    if ranking.recency:
-        halves = mirror.ages(slots) / ranking.half_life.total_seconds()
-        parts["recency"] = np.asarray(ranking.recency * 0.5**halves, np.float32)
-    if ranking.importance:
-        importance = np.clip(mirror.numbers_in("importance", slots), 0, 1)
-        parts["importance"] = np.asarray(ranking.importance * importance, np.float32)
+    parts |= _optional(mirror, slots, ranking)
     total = np.sum(list(parts.values()), axis=0)
     share = np.minimum(words[slots] / whole, 1) if whole else np.zeros(len(slots), np.float32)
     parts |= {"total": total, "meaning": cosines[slots], "words": share}
@@ -149,6 +163,18 @@ def diverse(found: Ranked, vectors: NDArray[np.float32], limit: int, diversity: 
         chosen.append(best)
         np.maximum(likeness, vectors @ vectors[best], out=likeness)
     return found.at(np.array(chosen, np.int64))
+
+
+def _optional(mirror: Mirror, slots: NDArray[np.int64], ranking: Ranking) -> dict[str, NDArray[np.float32]]:
+    """Return the parts of a rank that count only if a caller wants them."""
+    parts = {}
+    if ranking.recency:
+        halves = mirror.ages(slots) / ranking.half_life.total_seconds()
+        parts["recency"] = np.asarray(ranking.recency * 0.5**halves, np.float32)
+    if ranking.importance:
+        importance = np.clip(mirror.numbers_in("importance", slots), 0, 1)
+        parts["importance"] = np.asarray(ranking.importance * importance, np.float32)
+    return parts
 
 
 def _near(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
 from pointsman.backends.base import BackendError, Endpoint
 from pointsman.backends.embedders import EMBEDDERS, CrossEncoderReranker, OnnxEmbeddings, embedder
 from pointsman.configs.errors import ConfigError
-from pointsman.configs.words import FailureKind
-from pointsman.memory import ChromaStore, Embedder
+from pointsman.configs.words import FailureKind, Trust
+from pointsman.memory import ChromaStore, Embedder, Note, Provenance
 from pydantic import SecretStr
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -156,9 +158,12 @@ def _encoder(folder: Path, table: np.ndarray[tuple[int, ...], np.dtype[np.float3
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
+WORDS = ["[UNK]", "signal", "depot", "red"]
+TABLE = np.array([[9, 9, 9], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32)
+
+
 def test_an_encoder_in_onnx_averages_its_token_vectors_whatever_stands_beside_a_text(tmp_path: Path) -> None:
-    words = ["[UNK]", "signal", "depot", "red"]
-    _encoder(tmp_path, np.array([[9, 9, 9], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32), words)
+    _encoder(tmp_path, TABLE, WORDS)
     made = embedder(f"onnx/{tmp_path}")
     assert isinstance(made, Embedder)
     assert (made.model_id, made.dimensions) == (f"onnx/{tmp_path.name}", 3)
@@ -166,12 +171,130 @@ def test_an_encoder_in_onnx_averages_its_token_vectors_whatever_stands_beside_a_
     assert made.embed_query("signal depot") == pytest.approx([half, half, 0], abs=1e-6)
     together = made.embed_documents(["signal", "signal depot red signal depot red"])
     assert together[0] == pytest.approx(made.embed_query("signal"), abs=1e-6)
-    many = [" ".join(words[1:][: 1 + place % 3] * (40 - place)) for place in range(40)]
+    many = [" ".join(WORDS[1:][: 1 + place % 3] * (40 - place)) for place in range(40)]
     for text, vector in zip(many, made.embed_documents(many), strict=True):
         assert vector == pytest.approx(made.embed_query(text), abs=1e-6)
     with ChromaStore(tmp_path / "memory", made) as store:
         store.put(("n",), "k", {"text": "signal red"}, index=["text"])
         assert store.search(("n",), query="red signal")[0].score == pytest.approx(1.0, abs=1e-5)
+
+
+def _say(folder: Path, name: str, **told: object) -> None:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text(json.dumps(told), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("told", "pooled"),
+    [
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False, "include_prompt": True}, [0, 1, 0]),
+        ({"pooling_mode": "cls"}, [0, 1, 0]),
+        ({"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True, "include_prompt": True}, [0, 0.6, 0.8]),
+        ({"pooling_mode": ["mean"]}, [0, 0.6, 0.8]),
+        ({"word_embedding_dimension": 3}, [0, 0.6, 0.8]),
+    ],
+)
+def test_an_encoder_pools_as_its_folder_says(tmp_path: Path, told: dict[str, object], pooled: list[float]) -> None:
+    _encoder(tmp_path, TABLE * np.array([[1], [1], [3], [4]], np.float32), WORDS)
+    _say(tmp_path, "1_Pooling/config.json", **told)
+    made = embedder(f"onnx/{tmp_path}")
+    assert made.embed_query("depot red") == pytest.approx(pooled, abs=1e-6)
+    assert made.embed_documents(["depot red", "depot red signal signal"])[0] == pytest.approx(pooled, abs=1e-6)
+    assert made.model_id == f"onnx/{tmp_path.name}" + ("@cls" if pooled == [0, 1, 0] else "")
+
+
+def test_a_memory_knows_words_of_similar_meaning_beside_any_embedder(tmp_path: Path) -> None:
+    _encoder(tmp_path, TABLE, WORDS)
+    by = Provenance(source="", author="ann", run="", trust=Trust.USER)
+    with ChromaStore(None, embedder(f"onnx/{tmp_path}")) as store:
+        store.remember_all(("n",), [Note(f"a note on the depot, number {number}", by) for number in range(9)])
+        wanted = store.remember(("n",), "a photograph of the depot", provenance=by)
+        assert store.recall(("n",), "where is the picture", limit=1)[0].id == wanted
+
+
+def test_an_encoder_reads_no_more_tokens_than_its_folder_says(tmp_path: Path) -> None:
+    _encoder(tmp_path, TABLE, WORDS)
+    whole = [part / math.sqrt(6) for part in (2, 1, 1)]
+    for longest, read, kind in ((2, [1, 0, 0], "@2"), (512, whole, ""), (8192, whole, ""), (None, whole, "")):
+        _say(tmp_path, "sentence_bert_config.json", max_seq_length=longest)
+        made = embedder(f"onnx/{tmp_path}")
+        assert made.embed_query("signal signal depot red") == pytest.approx(read, abs=1e-6)
+        assert made.model_id == f"onnx/{tmp_path.name}{kind}"
+
+
+@pytest.mark.parametrize(
+    ("prompts", "by_default", "question", "passage", "kind"),
+    [
+        ({"query": "red ", "document": "signal "}, None, "red depot", "signal depot", "@signal "),
+        ({"query": "red ", "passage": "signal "}, None, "red depot", "signal depot", "@signal "),
+        ({"query": "red "}, None, "red depot", "depot", ""),
+        ({"query": "red ", "document": ""}, "query", "red depot", "depot", ""),
+        ({"any": "red "}, "any", "red depot", "red depot", "@red "),
+        ({"any": "red "}, None, "depot", "depot", ""),
+        ({}, None, "depot", "depot", ""),
+    ],
+)
+def test_an_encoder_puts_before_a_text_what_its_folder_says(
+    tmp_path: Path, prompts: dict[str, str], by_default: str | None, question: str, passage: str, kind: str
+) -> None:
+    _encoder(tmp_path, TABLE, WORDS)
+    plain = OnnxEmbeddings(tmp_path)
+    _say(tmp_path, "config_sentence_transformers.json", prompts=prompts, default_prompt_name=by_default)
+    made = embedder(f"onnx/{tmp_path}")
+    assert made.embed_query("depot") == plain.embed_query(question)
+    assert made.embed_documents(["depot"]) == plain.embed_documents([passage])
+    assert made.model_id == f"onnx/{tmp_path.name}{kind}"
+
+
+def test_a_memory_of_vectors_of_another_pooling_is_refused(tmp_path: Path) -> None:
+    _encoder(tmp_path, TABLE, WORDS)
+    with ChromaStore(tmp_path / "memory", embedder(f"onnx/{tmp_path}")) as store:
+        store.put(("n",), "k", {"text": "signal red"}, index=["text"])
+    _say(tmp_path, "1_Pooling/config.json", pooling_mode="cls")
+    with pytest.raises(ConfigError, match=r"@cls' .* embed all of it anew by 'pointsman memory reindex'"):
+        ChromaStore(tmp_path / "memory", embedder(f"onnx/{tmp_path}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "said"),
+    [
+        ("1_Pooling/config.json", {"pooling_mode_lasttoken": True}, "requires the pooling lasttoken: only mean or cls"),
+        ("1_Pooling/config.json", {"pooling_mode": ["cls", "mean"]}, "requires the pooling cls and mean"),
+        ("2_Dense/config.json", {}, "2_Dense: is a layer after the pooling, which is not computed"),
+        ("config_sentence_transformers.json", {"prompts": ["query"]}, r"config_.*json: cannot be read: prompts"),
+        ("sentence_bert_config.json", {"max_seq_length": "all"}, r"sentence_.*json: cannot be read: max_seq_length"),
+    ],
+)
+def test_a_folder_that_requires_what_is_not_computed_is_refused(
+    tmp_path: Path, name: str, told: dict[str, object], said: str
+) -> None:
+    _encoder(tmp_path, TABLE, WORDS)
+    _say(tmp_path, name, **told)
+    with pytest.raises(ConfigError, match=said):
+        OnnxEmbeddings(tmp_path)
+
+
+def test_sentence_transformers_encodes_questions_and_passages_each_in_its_own_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Model:
+        prompts: ClassVar = {"query": "ask: ", "document": "tell: "}
+
+        def __init__(self, name: str, **_: object) -> None:
+            assert name == "e5"
+
+        def encode_query(self, text: str, *, normalize_embeddings: bool) -> Any:
+            return np.array([1.0, 0.0])
+
+        def encode_document(self, texts: list[str], *, normalize_embeddings: bool) -> Any:
+            return np.array([[0.0, 1.0]] * len(texts))
+
+    module = ModuleType("sentence_transformers")
+    module.__dict__["SentenceTransformer"] = Model
+    monkeypatch.setitem(sys.modules, "sentence_transformers", module)
+    made = embedder("sentence-transformers/e5")
+    assert (made.embed_query("x"), made.embed_documents(["x", "y"])) == ([1, 0], [[0, 1], [0, 1]])
+    assert made.model_id == "sentence-transformers/e5@tell: "
 
 
 def test_a_folder_without_an_encoder_is_refused(tmp_path: Path) -> None:

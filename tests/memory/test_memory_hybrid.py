@@ -71,8 +71,8 @@ def test_a_code_counts_as_a_whole_beside_its_parts() -> None:
 def test_what_stands_beside_a_good_answer_comes_before_what_stands_alone() -> None:
     lines = ["How was the trip to Oslo?", "We saw whales there.", "Do you like tea?", "I prefer coffee."]
     with ChromaStore(None, HashingEmbedder()) as store:
-        talk = Provenance("talk", "ann", "", Trust.USER)
-        store.remember_all(("kb",), [Note(line, talk) for line in lines])
+        talk = [Provenance("talk", author, "", Trust.USER) for author in ("bob", "ann", "bob", "ann")]
+        store.remember_all(("kb",), [Note(line, by) for line, by in zip(lines, talk, strict=True)])
         store.remember_all(
             ("kb",), [Note(f"Note {n} on taxes.", Provenance(f"n{n}", "ann", "", Trust.USER)) for n in range(20)]
         )
@@ -94,6 +94,13 @@ class Knowing(HashingEmbedder):
         return [[("vehicle", 0.6), ("cars", 0.9)] if word == "car" else [] for word in words]
 
 
+class Averaging(HashingEmbedder):
+    """One whose vectors are averages of word vectors."""
+
+    def embed_weighted(self, words: Sequence[str], weights: Sequence[float]) -> list[float]:
+        return self.embed_query(" ".join(words))
+
+
 def test_a_word_that_means_much_the_same_stands_for_one_of_the_question_but_for_less() -> None:
     others = [f"note {number} on taxes" for number in range(9)]
     with ChromaStore(None, Knowing()) as store:
@@ -108,6 +115,18 @@ def test_a_word_that_means_much_the_same_stands_for_one_of_the_question_but_for_
     assert first.parts.own > second.parts.own > third.parts.own
     # What it is worth by itself is still told by the words of the question alone.
     assert (second.parts.words, second.parts.matched) == (0, ())
+
+
+def test_an_average_of_word_vectors_counts_less_than_a_vector_of_the_whole_text() -> None:
+    owns = []
+    for embedder in (Averaging, HashingEmbedder):
+        with ChromaStore(None, embedder()) as store:
+            store.remember_all(("kb",), [Note(text, BY_ANN) for text in ("signalman", "tea", "coffee", "taxes")])
+            (found, *_) = store.recall(("kb",), "signalbox", explain=True)
+        assert found.parts is not None
+        assert (found.text, found.parts.words) == ("signalman", 0)
+        owns.append(found.parts.own)
+    assert owns[0] == pytest.approx(0.6 * owns[1])
 
 
 def test_near_words_count_each_for_the_best_that_stands_there_and_never_twice() -> None:
@@ -133,14 +152,23 @@ def test_near_words_count_each_for_the_best_that_stands_there_and_never_twice() 
 
 
 @pytest.mark.parametrize(
-    ("source", "authors", "share"),
-    [("talk", ("ann", "bob"), 0.4), ("cards.md#lost", ("ann", "ann"), 0.4), ("cards.md", ("ann", "ann"), 0.2)],
+    ("embedder", "source", "authors", "share"),
+    [
+        (Averaging, "talk", ("ann", "bob"), 0.4),
+        (Averaging, "cards.md#lost", ("ann", "bob"), 0.4),
+        (Averaging, "cards.md#lost", ("ann", "ann"), 0.4),
+        (Averaging, "cards.md", ("ann", "ann"), 0.2),
+        (HashingEmbedder, "talk", ("ann", "bob"), 0.4),
+        (HashingEmbedder, "cards.md#lost", ("ann", "bob"), 0.4),
+        (HashingEmbedder, "cards.md#lost", ("ann", "ann"), 0.1),
+        (HashingEmbedder, "cards.md", ("ann", "ann"), 0.1),
+    ],
 )
-def test_what_stands_beside_counts_less_in_a_document_than_in_a_conversation_or_a_section(
-    source: str, authors: tuple[str, str], share: float
+def test_what_stands_beside_counts_less_in_a_document_and_least_if_a_vector_tells_the_topic(
+    embedder: type[HashingEmbedder], source: str, authors: tuple[str, str], share: float
 ) -> None:
     lines = ["How was the trip to Oslo?", "We saw whales there."]
-    with ChromaStore(None, HashingEmbedder()) as store:
+    with ChromaStore(None, embedder()) as store:
         for line, author in zip(lines, authors, strict=True):
             store.remember(("kb",), line, provenance=Provenance(source, author, "", Trust.USER))
         store.remember_all(("kb",), [Note(f"Note {n} on taxes.", BY_ANN) for n in range(20)])
@@ -151,7 +179,10 @@ def test_what_stands_beside_counts_less_in_a_document_than_in_a_conversation_or_
     assert whales.beside == pytest.approx(share * oslo.own)
 
 
-def test_a_passage_gains_from_the_best_of_its_document_wherever_that_stands() -> None:
+@pytest.mark.parametrize(("embedder", "share"), [(Averaging, 0.5), (HashingEmbedder, 0.75)])
+def test_a_passage_gains_from_the_best_of_its_document_wherever_that_stands(
+    embedder: type[HashingEmbedder], share: float
+) -> None:
     def passage(text: str, source: str) -> Note:
         return Note(text, Provenance(source, "ann", "", Trust.USER))
 
@@ -160,7 +191,7 @@ def test_a_passage_gains_from_the_best_of_its_document_wherever_that_stands() ->
         passage("A lost card is blocked at once.", "cards.md#lost"),
         passage("It costs nothing.", "cards.md#costs"),
     ]
-    with ChromaStore(None, HashingEmbedder()) as store:
+    with ChromaStore(None, embedder()) as store:
         store.remember_all(("kb",), [*plain, *notes, passage("It costs nothing, I think.", "")])
         found = store.recall(("kb",), "what does it cost to have a lost card blocked?", limit=30, explain=True)
     parts = {item.text: item.parts for item in found}
@@ -168,8 +199,8 @@ def test_a_passage_gains_from_the_best_of_its_document_wherever_that_stands() ->
     assert lost is not None
     assert costs is not None
     assert unsourced is not None
-    assert costs.document == lost.document == pytest.approx(0.5 * lost.own)
-    assert unsourced.document == pytest.approx(0.5 * unsourced.own)
+    assert costs.document == lost.document == pytest.approx(share * lost.own)
+    assert unsourced.document == pytest.approx(share * unsourced.own)
     assert [item.text for item in found[:2]] == [notes[0].text, notes[1].text]
 
 
