@@ -73,7 +73,6 @@ def _kept(settings: Settings) -> Iterator[_Finding]:
     from ...dispatch.state.ownership import claim, refuse_foreign
 
     yield _checked("on-device model", _model)
-    yield _checked("embedder", lambda: _embedder(settings))
     try:
         refuse_foreign(settings)
     except ConfigError as error:
@@ -88,6 +87,8 @@ def _kept(settings: Settings) -> Iterator[_Finding]:
             yield _Finding(
                 "state", "missing", f"{settings.state} may not be written, so nothing can run: set POINTSMAN_STATE=DIR"
             )
+        # A provider's answer is booked in the ledger.
+        yield _checked("embedder", lambda: _embedder(usable))
         yield _checked("ledger", lambda: _ledger(usable))
         yield _checked("memory (Chroma)", lambda: _memory(usable))
 

@@ -64,8 +64,11 @@ CREATE TABLE outbox (
 );
 """
 
+# The tables are the same, but earlier versions can read neither a writer's document nor a superseded item.
+_DOCUMENTS = ""
+
 # The statements at index n - 1 upgrade the tables from version n - 1 to version n.
-_VERSIONS = (_SCHEMA, FORGOTTEN, HISTORY)
+_VERSIONS = (_SCHEMA, FORGOTTEN, HISTORY, _DOCUMENTS)
 
 
 class Database:

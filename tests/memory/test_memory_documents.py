@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Trust
@@ -81,7 +81,7 @@ def found_in(store: ChromaStore) -> dict[str, tuple[Any, ...]]:
     }
 
 
-@settings(deadline=None, max_examples=100)
+@pytest.mark.slow
 @given(versions=st.lists(SECTIONS, min_size=2, max_size=4))
 def test_a_recall_finds_what_it_would_find_if_only_the_last_version_had_been_stored(
     versions: list[list[tuple[str, list[str]]]],
