@@ -24,11 +24,11 @@ from ..configs.process.forks import Lock, reset_in_children
 from ..configs.words import FailureKind
 from . import registry
 from .base import BackendError, Endpoint
+from .encoding import Encoding, prompt_of_passages
 from .errors.told import one_line
 from .http.clients import missing_extra, required_key
 from .http.hosts import NO_REDIRECTS, base_of, is_here
 from .ondevice.embedder import WordLlamaEmbeddings, unit_rows
-from .ondevice.encoding import Encoding, prompt_of_passages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ from ..configs.process.lazy import lazily
 
 if TYPE_CHECKING:
     from .base import Embedder, Note, Parts, Provenance, Ranking, Recalled, Reranker, Version
-    from .chunking import Chunk, load_folder, split_document
+    from .documents.chunking import Chunk, load_folder, split_document
     from .hashing import HashingEmbedder
     from .search.times import window_in
     from .store import ChromaStore
@@ -32,7 +32,7 @@ __all__ = [
 
 _NAMES = {
     "base": ("Embedder", "Note", "Parts", "Provenance", "Ranking", "Recalled", "Reranker", "Version"),
-    "chunking": ("Chunk", "load_folder", "split_document"),
+    "documents.chunking": ("Chunk", "load_folder", "split_document"),
     "hashing": ("HashingEmbedder",),
     "search.times": ("window_in",),
     "store": ("ChromaStore",),

@@ -13,7 +13,7 @@ import numpy as np
 from langgraph.store.base import PutOp
 
 from .base import Note, Provenance
-from .documents import Documents, vectors_of
+from .documents.passages import Documents, vectors_of
 from .items import Row, expiry, keyed, row_id, twin_of, written
 from .notes import CapturedPut, least_trusts, merged, texts_of, without_secrets, words_of
 from .search.words import each_counted, strings_in

@@ -26,7 +26,7 @@ from ...configs.rows import read_rows
 from ...configs.words import Risk, StepKind, Tier, Trust
 from ...dispatch.context import entered
 from ...dispatch.errors import AllFailed, NoCandidate
-from ...memory.chunking import load_folder
+from ...memory.documents.chunking import load_folder
 from ..workflow import Workflow
 from .state import WorkState
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Trust
 from pointsman.memory import Chunk, load_folder, split_document
-from pointsman.memory.chunking import split_pages
+from pointsman.memory.documents.chunking import split_pages
 
 DOCUMENT = """# Cards
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Trust
 from pointsman.memory import ChromaStore, HashingEmbedder, Note, Provenance
-from pointsman.memory.chunking import split_document, split_pages
+from pointsman.memory.documents.chunking import split_document, split_pages
 from pointsman.memory.storage.database import FILE
 
 KB = ("knowledge",)

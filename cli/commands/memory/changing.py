@@ -131,7 +131,7 @@ def reindex(json: options.AsJson = False) -> None:
 
 def _notes(path: Path) -> list[Note]:
     from ....configs.words import Trust
-    from ....memory.chunking import load_folder, split_document, split_pages
+    from ....memory.documents.chunking import load_folder, split_document, split_pages
     from ...io.inputs import MAX_INPUT, read_input
 
     if path.is_dir():

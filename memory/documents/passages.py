@@ -9,12 +9,12 @@ from sqlite3 import Connection
 
 import numpy as np
 
-from ..configs.words import Trust
-from .base import Note, Provenance
-from .items import Row, twin_of
-from .storage import table
-from .storage.database import Database
-from .vectors import Matrix, Vectors
+from ...configs.words import Trust
+from ..base import Note, Provenance
+from ..items import Row, twin_of
+from ..storage import table
+from ..storage.database import Database
+from ..vectors import Matrix, Vectors
 
 __all__ = ["Documents", "vectors_of"]
 

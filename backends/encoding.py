@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ...configs.errors import ConfigError, disk_errors
+from ..configs.errors import ConfigError, disk_errors
 
 __all__ = ["Encoding", "prompt_of_passages"]
 

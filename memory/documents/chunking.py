@@ -10,9 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ..configs.errors import ConfigError, disk_errors
-from ..configs.words import Trust
-from .base import Note, Provenance
+from ...configs.errors import ConfigError, disk_errors
+from ...configs.words import Trust
+from ..base import Note, Provenance
 
 __all__ = ["Chunk", "load_folder", "split_document", "split_pages"]
 
