@@ -84,11 +84,13 @@ def test_leaving_each_example_out_predicts_how_new_messages_fare(head: Head, jud
     assert abs(head.report.accuracy - right.mean()) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["Write a poem about spring", "What is 17 times 23?", "", "zzzz qqqq", "😀😀"])
 def test_text_unlike_every_example_is_declined(head: Head, text: str) -> None:
     assert not head.decide(text).accepted
 
 
+@pytest.mark.slow
 def test_the_same_text_gets_the_same_verdict(head: Head) -> None:
     assert head.decide("My card was swallowed") == head.decide("My card was swallowed")
 
