@@ -192,6 +192,22 @@ def ends() -> Callable[[Callable[[], T]], T]:
     return run
 
 
+@pytest.fixture
+def benchmark() -> Callable[[Callable[[], T]], T]:
+    """Call something as LangChain's suites do to take its time, of which nothing is asked here."""
+    return lambda work: work()
+
+
+@pytest.fixture
+def snapshot() -> None:
+    """What LangChain's suites ask for before they skip a test."""
+
+
+@pytest.fixture
+def vcr() -> None:
+    """What LangChain's suites ask for before they skip a test."""
+
+
 COMMAND = """#!{python} -IS
 import json, os, socket, sys
 report, theirs = socket.socketpair()

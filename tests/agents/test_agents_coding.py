@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage, content
 from pointsman import Agent, ConfigError, Workflow, tool
@@ -327,7 +327,6 @@ def test_langchain_works_out_once_which_blocks_hold_data(
     assert (len(seen), times) == (3, [1])
 
 
-@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from(["call", "said", "user", "two"]), st.integers(0, 3_000)), max_size=60))
 def test_what_is_left_of_a_conversation_is_a_conversation_and_fits(parts: list[tuple[str, int]]) -> None:
     messages: list[BaseMessage] = [HumanMessage("the task")]

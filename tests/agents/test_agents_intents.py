@@ -112,7 +112,6 @@ async def test_nothing_is_done_while_another_process_holds_the_ledger_and_the_lo
         for _ in range(100):
             await asyncio.sleep(0.001)
         assert not asking.done()
-        leap.forward(241)
         with pytest.raises(ConfigError, match="send was not called, since the ledger cannot record that it is"):
-            await asking
+            await leap.through(asking, 241)
     assert acts == {}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.backends.ondevice import embedder as embedder_module
 from pointsman.backends.ondevice.calibrate import (
@@ -84,11 +84,13 @@ def test_leaving_each_example_out_predicts_how_new_messages_fare(head: Head, jud
     assert abs(head.report.accuracy - right.mean()) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["Write a poem about spring", "What is 17 times 23?", "", "zzzz qqqq", "😀😀"])
 def test_text_unlike_every_example_is_declined(head: Head, text: str) -> None:
     assert not head.decide(text).accepted
 
 
+@pytest.mark.slow
 def test_the_same_text_gets_the_same_verdict(head: Head) -> None:
     assert head.decide("My card was swallowed") == head.decide("My card was swallowed")
 
@@ -338,7 +340,6 @@ def test_embedding_alone_or_among_others_gives_the_same_unit_vector() -> None:
     assert len(together[0]) == EMBEDDER.dimensions
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1), st.floats(0.5, 0.99))
 def test_what_a_threshold_accepts_reaches_its_target(pairs: list[tuple[float, bool]], target: float) -> None:
     confidence, right = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])

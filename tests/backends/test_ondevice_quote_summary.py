@@ -141,7 +141,6 @@ def test_sentences_and_summaries_are_the_texts_own_words_in_order(text: str, mos
     assert 0 <= summary.coverage <= 1
 
 
-@settings(max_examples=100, deadline=None)
 @given(PIECES, st.sampled_from(["What is the fee?", "who is Lee", "?", ""]))
 def test_a_quote_always_stands_in_its_evidence(text: str, question: str) -> None:
     quote = quote_answer(question, [Evidence("1", "a#fees", text), Evidence("2", "b", text)], EMBEDDER)

@@ -52,7 +52,7 @@ def test_a_file_cut_anywhere_is_learned_again_and_made_whole(tmp_path: Path) -> 
         assert len(file.read_bytes()) == whole
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_one_changed_byte_is_found(tmp_path: Path, data: st.DataObject) -> None:
     file = tmp_path / "arrays.npz"

@@ -177,7 +177,6 @@ MAPPINGS = st.recursive(
 ).filter(lambda tree: isinstance(tree, dict))
 
 
-@settings(max_examples=100, deadline=None)
 @given(MAPPINGS, MAPPINGS, MAPPINGS)
 def test_merging_lets_the_higher_win_keeps_the_rest_and_changes_neither(low: dict, mid: dict, high: dict) -> None:
     a, b, c = (wrap(tree, Place("flag", name)) for tree, name in ((low, "low"), (mid, "mid"), (high, "high")))

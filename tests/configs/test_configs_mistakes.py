@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.configs import ConfigError, load
 
@@ -283,7 +283,6 @@ ODD = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(SPOTS), ODD, st.sampled_from(["file", "flag"]))
 def test_any_value_in_any_place_is_taken_or_told_as_the_users_mistake(
     spot: tuple[str, tuple[Any, ...]], odd: Any, way: str

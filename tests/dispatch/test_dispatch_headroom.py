@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.configs.errors import ConfigError
 from pointsman.dispatch.guards.rate_limit import (
@@ -357,7 +357,6 @@ def test_a_senseless_rate_is_refused(rate: dict[str, float]) -> None:
         Rate(**rate)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     rpm=st.integers(1, 50),
     tpm=st.integers(100, 5000),

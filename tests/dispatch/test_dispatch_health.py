@@ -572,5 +572,5 @@ class Calls(RuleBasedStateMachine):
         assert {state.state for state in self.health.states()} == {"closed"}
 
 
-Calls.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Calls.TestCase.settings = settings(stateful_step_count=40)
 TestCalls = Calls.TestCase

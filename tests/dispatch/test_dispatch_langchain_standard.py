@@ -31,8 +31,7 @@ FILES = {"png": PNG, "pdf": b"%PDF-1.4\n%%EOF\n", "wav": b"RIFF\x24\x00\x00\x00W
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.filterwarnings("ignore:.*is marked with '@pytest.mark.asyncio' but:pytest.PytestWarning"),
-    # The suite skips its benchmark only after asking for the fixture, and asks for pydantic 1 schemas.
-    pytest.mark.filterwarnings("ignore:Benchmark fixture was not used:Warning"),
+    # The suite asks for Pydantic 1 schemas.
     pytest.mark.filterwarnings("ignore:Received a Pydantic BaseModel V1 schema:UserWarning"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),
 ]

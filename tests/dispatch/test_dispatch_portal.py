@@ -225,16 +225,15 @@ ENDING = """
 """
 
 
-def _ended(code: str, how: str) -> tuple[str, str]:
+def _ended(programs: Any, code: str, how: str) -> tuple[str, str]:
     """What a program says that must end by itself, soon."""
-    whole = textwrap.dedent(ENDING) + textwrap.dedent(code)
-    ran = subprocess.run([sys.executable, "-c", whole, how], capture_output=True, text=True, timeout=240, check=False)
+    ran = programs.run(["-c", textwrap.dedent(ENDING) + textwrap.dedent(code), how])
     assert ran.returncode == (how == "error")
     return ran.stdout, ran.stderr
 
 
 @pytest.mark.parametrize("how", ["exit", "error", "end", "os._exit"])
-def test_a_process_ends_at_once_with_streams_still_held_and_each_says_what_it_cost(how: str) -> None:
+def test_a_process_ends_at_once_with_streams_still_held_and_each_says_what_it_cost(programs: Any, how: str) -> None:
     code = """
         from pointsman.configs.process.forks import watch_exit
         watch_exit()
@@ -243,13 +242,13 @@ def test_a_process_ends_at_once_with_streams_still_held_and_each_says_what_it_co
             next(stream)
         leave()
     """
-    said, errors = _ended(code, how)
+    said, errors = _ended(programs, code, how)
     assert said == "paid\n" * 20
     mine = ["ValueError: mine"] if how == "error" else []
     assert (errors.count("Traceback"), errors.splitlines()[-1:]) == (len(mine), mine)
 
 
-def test_threads_with_calls_under_way_do_not_hold_up_the_end_and_say_nothing() -> None:
+def test_threads_with_calls_under_way_do_not_hold_up_the_end_and_say_nothing(programs: Any) -> None:
     code = """
         def work():
             while True:
@@ -265,11 +264,11 @@ def test_threads_with_calls_under_way_do_not_hold_up_the_end_and_say_nothing() -
             started.acquire()
         portal.run(asyncio.sleep(0))
     """
-    said, errors = _ended(code, "end")
+    said, errors = _ended(programs, code, "end")
     assert (4 <= said.count("paid\n") <= 8, errors) == (True, "")
 
 
-def test_what_asks_for_a_call_after_the_end_is_told_and_not_left_waiting() -> None:
+def test_what_asks_for_a_call_after_the_end_is_told_and_not_left_waiting(programs: Any) -> None:
     code = """
         from pointsman.configs.errors import PointsmanError
         from pointsman.configs.process import forks
@@ -291,5 +290,5 @@ def test_what_asks_for_a_call_after_the_end_is_told_and_not_left_waiting() -> No
         stream = portal.stream(words())
         next(stream)
     """
-    said, errors = _ended(code, "end")
+    said, errors = _ended(programs, code, "end")
     assert (said, errors) == ("paid\n" + "the process is ending and makes no more calls\n" * 3, "")

@@ -202,7 +202,7 @@ class CallRecorder(RuleBasedStateMachine):
 
 
 TestBooking = CallRecorder.TestCase
-TestBooking.settings = settings(deadline=None, max_examples=40, stateful_step_count=30)
+TestBooking.settings = settings(stateful_step_count=30)
 
 
 def test_threads_never_pass_a_cap_together(budgets: Budgets) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.configs.catalog import Usage
 from pointsman.configs.errors import ConfigError, PointsmanError
@@ -72,7 +72,6 @@ def kept(ledger: Ledger) -> list[Any]:
     return [*ledger.runs(), *ledger.decisions(), *ledger.calls(), *ledger.handoffs()]
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(ROWS)
 def test_a_row_comes_back_as_it_was_recorded(row: Any) -> None:
     with Ledger(None) as ledger:

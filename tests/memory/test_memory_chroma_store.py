@@ -12,7 +12,7 @@ import chromadb
 import pytest
 from chromadb.config import Settings
 from chromadb.utils.embedding_functions.onnx_mini_lm_l6_v2 import ONNXMiniLM_L6_V2
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
@@ -75,7 +75,6 @@ FORGED = st.recursive(
 
 
 @given(value=st.dictionaries(TEXT, JSON, max_size=4), key=TEXT)
-@settings(max_examples=60, deadline=None)
 def test_every_json_value_comes_back_the_same_under_every_key(
     shared: ChromaStore, value: dict[str, Any], key: str
 ) -> None:
@@ -86,7 +85,6 @@ def test_every_json_value_comes_back_the_same_under_every_key(
 
 
 @given(filters=st.dictionaries(st.sampled_from(["owner", "n", "in_1", "about", "$or", "of"]), FORGED, max_size=2))
-@settings(max_examples=80, deadline=None)
 def test_no_filter_reaches_another_tenant_or_namespace(
     tenants: tuple[ChromaStore, ChromaStore], filters: dict[str, Any]
 ) -> None:

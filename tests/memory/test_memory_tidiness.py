@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from langgraph.store.base import PutOp
 from pointsman.configs.errors import ConfigError
@@ -80,7 +80,6 @@ def test_texts_that_may_say_different_things_are_two_items(store: ChromaStore, o
 
 
 @given(st.lists(st.text(max_size=12).filter(str.strip), max_size=12))
-@settings(max_examples=40, deadline=None)
 def test_adding_everything_twice_deletes_nothing_and_adds_nothing(texts: list[str]) -> None:
     with ChromaStore(None, HashingEmbedder()) as store:
         notes = [Note(text, by("a")) for text in texts]

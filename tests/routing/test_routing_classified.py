@@ -77,7 +77,6 @@ def test_a_text_that_talks_its_judge_down_gains_nothing_on_what_is_declared(judg
         assert fooled.tier >= decide(features, policy).tier
 
 
-@settings(deadline=None, max_examples=100)
 @given(FEATURES, st.tuples(SHARE, SHARE), st.tuples(SHARE, SHARE))
 def test_where_nothing_depends_on_complexity_no_judgement_changes_the_decision(
     settings: Settings, catalogue: tuple[ModelCard, ...], features: Features, one: Any, other: Any

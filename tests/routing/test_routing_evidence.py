@@ -8,7 +8,7 @@ from decimal import Decimal
 from itertools import permutations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.configs.catalog import ModelCard, TokenPrices
 from pointsman.configs.words import Tier
@@ -102,7 +102,6 @@ def test_rules_approved_models_and_what_is_asked_for_override_history(card: Card
     assert not reasons(decision, "history")
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(1, 1000), st.integers(0, 100), st.sampled_from([20.0, 50.0, 1e6])),

@@ -228,7 +228,6 @@ SHAPED = st.recursive(
 
 
 @pytest.mark.slow
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.fixed_dictionaries({"role": st.just("user") | SHAPED, "content": SHAPED, "tool_calls": SHAPED})))
 def test_no_message_whatever_crashes_the_extraction(messages: list[dict[str, Any]]) -> None:
     request = RouteRequest.model_construct(**{**dict(RouteRequest()), "messages": tuple(messages)})

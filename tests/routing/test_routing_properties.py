@@ -7,7 +7,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pointsman.configs.catalog import ModelCard, TokenPrices
 from pointsman.configs.features import CHOICES, NUMBERS, RISK_FEATURES, ROUTING_FEATURES
@@ -170,7 +170,6 @@ MOMENTS = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(policies(), REQUESTS, MOMENTS)
 def test_every_decision_keeps_its_promises(policy: Policy, request: RouteRequest, moment: RoutingContext) -> None:
     decision = decide(extract(request), policy, moment)
@@ -203,7 +202,6 @@ def test_every_decision_keeps_its_promises(policy: Policy, request: RouteRequest
         assert peers[0].provider != peers[1].provider
 
 
-@settings(max_examples=60, deadline=None)
 @given(policies(), REQUESTS, MOMENTS)
 def test_evidence_changes_the_order_and_nothing_that_stands_above_it(
     policy: Policy, request: RouteRequest, moment: RoutingContext
@@ -227,7 +225,6 @@ def test_evidence_changes_the_order_and_nothing_that_stands_above_it(
         assert decision.model == plain.model or decision.model in preferred
 
 
-@settings(max_examples=40, deadline=None)
 @given(policies(), REQUESTS, MOMENTS)
 def test_a_recorded_decision_replays_to_the_same(policy: Policy, request: RouteRequest, moment: RoutingContext) -> None:
     decision = decide(extract(request), policy, moment)
@@ -236,7 +233,6 @@ def test_a_recorded_decision_replays_to_the_same(policy: Policy, request: RouteR
     assert replay(recorded["features"], policy, moment) == decision
 
 
-@settings(max_examples=40, deadline=None)
 @given(policies(), REQUESTS, MOMENTS)
 def test_a_rule_that_lint_calls_unreachable_never_applies(
     policy: Policy, request: RouteRequest, moment: RoutingContext
@@ -250,7 +246,6 @@ def test_a_rule_that_lint_calls_unreachable_never_applies(
     assert not dead & hits
 
 
-@settings(max_examples=40, deadline=None)
 @given(REQUESTS, MOMENTS, st.sampled_from([(0.0, 0.9), (0.4, 0.1), (0.9, 0.4)]))
 def test_the_built_in_risk_floor_holds_whatever_a_scorer_says(
     settings: Settings, catalogue: Any, request: RouteRequest, moment: RoutingContext, score: tuple[float, float]

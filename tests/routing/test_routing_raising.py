@@ -184,7 +184,6 @@ MESSAGE = st.fixed_dictionaries(
 
 
 @pytest.mark.slow
-@settings(max_examples=50, deadline=None)
 @given(st.lists(MESSAGE, max_size=6))
 def test_no_transcript_is_too_strange_to_be_read(messages: list[Message]) -> None:
     assert all(is_evidence(finding.id) for finding in stalled(messages))

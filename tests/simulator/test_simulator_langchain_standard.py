@@ -38,8 +38,6 @@ pytestmark = [
     # ...and nobody closes those clients.
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    # The suite skips its benchmark only after asking for the fixture.
-    pytest.mark.filterwarnings("ignore:Benchmark fixture was not used:Warning"),
     # Advice the partner classes give about the suite's own requests.
     pytest.mark.filterwarnings("ignore:Received a Pydantic BaseModel V1 schema:UserWarning"),
     pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning"),

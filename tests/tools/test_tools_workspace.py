@@ -108,7 +108,7 @@ _COMPONENTS = st.sampled_from(
 ) | st.text(max_size=6)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(_COMPONENTS, max_size=7), st.booleans())
 @example(["to_folder", "secret.txt"], False)
 @example(["a", "..", "to_parent", "outside", "secret.txt"], False)
