@@ -235,16 +235,18 @@ def test_a_step_that_stays_doubted_goes_to_a_person_once_its_retries_or_the_tier
     assert home.ledger.run(result.run).status == "handed_over"  # type: ignore[union-attr]
 
 
-def test_a_doubted_step_that_no_stronger_model_can_do_again_goes_to_a_person(
+def test_a_doubted_step_that_no_stronger_model_can_do_again_goes_to_a_person_and_what_needs_it_is_skipped(
     runtime: Make, simulator: Simulator
 ) -> None:
     models = Models(verdicts=["it is made up"])
     stronger = [Rule(match=Match(contains_any_message="does not rely"), fault=Fault("overloaded"))]
     simulator.scenario = models.scenario(*stronger)
-    result = _decider().run("Add it up", runtime=runtime())
-    (step,) = result.steps
+    agents = [Agent("judge", tier="economy", kind="decide", instructions="Judge."), Agent("poet", tier="economy")]
+    result = Workflow("pair", agents, plan="in_order").run("Add it up", runtime=runtime())
+    step, later = result.steps
     assert (result.status, step.doubt, len(models.worked)) == ("handed_over", "it is made up", 1)
     assert "no stronger model could do it again" in step.note
+    assert (later.status, later.note) == ("skipped", f"it needs step {step.id}, which was handed over")
 
 
 def test_a_call_is_verified_with_its_arguments_before_it_is_made_and_then_once(
