@@ -376,6 +376,10 @@ def test_what_needs_a_doubted_step_is_skipped_and_what_does_not_goes_on(runtime:
     assert ended["b"].note == "it needs step a, which was handed over"
     assert ended["c"].note == "it needs step b, which was skipped"
     assert (result.status, len(result.steps), sent) == ("handed_over", 4, {})
+    assert result.notes == (
+        f"step a is doubted and was handed to a person: {ended['a'].doubt}",
+        *(f"step {name} was skipped: {ended[name].note}" for name in "bc"),
+    )
     assert sum(call.agent == "writer" for call in result.calls) == 1
     text, _, missing = result.output.partition("\n\nMissing:\n")
     assert re.fullmatch(r"answer \d", text)
@@ -394,6 +398,7 @@ def test_what_needs_a_rejected_step_is_skipped(runtime: Make, simulator: Simulat
     result = flow.resume(stopped.run, answer, runtime=home)
     ended = {step.id: str(step.status) for step in result.steps}
     assert (result.status, ended) == ("rejected", {"a": "rejected", "b": "skipped", "c": "skipped", "d": "done"})
+    assert [note.partition(":")[0] for note in result.notes] == [f"step {name} was {ended[name]}" for name in "abc"]
     assert "keep it" in result.output
     assert sent == {}
 
