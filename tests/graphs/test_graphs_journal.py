@@ -17,6 +17,7 @@ from langchain_core.tools import InjectedToolCallId
 from langgraph.types import Command, RetryPolicy
 from pointsman import Agent, Ensemble, RoutedChatModel, Workflow, tool
 from pointsman.agents.runtime import Runtime
+from pointsman.dispatch.errors import AllFailed
 from pointsman.ledger import points
 from pointsman.ledger.points import Point
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
@@ -281,6 +282,31 @@ async def test_of_the_calls_of_a_step_that_is_cut_off_only_the_one_in_flight_is_
     assert (result.status, len(simulator.log) - before) == ("done", 1)
     # Those that were paid before are not among the calls a second time.
     assert len(result.calls) == paid + 2
+
+
+async def test_where_no_model_is_left_when_a_run_is_taken_up_what_was_wrong_before_is_told_too(
+    runtime: Make, simulator: Simulator, one_node: One
+) -> None:
+    home, flow = runtime(), one_node(_typed)
+
+    def wrong(request: Any) -> Answer:
+        line: Any = {"line": ["no text"]} if len(simulator.log) > 1 else {}
+        return Answer(tool_calls=[{"name": request.tools[0].name, "arguments": line}])
+
+    simulator.scenario = Scenario(rules=[Rule(match=Match(after=1), fault=Fault("hang")), Rule(answer=wrong)])
+    running = asyncio.create_task(flow.arun("Go", runtime=home))
+    while len(simulator.log) < 2 or not await asyncio.to_thread(home.ledger.calls):
+        await asyncio.sleep(0.002)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    (run,) = await asyncio.to_thread(home.ledger.runs)
+    simulator.scenario = Scenario(rules=[Rule(answer=wrong)])
+    with pytest.raises(AllFailed) as ended:
+        (await flow.aresume(run.id, runtime=home)).raise_for_status()
+    first, *others = ended.value.failures
+    assert (first.model, first.detail) == ("openai/gpt-5.4-mini", "Verse: line: field required")
+    assert {failure.detail for failure in others} == {"Verse: line: input should be a valid string"}
 
 
 async def test_a_node_of_the_users_own_that_failed_asks_its_models_anew(
