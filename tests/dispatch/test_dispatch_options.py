@@ -130,6 +130,7 @@ def test_options_arrive_in_the_words_of_each_vendor(asked: Asked) -> None:
         ({"type": "tool", "name": "look"}, "tool"),
         ({"tool": {"name": "look"}}, "tool"),
         ({"function_calling_config": {"mode": "ANY", "allowed_function_names": ["look"]}}, "tool"),
+        ({"function_calling_config": {"mode": "ANY", "allowed_function_names": ["look", "required"]}}, "any"),
     ],
 )
 def test_a_choice_of_tools_in_any_spelling_means_the_same_to_every_vendor(
