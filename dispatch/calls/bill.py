@@ -42,7 +42,7 @@ _MOST_OUTPUT: Final = 4_000_000
 """Output tokens of a stream after which it is cancelled: far more than any model writes or an image takes."""
 
 
-@dataclass(eq=False)
+@dataclass
 class Bill:
     """What one call used and costs.
 

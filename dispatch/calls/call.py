@@ -135,7 +135,7 @@ class ModelCall:
             self._unended.pop()
         except IndexError:
             return False
-        _under_way.discard(self)
+        _under_way.pop(self, None)
         return True
 
     def _claim(self) -> None:
@@ -146,7 +146,7 @@ class ModelCall:
 
     def sent(self, tells: bool | None = None, at: float | None = None) -> None:
         """Note that the request is being sent; takes the same arguments as `Bill.begin`."""
-        _under_way.add(self)
+        _under_way[self] = None
         _dropped.watch()
         self.bill.begin(tells, at)
 
@@ -282,7 +282,7 @@ class ModelCall:
 _NO_TOOLS: Final[Mapping[str, Any]] = MappingProxyType({})
 _CALLS: Final = ("tool_calls", "invalid_tool_calls", "tool_call_chunks")
 _USUAL: Final = (asyncio.CancelledError, GeneratorExit)
-_under_way: weakref.WeakSet[ModelCall] = weakref.WeakSet()
+_under_way: weakref.WeakKeyDictionary[ModelCall, None] = weakref.WeakKeyDictionary()
 
 
 os.register_at_fork(after_in_child=_under_way.clear)
@@ -349,20 +349,12 @@ def close_all(why: str, ledger: Ledger | None = None) -> None:
         why: The reason, for their rows.
         ledger: Only calls recorded in this ledger; None for all.
     """
-    for call in _calls_under_way():
+    # Listed at once, since other threads start calls meanwhile.
+    for call in [call for ref in _under_way.keyrefs() if (call := ref()) is not None]:
         if ledger is None or call.bill.recorder.ledger is ledger:
             # A call whose row cannot be written is charged as reserved when its reservation is reclaimed.
             with suppress(Exception):
                 call.close(why)
-
-
-def _calls_under_way() -> list[ModelCall]:
-    while True:
-        try:
-            return list(_under_way)
-        except RuntimeError:
-            # Another thread has started a call meanwhile.
-            continue
 
 
 @at_exit(ExitPhase.CLOSE)

@@ -179,7 +179,7 @@ class Clients:
         if cards is not self._said_of or len(self._each_said) >= _MOST_BINDINGS:
             self._said_of, self._each_said = cards, {}
         names = tool_names(ask.tools) if ask.tools else ()
-        wanted = (ask.options, ask.stop, ask.tool_choice, names, ask.output is not None, ask.declared.max_output)
+        wanted = (dict(ask.options), ask.stop, ask.tool_choice, names, ask.output, ask.declared.max_output)
         try:
             key = json.dumps(wanted)
         except (TypeError, ValueError):

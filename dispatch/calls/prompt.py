@@ -60,7 +60,7 @@ def _with_examples(ask: ModelRequest) -> list[BaseMessage]:
         f"Examples for {field}:\n" + _examples(path, _mtime(path)) for field, path in sorted(ask.examples.items())
     )
     first, *rest = ask.messages
-    if first.type == "system" and isinstance(first.content, str):
+    if isinstance(first, SystemMessage) and isinstance(first.content, str):
         return [SystemMessage(f"{first.content}\n\n{shown}"), *rest]
     return [SystemMessage(shown), *ask.messages]
 

@@ -150,7 +150,7 @@ class FileStore:
         """Close the reservations of processes that are gone, with a row of the ledger for each call that was sent."""
         # Checked before the file is locked: owners are seldom gone, and looking for processes takes time.
         owners = [owner for (owner,) in self._reader.read("SELECT DISTINCT owner FROM reservations")]
-        before = [(owner, at) for owner, at in zip(owners, map(self._gone, owners), strict=True) if at is not None]
+        before = [(owner, at) for owner in owners if (at := self._gone(owner)) is not None]
         if not before:
             return 0
         with self._access.changing(patience=patience) as connection:

@@ -170,15 +170,16 @@ def test_a_turn_after_one_that_rose_returns_to_the_conversations_own_model(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("latency", ["batch", "interactive"])
 def test_a_short_rate_limit_is_waited_for_rather_than_paid_for_with_a_dearer_tier(
-    runtime: Runtime, simulator: Simulator
+    runtime: Runtime, simulator: Simulator, latency: Any
 ) -> None:
     limited = Fault("rate_limit", retry_after=1.2)
     # The first model is held back while the second is limited in its turn.
     first = Rule(match=Match(vendor="deepseek", first=1), fault=limited)
     second = Rule(match=Match(vendor="openai", after=1, first=2), fault=limited)
     simulator.scenario = Scenario(rules=(first, second, Rule(answer=Answer(text="Done."))))
-    model = RoutedChatModel(tier="economy", dispatcher=runtime.dispatcher)
+    model = RoutedChatModel(tier="economy", latency=latency, dispatcher=runtime.dispatcher)
     answered = [model.invoke("Go on.").response_metadata["pointsman"]["model"] for _ in range(2)]
     assert answered == [OTHER, CHEAP]
 

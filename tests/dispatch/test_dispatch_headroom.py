@@ -322,6 +322,8 @@ def test_a_limit_is_whole_again_when_the_provider_said() -> None:
         (99, "30s", 100, 60 / 100),
         # No limit takes more than a day, whatever is said.
         (0, "9d", 100, 86_400),
+        # Nothing is said: a limit is one a minute.
+        (10, "", 20, 10 * 60 / 100),
     ],
 )
 def test_what_is_gone_comes_back_as_quickly_as_the_provider_says(
@@ -332,6 +334,15 @@ def test_what_is_gone_comes_back_as_quickly_as_the_provider_says(
     wait = rooms.reserve(A, needed)
     assert isinstance(wait, Wait)
     assert wait.seconds == pytest.approx(seconds, rel=1e-6)
+
+
+def test_what_is_taken_of_a_limit_told_as_full_comes_back_within_a_minute() -> None:
+    rooms = RateLimiter(clock=Clock())
+    rooms.observe(A, _openai(100, 100, "10m", "tokens"))
+    _granted(rooms.reserve(A, 100))
+    wait = rooms.reserve(A, 50)
+    assert isinstance(wait, Wait)
+    assert wait.seconds == pytest.approx(30)
 
 
 def test_the_configured_limit_holds_beside_the_providers_own() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from pointsman.dispatch.calls.options import call_options
 from pointsman.dispatch.dispatcher import Dispatcher
 from pointsman.dispatch.errors import NoCandidate
 from pointsman.dispatch.model import RoutedChatModel
+from pointsman.dispatch.request import ModelRequest
 from pointsman.simulator import Answer, Request, Rule, Scenario, Simulator, ToolCall
 from pydantic import BaseModel
 
@@ -129,6 +130,7 @@ def test_options_arrive_in_the_words_of_each_vendor(asked: Asked) -> None:
         ({"type": "tool", "name": "look"}, "tool"),
         ({"tool": {"name": "look"}}, "tool"),
         ({"function_calling_config": {"mode": "ANY", "allowed_function_names": ["look"]}}, "tool"),
+        ({"function_calling_config": {"mode": "ANY", "allowed_function_names": ["look", "required"]}}, "any"),
     ],
 )
 def test_a_choice_of_tools_in_any_spelling_means_the_same_to_every_vendor(
@@ -353,3 +355,32 @@ def test_a_schema_that_points_to_an_address_has_nothing_fetched(
     bound: Any = RoutedChatModel(kind="transform", tier="economy", dispatcher=home).bind_tools([pointing])
     assert [call["args"] for call in bound.invoke("hi").tool_calls] == [{"q": "x"}]
     assert asked == []
+
+
+async def _bound(home: Dispatcher, ask: ModelRequest) -> Any:
+    card = home.cards[MINI]
+    await home.clients.ready(card)
+    return home.clients.bound(ask, card)[1]["tools"]
+
+
+async def _said(home: Dispatcher, ask: ModelRequest) -> Any:
+    return home.clients.each_said(ask, home.cards)
+
+
+@pytest.mark.parametrize("made", [_bound, _said])
+async def test_what_equal_requests_are_sent_with_is_made_once_and_not_kept_for_ever(
+    dispatcher: Make, made: Callable[[Dispatcher, ModelRequest], Awaitable[Any]]
+) -> None:
+    home = dispatcher()
+
+    def asking(number: int) -> ModelRequest:
+        function = {"name": f"look_{number}", "parameters": {"type": "object", "properties": {}}}
+        return ModelRequest((), tools=({"type": "function", "function": function},))
+
+    first = await made(home, asking(0))
+    for number in range(1, 20):
+        await made(home, asking(number))
+    assert await made(home, asking(0)) is first
+    for number in range(20, 300):
+        await made(home, asking(number))
+    assert await made(home, asking(0)) is not first

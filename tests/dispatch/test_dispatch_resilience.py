@@ -70,6 +70,20 @@ async def test_where_a_conversation_is_too_long_for_a_model_only_models_that_tak
     assert asked == ["google/gemini-3.5-flash", "openai/gpt-5.5"]
 
 
+async def test_a_model_of_unknown_context_takes_no_more_than_another_of_unknown_context(
+    dispatcher: Make, simulator: Simulator
+) -> None:
+    simulator.scenario = Scenario(rules=(Rule(fault=Fault("context_overflow")),))
+    unknown = ["openai/mystery", "openai/riddle"]
+    home = dispatcher(
+        models={name: {"tier": "economy", "max_output": 4000} for name in unknown},
+        routing__approved=unknown,
+    )
+    with pytest.raises(AllFailed):
+        await _model(home, prefer="openai/mystery").ainvoke("Tell me about the Cam")
+    assert [row.model for row in home.ledger.calls()] == ["openai/mystery"]
+
+
 @pytest.mark.slow
 async def test_a_dead_primary_is_soon_left_alone(dispatcher: Make, simulator: Simulator) -> None:
     simulator.scenario = _primary(Fault("overloaded"))

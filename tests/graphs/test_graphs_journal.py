@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,6 +18,7 @@ from langchain_core.tools import InjectedToolCallId
 from langgraph.types import Command, RetryPolicy
 from pointsman import Agent, Ensemble, RoutedChatModel, Workflow, tool
 from pointsman.agents.runtime import Runtime
+from pointsman.dispatch.errors import AllFailed
 from pointsman.ledger import points
 from pointsman.ledger.points import Point
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
@@ -281,6 +283,51 @@ async def test_of_the_calls_of_a_step_that_is_cut_off_only_the_one_in_flight_is_
     assert (result.status, len(simulator.log) - before) == ("done", 1)
     # Those that were paid before are not among the calls a second time.
     assert len(result.calls) == paid + 2
+
+
+def _wrong(request: Any) -> Answer:
+    line: Any = {"line": ["no text"]} if "anthropic" in request.vendor else {}
+    return Answer(tool_calls=[{"name": request.tools[0].name, "arguments": line}])
+
+
+async def _cut_off_after_one_useless_reply(home: Runtime, flow: Workflow[Any], simulator: Simulator) -> str:
+    simulator.scenario = Scenario(rules=[Rule(match=Match(after=1), fault=Fault("hang")), Rule(answer=_wrong)])
+    running = asyncio.create_task(flow.arun("Go", runtime=home))
+    while len(simulator.log) < 2 or not await asyncio.to_thread(home.ledger.calls):
+        await asyncio.sleep(0.002)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    (run,) = await asyncio.to_thread(home.ledger.runs)
+    return run.id
+
+
+async def test_where_no_model_is_left_when_a_run_is_taken_up_what_was_wrong_before_is_told_too(
+    runtime: Make, simulator: Simulator, one_node: One
+) -> None:
+    home, flow = runtime(), one_node(_typed)
+    run = await _cut_off_after_one_useless_reply(home, flow, simulator)
+    simulator.scenario = Scenario(rules=[Rule(answer=_wrong)])
+    with pytest.raises(AllFailed) as ended:
+        (await flow.aresume(run, runtime=home)).raise_for_status()
+    first, second, *_ = ended.value.failures
+    assert (first.model, first.detail) == ("openai/gpt-5.4-mini", "Verse: line: field required")
+    assert (second.model, second.detail) == (
+        "anthropic/claude-haiku-4-5",
+        "Verse: line: input should be a valid string",
+    )
+
+
+async def test_a_useless_reply_before_a_run_was_cut_off_is_not_taken_for_another_models(
+    runtime: Make, simulator: Simulator, one_node: One
+) -> None:
+    home, flow = runtime(), one_node(_typed)
+    run = await _cut_off_after_one_useless_reply(home, flow, simulator)
+    home.dispatcher.overrides.off("openai", time.time() + 86_400)
+    right = Answer(tool_calls=[{"name": "Verse", "arguments": {"line": "a verse"}}])
+    simulator.scenario = Scenario(rules=[Rule(answer=right)])
+    result = await flow.aresume(run, runtime=home)
+    assert (result.output, result.calls[-1].model) == ({"line": "a verse"}, "anthropic/claude-haiku-4-5")
 
 
 async def test_a_node_of_the_users_own_that_failed_asks_its_models_anew(

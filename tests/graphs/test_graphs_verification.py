@@ -235,16 +235,18 @@ def test_a_step_that_stays_doubted_goes_to_a_person_once_its_retries_or_the_tier
     assert home.ledger.run(result.run).status == "handed_over"  # type: ignore[union-attr]
 
 
-def test_a_doubted_step_that_no_stronger_model_can_do_again_goes_to_a_person(
+def test_a_doubted_step_that_no_stronger_model_can_do_again_goes_to_a_person_and_what_needs_it_is_skipped(
     runtime: Make, simulator: Simulator
 ) -> None:
     models = Models(verdicts=["it is made up"])
     stronger = [Rule(match=Match(contains_any_message="does not rely"), fault=Fault("overloaded"))]
     simulator.scenario = models.scenario(*stronger)
-    result = _decider().run("Add it up", runtime=runtime())
-    (step,) = result.steps
+    agents = [Agent("judge", tier="economy", kind="decide", instructions="Judge."), Agent("poet", tier="economy")]
+    result = Workflow("pair", agents, plan="in_order").run("Add it up", runtime=runtime())
+    step, later = result.steps
     assert (result.status, step.doubt, len(models.worked)) == ("handed_over", "it is made up", 1)
     assert "no stronger model could do it again" in step.note
+    assert (later.status, later.note) == ("skipped", f"it needs step {step.id}, which was handed over")
 
 
 def test_a_call_is_verified_with_its_arguments_before_it_is_made_and_then_once(
@@ -374,6 +376,10 @@ def test_what_needs_a_doubted_step_is_skipped_and_what_does_not_goes_on(runtime:
     assert ended["b"].note == "it needs step a, which was handed over"
     assert ended["c"].note == "it needs step b, which was skipped"
     assert (result.status, len(result.steps), sent) == ("handed_over", 4, {})
+    assert result.notes == (
+        f"step a is doubted and was handed to a person: {ended['a'].doubt}",
+        *(f"step {name} was skipped: {ended[name].note}" for name in "bc"),
+    )
     assert sum(call.agent == "writer" for call in result.calls) == 1
     text, _, missing = result.output.partition("\n\nMissing:\n")
     assert re.fullmatch(r"answer \d", text)
@@ -392,6 +398,7 @@ def test_what_needs_a_rejected_step_is_skipped(runtime: Make, simulator: Simulat
     result = flow.resume(stopped.run, answer, runtime=home)
     ended = {step.id: str(step.status) for step in result.steps}
     assert (result.status, ended) == ("rejected", {"a": "rejected", "b": "skipped", "c": "skipped", "d": "done"})
+    assert [note.partition(":")[0] for note in result.notes] == [f"step {name} was {ended[name]}" for name in "abc"]
     assert "keep it" in result.output
     assert sent == {}
 

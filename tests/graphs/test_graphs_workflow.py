@@ -12,6 +12,7 @@ from pointsman import Agent, Workflow, tool
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
 from pointsman.graphs.events import Began, Called, Finished, Stepped, Token, Used, Using, Waiting
+from pointsman.graphs.supervision.plan import MAX_STEPS
 from pointsman.simulator import Answer, Fault, Match, Rule, Scenario, Simulator
 from pydantic import BaseModel
 
@@ -132,12 +133,23 @@ def test_a_later_step_reads_what_earlier_agents_wrote(runtime: Make, simulator: 
     assert "QX-77" in seen[2]
 
 
-def test_a_plan_that_cannot_work_gives_way_to_the_order_given(runtime: Make, simulator: Simulator) -> None:
-    simulator.scenario = Scenario(rules=[_plan({"id": "a", "agent": "nobody"}), Rule(answer=Answer(text="done"))])
+@pytest.mark.parametrize(
+    ("steps", "why"),
+    [
+        ([{"id": "a", "agent": "nobody"}], "names an agent that does not exist"),
+        ([], "no model could plan"),
+        ([{"id": f"s{number}", "agent": "one"} for number in range(MAX_STEPS + 1)], "no model could plan"),
+    ],
+    ids=["nobody", "no step", "too many steps"],
+)
+def test_a_plan_that_cannot_work_gives_way_to_the_order_given(
+    runtime: Make, simulator: Simulator, steps: list[dict[str, Any]], why: str
+) -> None:
+    simulator.scenario = Scenario(rules=[_plan(*steps), Rule(answer=Answer(text="done"))])
     flow = Workflow("pair", agents=[Agent("one", tier="economy"), Agent("two", tier="economy")])
     result = flow.run("Go", runtime=runtime())
     assert [step.agent for step in result.steps] == ["one", "two"]
-    assert "names an agent that does not exist" in result.notes[0]
+    assert why in result.notes[0]
 
 
 def test_where_no_model_can_plan_the_agents_run_in_the_order_given(runtime: Make, simulator: Simulator) -> None:

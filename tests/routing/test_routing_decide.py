@@ -298,6 +298,11 @@ class TestAskedModel:
         assert decision.candidates == ("a/s", "a/f")
         assert hits(decision)["agent.asks"] == "a/e was asked for, but so was tier standard"
 
+    def test_one_above_the_tier_asked_for_at_once_runs(self, route: Decide, by: Policy) -> None:
+        decision = route(by=by, kind="gather", model="a/f", tier="standard")
+        assert decision.candidates == ("a/f",)
+        assert hits(decision)["agent.asks"] == "a/f was asked for"
+
     def test_one_nobody_knows_is_said_to_be_unknown(self, route: Decide, by: Policy) -> None:
         assert hits(route(by=by, model="z/z"))["agent.asks"] == "z/z was asked for, but: not in the catalogue"
 
