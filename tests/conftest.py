@@ -42,6 +42,7 @@ hypothesis.settings.load_profile("pointsman")
 
 # What is imported and collected stays to the end, and looking through it again and again is a tenth of all the work.
 gc.set_threshold(100_000, 20, 50)
+gc.disable()
 
 T = TypeVar("T")
 
@@ -52,9 +53,10 @@ KEYS = ("_API_KEY", "AWS_", "GOOGLE_", "POINTSMAN_", "LANGSMITH_", "LANGCHAIN_")
 
 
 def pytest_collection_finish() -> None:
-    """Leave what was collected out of later garbage collections."""
+    """Collect garbage from here on, and never what was collected as tests."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
