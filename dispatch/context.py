@@ -68,9 +68,9 @@ class StepContext:
     Attributes:
         unavailable: Model or provider -> why this step must not use it.
         evidence: Events that call for a higher tier, such as a verifier's doubt.
-        recalled: The lowest trust of the notes that were recalled from the memory before it; None if none were.
         chain: Names of the enclosing agents and workflows, outermost first.
         ahead: Picodollars that each future high-risk step may cost, to be left in the run's budget.
+        recalled: The lowest trust of the notes that were recalled from the memory before it; None if none were.
     """
 
     run: RunContext = RunContext()
@@ -78,12 +78,12 @@ class StepContext:
     agent: str = ""
     dependents: int = 0
     sensitivity: Literal["public", "internal", "personal", "secret"] | None = None
-    recalled: Trust | None = None
     risk: Risk | None = None
     unavailable: tuple[tuple[str, str], ...] = ()
     chain: tuple[str, ...] = ()
     ahead: tuple[int, ...] = ()
     evidence: tuple[Finding, ...] = ()
+    recalled: Trust | None = None
 
     @property
     def can_go_on(self) -> bool:

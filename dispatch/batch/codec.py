@@ -9,7 +9,7 @@ from typing import Any, Final
 from langchain_core.messages import AIMessage, message_to_dict, messages_from_dict, messages_to_dict
 
 from ...configs.errors import ConfigError
-from ...configs.words import Risk, Tier
+from ...configs.words import Risk, Tier, Trust
 from ...routing.evidence import Finding
 from ...routing.request import RouteRequest
 from ..context import RunContext, StepContext
@@ -80,6 +80,7 @@ def step_of(record: dict[str, Any]) -> StepContext:
         for name, reason, least in record.get("evidence", ())
     )
     said["risk"] = None if record["risk"] is None else Risk(record["risk"])
+    said["recalled"] = None if record.get("recalled") is None else Trust(record["recalled"])
     return StepContext(**said)
 
 

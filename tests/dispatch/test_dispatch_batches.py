@@ -19,7 +19,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from pointsman.backends.batch.openai import OpenAIBatches
 from pointsman.configs.errors import ConfigError
-from pointsman.configs.words import Effect, Risk, StepKind, Tier
+from pointsman.configs.words import Effect, Risk, StepKind, Tier, Trust
 from pointsman.dispatch.batch.batches import BatchAnswer, Batches
 from pointsman.dispatch.batch.codec import ask_of, ask_text, step_of, step_record
 from pointsman.dispatch.context import RunContext, StepContext, entered
@@ -563,8 +563,10 @@ def test_an_ask_and_its_step_come_back_from_their_text_as_they_were() -> None:
         assert getattr(back, name) == getattr(ask, name), name
     run = RunContext("r", "ada", ("night",), (("run:r", 5),), "free")
     step = StepContext(run, "s", "agent", 3, "personal", Risk.HIGH, (("a/b", "why"),),
-                       evidence=(Finding("evidence.doubted", "no source", Tier.ADVANCED),))  # fmt: skip
-    assert step_of(json.loads(json.dumps(step_record(step)))) == step
+                       evidence=(Finding("evidence.doubted", "no source", Tier.ADVANCED),),
+                       recalled=Trust.UNTRUSTED)  # fmt: skip
+    restored = step_of(json.loads(json.dumps(step_record(step))))
+    assert (restored, type(restored.recalled)) == (step, Trust)
 
 
 async def test_an_ask_that_cannot_be_written_down_is_refused_before_anything_is_sent(
