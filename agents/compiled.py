@@ -7,11 +7,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import cached_property
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Final
 
-from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from langchain_core.messages import BaseMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 
 from ..configs.arguments import UnknownArgument
@@ -24,7 +25,7 @@ from ..dispatch.context import current, entered
 from ..dispatch.journal import inside_node
 from ..dispatch.model import RoutedChatModel
 from .approval.answers import ApprovalPending, pending_of
-from .approval.taint import FROM_MIDDLEWARE
+from .approval.taint import FROM_MIDDLEWARE, in_view, viewed
 from .attachments import messages_of
 from .bounds import BoundsFields
 from .errors import TurnLimit
@@ -165,7 +166,7 @@ class Compiled:
             ApprovalMiddleware(lambda: runtime.settings, agent.bound_tools()),
             CheckMiddleware(agent.name),
             IntentMiddleware(lambda: runtime.ledger),
-            ContainmentMiddleware(),
+            ContainmentMiddleware(agent),
         ]
 
     @cached_property
@@ -177,7 +178,7 @@ class Compiled:
 
         return STEPS_A_TURN + hooks(self.middleware)
 
-    async def answer(self, asked: Sequence[BaseMessage]) -> AIMessage:
+    async def answer(self, asked: Sequence[BaseMessage]) -> BaseMessage:
         """Take the only turn of an agent without tools or typed output, as a graph of one node would take it.
 
         Args:
@@ -189,7 +190,7 @@ class Compiled:
         with entered(agent=agent.name, step=current().step or agent.name):
             answer = await self.model.ainvoke([*told, *asked], {"metadata": {"lc_agent_name": agent.name}})
         answer.name = agent.name
-        return answer
+        return _with_view(agent, asked, [answer])[0]
 
 
 def check_invoked(kwargs: Mapping[str, Any]) -> None:
@@ -315,11 +316,12 @@ def _added(agent: Described, given: Any, known: set[str | None], state: Mapping[
         for name, value in state.items()
         if name not in (KEPT, "messages", "structured_response") and not _same(value, before.get(name, _ABSENT))
     }
-    result["messages"] = [
+    added = [
         message
         for key, message in said.items()
         if key not in known and not message.additional_kwargs.get(FROM_MIDDLEWARE)
     ]
+    result["messages"] = _with_view(agent, list(said.values()), added)
     if agent.output is not None:
         made: Any = state.get("structured_response")
         if isinstance(made, Mapping):
@@ -327,6 +329,13 @@ def _added(agent: Described, given: Any, known: set[str | None], state: Mapping[
             made = wrapped(agent.output).model_validate(made)
         result["structured_response"] = made if made is None or isinstance(made, agent.output) else made.root
     return result
+
+
+def _with_view(agent: Described, said: Sequence[BaseMessage], added: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """Return what an agent added to a conversation; its own messages say what it had in view."""
+    view = in_view(said, {tool.name: tool for tool in agent.bound_tools()}, agent.answer)
+    view = replace(view, trust=min(view.trust, current().trust))
+    return [viewed(message, view) for message in added]
 
 
 def _same(new: Any, old: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from langgraph.store.base import BaseStore, Op, Result
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
     from .runtime import Runtime
+    from .spec.described import Described
 
 __all__ = ["SharedMemory", "bound_to_memory"]
 
@@ -44,32 +45,29 @@ class SharedMemory(BaseStore):
         return await self._runtime.store.abatch(ops)
 
 
-def bound_to_memory(
-    runtime: Runtime, agent: str, namespace: tuple[str, ...], tools: Callable[[], Iterable[BaseTool]]
-) -> dict[str, BaseTool]:
+def bound_to_memory(runtime: Runtime, agent: Described, namespace: tuple[str, ...]) -> dict[str, BaseTool]:
     """Return ``remember``, ``recall`` and ``forget`` for the namespace of an agent, by name.
 
-    What the agent remembers is trusted no more than the least trusted text in its conversation, and is made from the
-    notes in it.
+    What the agent remembers is trusted no more than the least trusted text in its conversation and in that of whoever
+    asked it, and is made from the notes in its own.
 
     Args:
         runtime: Runtime whose memory it is.
-        agent: Name of the agent.
+        agent: The agent.
         namespace: Its namespace.
-        tools: Returns its tools, which say how far their results are trusted.
     """
     memory = SharedMemory(runtime)
 
     def provenance() -> Provenance:
         here, seen = current(), SEEN.get()
-        trust, ids = in_view(seen, {tool.name: tool for tool in tools()})
-        made_from = tuple(one for one in ids if memory.item(one) is not None)
+        view = in_view(seen, {tool.name: tool for tool in agent.bound_tools()}, agent.answer)
+        made_from = tuple(one for one in view.evidence if memory.item(one) is not None)
         models = [account["model"] for message in seen if (account := account_of(message)) and account.get("model")]
         return Provenance(
-            f"agent:{agent}",
-            agent,
+            f"agent:{agent.name}",
+            agent.name,
             here.run.id,
-            min(trust, Trust.TOOL),
+            min(view.trust, here.trust, Trust.TOOL),
             lineage=made_from,
             model=models[-1] if models else "",
             step=here.step,

@@ -17,9 +17,10 @@ from .verification.verifier import as_text
 
 if TYPE_CHECKING:
     from ..memory.base import Recalled
+    from ..memory.store import ChromaStore
     from .spec.described import Described
 
-__all__ = ["fitting", "keep", "notes_for", "preceded", "with_recalled"]
+__all__ = ["fitting", "items_in_view", "keep", "notes_for", "preceded", "with_recalled"]
 
 _ROOM: Final = 16_000
 """Letters of all that is recalled before a step, some four thousand tokens."""
@@ -88,7 +89,7 @@ async def keep(agent: Described, record: StepRecord, lineage: Sequence[str] = ()
     Args:
         agent: Who did it.
         record: Its record.
-        lineage: Ids of the items that its result was made from, besides those it recalled.
+        lineage: Ids of the items that its result was made from, besides those it had in view.
     """
     run, text = current().run.id, as_text(record.output)
     kept = agent.remember and record.status is Status.DONE and run and text.strip()
@@ -96,16 +97,29 @@ async def keep(agent: Described, record: StepRecord, lineage: Sequence[str] = ()
         return record
     from ..memory.base import Provenance
 
+    store, key = agent.runtime.store, f"{run}/{record.id}"
+    seen = await asyncio.to_thread(items_in_view, store, record)
     provenance = Provenance(
         f"agent:{agent.name}",
         agent.name,
         run,
         Trust(record.trust),
-        lineage=tuple(dict.fromkeys((*lineage, *(one.id for one in record.recalled)))),
+        lineage=tuple(dict.fromkeys((*lineage, *seen))),
         model=record.model or "",
         step=record.id,
     )
-    store, key = agent.runtime.store, f"{run}/{record.id}"
     note = await asyncio.to_thread(store.remember, agent.memory, text, provenance=provenance, key=key)
     # A person may have had this text forgotten.
     return replace(record, remembered=note) if await asyncio.to_thread(store.item, note) else record
+
+
+def items_in_view(store: ChromaStore, record: StepRecord) -> tuple[str, ...]:
+    """Return the ids of the items of a memory that a step had in view, those it recalled by its tools among them.
+
+    Args:
+        store: The memory; this waits for it.
+        record: The record of the step.
+    """
+    # Other evidence, such as the results of other steps, has ids of its own.
+    read = [one for one in record.evidence if store.item(one) is not None]
+    return tuple(dict.fromkeys((*(one.id for one in record.recalled), *read)))

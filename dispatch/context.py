@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
-from ..configs.words import Risk
+from ..configs.words import Risk, Trust
 from ..ledger.rows import CallRow
 from ..routing.evidence import Finding
 
@@ -69,6 +69,7 @@ class StepContext:
         evidence: Events that call for a higher tier, such as a verifier's doubt.
         chain: Names of the enclosing agents and workflows, outermost first.
         ahead: Picodollars that each future high-risk step may cost, to be left in the run's budget.
+        trust: The lowest trust of what whoever asked for it had in view, such as the agent whose tool asks another.
     """
 
     run: RunContext = RunContext()
@@ -81,6 +82,7 @@ class StepContext:
     chain: tuple[str, ...] = ()
     ahead: tuple[int, ...] = ()
     evidence: tuple[Finding, ...] = ()
+    trust: Trust = Trust.USER
 
     @property
     def can_go_on(self) -> bool:

@@ -138,7 +138,7 @@ class Described:
             return {}
         from ..memory import bound_to_memory
 
-        return bound_to_memory(self.runtime, self.name, self.memory, self.bound_tools)
+        return bound_to_memory(self.runtime, self, self.memory)
 
     def bound_tools(self) -> list[BaseTool]:
         """Return its tools, including those of its middleware.
@@ -149,6 +149,11 @@ class Described:
         bound = [*self.own_tools(), *(tool for one in self.middleware for tool in getattr(one, "tools", ()))]
         check_names(self.name, [tool.name for tool in bound])
         return bound
+
+    @property
+    def answer(self) -> str:
+        """The name under which its typed answers stand in its conversation; empty if they are plain text."""
+        return "" if self.output is None else self.output.__name__
 
     @property
     def told(self) -> str:

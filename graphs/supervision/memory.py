@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from ...agents.agent import Agent
-from ...agents.notes import fitting, keep, notes_for
+from ...agents.notes import fitting, items_in_view, keep, notes_for
 from ...agents.result import Status, StepRecord
 from ...agents.runtime import Runtime
 from ...agents.verification.verifier import as_text
@@ -58,7 +58,7 @@ async def remember(
         The record, with what was kept.
     """
     run = current().run.id
-    note = _note(runtime, run, step, record) if run else None
+    note = await asyncio.to_thread(_note, runtime, run, step, record) if run else None
     if note is None:
         return record
     if not alone:
@@ -109,7 +109,7 @@ def _note(runtime: Runtime, run: str, step: Mapping[str, Any], record: StepRecor
         step=record.id,
         lineage=(
             *(runtime.store.id_of(("runs", run), need) for need in step["needs"]),
-            *(one.id for one in record.recalled),
+            *items_in_view(runtime.store, record),
         ),
     )
     return Note(text, provenance, record.id)
