@@ -13,20 +13,23 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import BaseModel
 
+from ..backends.base import BackendError
 from ..configs.arguments import checked
 from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
 from ..configs.schema import AgentEntry
 from ..dispatch import sync
 from ..dispatch.context import current
+from ..dispatch.request import one_line
 from ..dispatch.state.files import brought
+from ..ledger.budgets.budgets import BudgetExceeded
 from .attachments import Attached, Task, asked, messages_of
 from .bounds import Bounds
-from .compiled import Compiled, check_invoked, invoked, is_kept_around
+from .compiled import Compiled, check_invoked, invoked, is_kept_around, over, said_before
 from .conversations import check_thread, occupied, place_of, restored
 from .errors import RunTimeout
 from .journal.asked import only_one
-from .notes import keep, notes_for, preceded, with_recalled
+from .notes import keep, notes_for, preceded, unsaid, with_recalled
 from .records import record_of
 from .result import Output, RunResult, Status, StepRecord
 from .runs import Run, carried_out
@@ -38,6 +41,8 @@ from .spec.spec import AgentSpec
 if TYPE_CHECKING:
     from langchain.agents.middleware import AgentMiddleware
     from langgraph.graph.state import CompiledStateGraph
+
+    from ..memory.base import Recalled
 
 __all__ = ["Agent"]
 
@@ -272,33 +277,44 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
             try:
                 async with asyncio.timeout(bounds.timeout) as clock:
                     found = await notes_for(self, str(messages[-1].text))
-                    added = await self._conversed(preceded(messages, found), config, thread, more)
+                    added = await self._conversed(messages, found, config, thread, more)
             except TimeoutError as error:
                 if not clock.expired():
                     raise
                 raise RunTimeout(running.id, bounds.timeout or 0, kept=False) from error
-            record = await keep(self, with_recalled(record_of(self, added, time.monotonic() - started), found))
+            record = with_recalled(record_of(self, added, time.monotonic() - started), found)
+            notes: tuple[str, ...] = ()
+            try:
+                record = await keep(self, record)
+            except (BackendError, BudgetExceeded, ConfigError) as error:
+                # It cannot be resumed, so the work would be lost.
+                notes = (f"the result is not kept in the memory {'/'.join(self.memory or ())!r}: {one_line(error)}",)
             status = Status.of_run((record,), pending=False)
-            result: RunResult[Output] = await running.result(record.output, status=status, steps=(record,))
+            result: RunResult[Output] = await running.result(record.output, status=status, steps=(record,), notes=notes)
             return replace(result, messages=tuple(added["messages"]))
 
         return await carried_out(work, runtime, self.name, bounds=bounds, kept=False)
 
     async def _conversed(
-        self, messages: list[BaseMessage], config: RunnableConfig, thread: str | None, more: Mapping[str, Any]
+        self,
+        messages: list[BaseMessage],
+        found: Sequence[Recalled],
+        config: RunnableConfig,
+        thread: str | None,
+        more: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """Run once, within a conversation if a thread is named."""
+        """Run once with what was recalled, within a conversation if a thread is named."""
         if thread is None:
-            return await self.ainvoke(messages, config, **more)
+            return await self.ainvoke(preceded(messages, found), config, **more)
         # The thread outlives the enclosing run, if any, and that run's files.
         messages = [*await asyncio.to_thread(brought, self.runtime.settings.state, messages)]
         config = {**config, **place_of(self.name, thread)}
         with occupied(self.runtime.settings.state, self.name, thread) as kept:
-            if self.checkpointer:
-                return await self._invoked(messages, config, **more)
             types = declared_by([self.graph.builder.state_schema, self.output])
-            async with restored(kept, config, types) as saver:
-                return await self._invoked(messages, config, saver, **more)
+            async with nullcontext() if self.checkpointer else restored(kept, config, types) as saver:
+                # What the conversation has had in view already is not repeated at every turn.
+                left = unsaid(found, await said_before(over(self.graph, saver), config)) if found else found
+                return await self._invoked(preceded(messages, left), config, saver, **more)
 
     async def step(self, input: Any, config: RunnableConfig | None = None) -> StepRecord:
         """Run once and return a record: the model that actually ran, its risk, the output, the time."""

@@ -39,7 +39,16 @@ if TYPE_CHECKING:
     from .runtime import Runtime
     from .spec.described import Described
 
-__all__ = ["STEPS_A_TURN", "Compiled", "check_invoked", "invoked", "is_kept_around", "kept_around"]
+__all__ = [
+    "STEPS_A_TURN",
+    "Compiled",
+    "check_invoked",
+    "invoked",
+    "is_kept_around",
+    "kept_around",
+    "over",
+    "said_before",
+]
 
 STEPS_A_TURN = 2
 """Supersteps of LangChain's agent: the model, then its tools."""
@@ -242,9 +251,7 @@ async def invoked(
     from .loops.repeats import one_loop
     from .together import one_invocation
 
-    if saver is not None:
-        graph = copy.copy(graph)
-        graph.checkpointer = saver
+    graph = over(graph, saver)
     given, known = await _given(graph, input, config)
     bounded, place, kept = in_its_place(agent, graph, (given, kwargs), config)
     if isinstance(given, Mapping):
@@ -266,15 +273,36 @@ async def invoked(
     return _added(agent, given, known, state)
 
 
+def over(
+    graph: CompiledStateGraph[Any, Any, Any, Any], saver: BaseCheckpointSaver[Any] | None
+) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Return an agent's graph over another checkpointer, if one is given."""
+    if saver is not None:
+        graph = copy.copy(graph)
+        graph.checkpointer = saver
+    return graph
+
+
+async def said_before(graph: CompiledStateGraph[Any, Any, Any, Any], config: Any) -> Sequence[BaseMessage]:
+    """Return the conversation that an agent's graph has stored already.
+
+    Args:
+        graph: The graph.
+        config: LangGraph's, which says where.
+    """
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
+    if not isinstance(graph.checkpointer, BaseCheckpointSaver):
+        return ()
+    found: Sequence[BaseMessage] = (await graph.aget_state(config)).values.get("messages", ())
+    return found
+
+
 async def _given(graph: CompiledStateGraph[Any, Any, Any, Any], input: Any, config: Any) -> tuple[Any, set[str | None]]:
     """Return what the graph is given, and the ids of the messages that it has already."""
-    from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.types import Command
 
-    earlier: Sequence[BaseMessage] = ()
-    if isinstance(graph.checkpointer, BaseCheckpointSaver):
-        earlier = (await graph.aget_state(config)).values.get("messages", ())
-    known = {message.id for message in earlier}
+    known = {message.id for message in await said_before(graph, config)}
     if isinstance(input, Command):
         return input, known
     given: dict[str, Any] = {}

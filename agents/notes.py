@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from langchain_core.messages import BaseMessage, HumanMessage
 
-from ..configs.evidence import render_evidence
+from ..configs.evidence import parse_evidence, render_evidence
 from ..configs.words import Trust
 from ..dispatch.context import current
 from .result import Recollection, Status, StepRecord
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from ..memory.store import ChromaStore
     from .spec.described import Described
 
-__all__ = ["fitting", "items_in_view", "keep", "notes_for", "preceded", "with_recalled"]
+__all__ = ["fitting", "items_in_view", "keep", "notes_for", "preceded", "unsaid", "with_recalled"]
 
 _ROOM: Final = 16_000
 """Letters of all that is recalled before a step, some four thousand tokens."""
@@ -28,6 +31,11 @@ _NOTES: Final = 4
 _LEAST: Final = 0.3
 """Least score of a note. Measured on 2026-11-29 with the default embedder, on documents and conversations: a note with
 this score or more was found for 99 % of 160 questions that they answer, and for 39 % of 220 that they do not."""
+
+_SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])|\n+")
+_ENDS: Final = 3
+_LONGEST: Final = 300
+"""Letters of a sentence that are looked up."""
 
 
 async def notes_for(agent: Described, asked: str, *, step: str = "") -> list[Recalled]:
@@ -40,9 +48,29 @@ async def notes_for(agent: Described, asked: str, *, step: str = "") -> list[Rec
     """
     if agent.memory is None:
         return []
-    found = await asyncio.to_thread(agent.runtime.store.recall, agent.memory, asked, limit=_NOTES, min_score=_LEAST)
+    recall = partial(agent.runtime.store.recall, agent.memory, limit=_NOTES, min_score=_LEAST)
+    each = await asyncio.gather(*(asyncio.to_thread(recall, question) for question in _questions(asked)))
+    best: dict[str, Recalled] = {}
+    for one in chain.from_iterable(each):
+        best[one.id] = max(best.get(one.id, one), one, key=_score)
+    found = sorted(best.values(), key=_score, reverse=True)[:_NOTES]
     own = (current().run.id, step)
     return list(fitting(one for one in found if not step or (one.writers[-1].run, one.writers[-1].step) != own))
+
+
+def _questions(asked: str) -> list[str]:
+    """Return what a memory is asked for a task: its sentences, of a long task the first ones and the last ones.
+
+    A note that answers one of them has next to nothing in common with a long task as a whole.
+    """
+    parts = [part[:_LONGEST] for one in _SENTENCE.split(asked) if (part := one.strip())]
+    ends = parts if len(parts) <= 2 * _ENDS else [*parts[:_ENDS], *parts[-_ENDS:]]
+    whole = [asked] if len(ends) > 1 and len(asked) <= _LONGEST else []
+    return list(dict.fromkeys([*whole, *ends]))
+
+
+def _score(one: Recalled) -> float:
+    return one.score or 0.0
 
 
 def fitting(found: Iterable[Recalled], room: int = _ROOM) -> Iterator[Recalled]:
@@ -68,6 +96,18 @@ def with_recalled(record: StepRecord, found: Sequence[Recalled]) -> StepRecord:
     told = tuple(Recollection(one.id, one.writers[-1].author, one.source, one.trust.value) for one in found)
     lowest = min((one.trust for one in found), default=Trust.USER)
     return replace(record, trust=min(Trust(record.trust), lowest).value, recalled=told)
+
+
+def unsaid(found: Sequence[Recalled], earlier: Sequence[BaseMessage]) -> list[Recalled]:
+    """Return the recalled items that do not stand in a conversation already, as they are now.
+
+    Args:
+        found: The items.
+        earlier: The conversation.
+    """
+    told = [one for message in earlier if isinstance(message, HumanMessage) for one in parse_evidence(message.text)[0]]
+    said = {(one.id, one.text, one.trust) for one in told}
+    return [one for one in found if (one.id, one.text, one.trust) not in said]
 
 
 def preceded(messages: Sequence[BaseMessage], found: Sequence[Recalled]) -> list[BaseMessage]:

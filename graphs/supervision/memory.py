@@ -19,6 +19,7 @@ from ...memory.base import Note, Provenance, Recalled
 __all__ = ["recalled", "remember", "taken_along"]
 
 _RECALLED: Final = 4
+_END: Final = 2_000
 
 
 async def recalled(
@@ -37,9 +38,21 @@ async def recalled(
     """
     run, found = current().run.id, list[Recalled]()
     if run and step["needs"]:
-        found = await asyncio.to_thread(runtime.store.recall, ("runs", run), asked, limit=_RECALLED)
+        found = await asyncio.to_thread(runtime.store.recall, ("runs", run), _ends(asked), limit=_RECALLED)
     results = [one for one in found if one.source.removeprefix("step:") not in known]
-    return list(fitting([*results, *await notes_for(agent, asked, step=step["id"])]))
+    # What a step of this run kept as a note is passed on once, as its result.
+    told = {(run, one) for one in (*known, *(one.writers[-1].step for one in results))}
+    notes = [
+        one
+        for one in await notes_for(agent, asked, step=step["id"])
+        if not told & {(w.run, w.step) for w in one.writers}
+    ]
+    return list(fitting([*results, *notes]))
+
+
+def _ends(asked: str) -> str:
+    """Return what is looked up of a task: of one with a document in it, the beginning and the end."""
+    return asked if len(asked) <= 2 * _END else f"{asked[:_END]} {asked[-_END:]}"
 
 
 async def remember(

@@ -10,7 +10,7 @@ from pointsman import Agent, ConfigError, Runtime, Trust, Workflow, tool
 from pointsman.agents.notes import keep, notes_for
 from pointsman.agents.result import StepRecord
 from pointsman.agents.runs import run_scope
-from pointsman.memory import Provenance
+from pointsman.memory import Note, Provenance
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
 
 Make = Callable[..., Runtime]
@@ -75,6 +75,52 @@ def test_a_note_that_does_not_bear_on_the_task_and_one_without_room_stay_away(si
     assert (step.recalled, long in seen[-1]) == ((), False)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_note_that_answers_one_sentence_of_a_long_task_is_found(
+    simulated: Make, seen: list[str], first: bool
+) -> None:
+    home = simulated()
+    note = _note(home)
+    lease = " ".join(f"Clause {number}: the tenant pays {number} pounds before noon." for number in range(500))
+    asked = f"{QUESTION} {lease}" if first else f"{lease} {QUESTION} Answer in one line."
+    (step,) = Agent("asker", tier="economy", memory="team").run(asked, runtime=home).steps
+    assert [one.id for one in step.recalled] == [note]
+    # As are the earlier turns of a workflow.
+    (step,) = Workflow("flow", [Agent("asker", tier="economy", memory="team")]).run(asked, runtime=home).steps
+    assert [one.id for one in step.recalled] == [note]
+
+
+def test_a_note_stands_once_in_a_thread_however_often_it_is_recalled(simulated: Make, seen: list[str]) -> None:
+    home = simulated()
+    note = home.store.remember_all(TEAM, [Note(DEPOT, Provenance("depots.md", "clerk", "", Trust.TOOL), "ely")])[0]
+    asker = Agent("asker", tier="economy", memory="team")
+    for _ in range(3):
+        (step,) = asker.run(QUESTION, thread="t", runtime=home).steps
+        assert [one.id for one in step.recalled] == [note]
+    assert [text.count("<evidence") for text in seen] == [1, 1, 1]
+    # What it says now is told.
+    home.store.remember_all(TEAM, [Note(f"{DEPOT} Not today.", Provenance("d.md", "clerk", "", Trust.TOOL), "ely")])
+    asker.run(QUESTION, thread="t", runtime=home)
+    assert seen[-1].count("<evidence") == 2
+    asker.run(QUESTION, thread="another", runtime=home)
+    assert seen[-1].count("<evidence") == 1
+
+
+def test_work_is_not_lost_when_its_note_cannot_be_kept(
+    simulated: Make, seen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = simulated()
+
+    def full(*_: Any, **__: Any) -> str:
+        raise ConfigError("the memory cannot be written: no space left")
+
+    monkeypatch.setattr(home.store, "remember", full)
+    result = Agent("finder", tier="economy", memory="team", remember=True).run(QUESTION, runtime=home)
+    assert (result.status, result.output, result.steps[0].remembered) == ("done", DEPOT, "")
+    said = "the result is not kept in the memory 'team': the memory cannot be written: no space left"
+    assert said in " ".join(result.notes)
+
+
 @pytest.mark.parametrize("trust", list(Trust))
 def test_a_result_is_trusted_no_further_than_the_notes_it_was_made_with(
     simulated: Make, seen: list[str], trust: Trust
@@ -108,6 +154,21 @@ def test_steps_of_a_workflow_recall_and_keep_and_its_story_says_so(simulated: Ma
     Workflow("off", [reader], memory=False).run(QUESTION, runtime=home)
     assert DEPOT not in seen[-1]
     assert len(home.store.search(TEAM)) == before
+
+
+def test_a_result_that_a_step_is_given_is_not_told_again_as_a_note(simulated: Make, simulator: Simulator) -> None:
+    home, told = simulated(), list[str]()
+
+    def answer(request: Any) -> Answer:
+        told.append("\n".join(message.text for message in request.messages))
+        return Answer(f"{DEPOT} It is draft {len(told)}.")
+
+    simulator.scenario = Scenario(rules=[Rule(answer=answer)])
+    agents = [Agent(name, tier="economy", memory="team", remember=True) for name in ("one", "two", "three")]
+    result = Workflow("three", agents, plan="in_order").run(QUESTION, runtime=home)
+    assert result.status == "done"
+    # The last one needs the second, and recalls the first.
+    assert [told[-1].count(f"It is draft {number}.") for number in (1, 2)] == [1, 1]
 
 
 async def test_a_step_that_is_done_again_does_not_recall_its_own_former_result(
@@ -223,6 +284,7 @@ def test_a_person_is_asked_before_an_agent_forgets(simulated: Make, simulator: S
         ({"memory": ""}, "memory is '': give a namespace such as 'team' or 'team/desk', without dots"),
         ({"memory": "a//b"}, "memory is 'a//b': give a namespace"),
         ({"memory": "a.b"}, "without dots"),
+        ({"memory": "a\x00"}, "without dots or control characters"),
         ({"memory": 7}, "memory is 7: give a namespace"),
         ({"memory": "runs/x"}, "'runs' is taken; choose another name"),
         ({"memory": "langgraph"}, "'langgraph' is taken"),
