@@ -13,23 +13,20 @@ from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable, RunnableConfig
 from pydantic import BaseModel
 
-from ..backends.base import BackendError
 from ..configs.arguments import checked
 from ..configs.errors import ConfigError
 from ..configs.loading.layers import suggest
 from ..configs.schema import AgentEntry
 from ..dispatch import sync
 from ..dispatch.context import current
-from ..dispatch.request import one_line
 from ..dispatch.state.files import brought
-from ..ledger.budgets.budgets import BudgetExceeded
 from .attachments import Attached, Task, asked, messages_of
 from .bounds import Bounds
 from .compiled import Compiled, check_invoked, invoked, is_kept_around, over, said_before
 from .conversations import check_thread, occupied, place_of, restored
 from .errors import RunTimeout
 from .journal.asked import only_one
-from .notes import keep, notes_for, preceded, unsaid, with_recalled
+from .notes import keep, keep_or_tell, notes_for, preceded, unsaid, with_notes, with_recalled
 from .records import record_of
 from .result import Output, RunResult, Status, StepRecord
 from .runs import Run, carried_out
@@ -43,6 +40,7 @@ if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
     from ..memory.base import Recalled
+
 
 __all__ = ["Agent"]
 
@@ -100,7 +98,8 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         checkpointer: Its own LangGraph checkpointer, which stores the conversations of ``thread=``; by default they are
             stored in the project's state, encrypted.
         memory: Namespace of the shared memory, such as ``team/desk``, whose notes are put before each step of a
-            workflow and each task of `run` as evidence. The tools ``remember``, ``recall`` and ``forget`` work on it.
+            workflow and each task of `run` as evidence; as a node of your own graph, it recalls by its tools only. The
+            tools ``remember``, ``recall`` and ``forget`` work on it.
         remember: Whether the results of such steps are kept there.
 
     Raises:
@@ -277,49 +276,56 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
             try:
                 async with asyncio.timeout(bounds.timeout) as clock:
                     found = await notes_for(self, str(messages[-1].text))
-                    added = await self._conversed(messages, found, config, thread, more)
+                    added = await _conversed(self, messages, found, config, thread, more)
             except TimeoutError as error:
                 if not clock.expired():
                     raise
                 raise RunTimeout(running.id, bounds.timeout or 0, kept=False) from error
             record = with_recalled(record_of(self, added, time.monotonic() - started), found)
-            notes: tuple[str, ...] = ()
-            try:
-                record = await keep(self, record)
-            except (BackendError, BudgetExceeded, ConfigError) as error:
-                # It cannot be resumed, so the work would be lost.
-                notes = (f"the result is not kept in the memory {'/'.join(self.memory or ())!r}: {one_line(error)}",)
+            record, notes = await keep_or_tell(self, record)
             status = Status.of_run((record,), pending=False)
             result: RunResult[Output] = await running.result(record.output, status=status, steps=(record,), notes=notes)
             return replace(result, messages=tuple(added["messages"]))
 
         return await carried_out(work, runtime, self.name, bounds=bounds, kept=False)
 
-    async def _conversed(
-        self,
-        messages: list[BaseMessage],
-        found: Sequence[Recalled],
-        config: RunnableConfig,
-        thread: str | None,
-        more: Mapping[str, Any],
-    ) -> dict[str, Any]:
-        """Run once with what was recalled, within a conversation if a thread is named."""
-        if thread is None:
-            return await self.ainvoke(preceded(messages, found), config, **more)
-        # The thread outlives the enclosing run, if any, and that run's files.
-        messages = [*await asyncio.to_thread(brought, self.runtime.settings.state, messages)]
-        config = {**config, **place_of(self.name, thread)}
-        with occupied(self.runtime.settings.state, self.name, thread) as kept:
-            types = declared_by([self.graph.builder.state_schema, self.output])
-            async with nullcontext() if self.checkpointer else restored(kept, config, types) as saver:
-                # What the conversation has had in view already is not repeated at every turn.
-                left = unsaid(found, await said_before(over(self.graph, saver), config)) if found else found
-                return await self._invoked(preceded(messages, left), config, saver, **more)
+    async def step(
+        self, input: Any, config: RunnableConfig | None = None, *, recall: bool = True, remember: bool = True
+    ) -> StepRecord:
+        """Run once and return a record: the model that actually ran, its risk, the output, the time.
 
-    async def step(self, input: Any, config: RunnableConfig | None = None) -> StepRecord:
-        """Run once and return a record: the model that actually ran, its risk, the output, the time."""
+        Args:
+            input: As `ainvoke` takes it.
+            config: LangGraph's.
+            recall: Whether it is shown the notes in its memory that bear on it.
+            remember: Whether its result is kept there, if it has ``remember=True``; `keep` does that later.
+        """
         started = time.monotonic()
+        input, found = await with_notes(self, input) if recall else (input, ())
         # A Pointsman node that names its step asks only this agent, with whatever is remembered by then.
         with only_one(self) if current().step and not current().agent else nullcontext():
             added = await self.ainvoke(input, config)
-        return record_of(self, added, time.monotonic() - started)
+        record = with_recalled(record_of(self, added, time.monotonic() - started), found)
+        return await keep(self, record) if remember else record
+
+
+async def _conversed(
+    agent: Agent[Any],
+    messages: list[BaseMessage],
+    found: Sequence[Recalled],
+    config: RunnableConfig,
+    thread: str | None,
+    more: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Run once with what was recalled, within a conversation if a thread is named."""
+    if thread is None:
+        return await agent.ainvoke(preceded(messages, found), config, **more)
+    # The thread outlives the enclosing run, if any, and that run's files.
+    messages = [*await asyncio.to_thread(brought, agent.runtime.settings.state, messages)]
+    config = {**config, **place_of(agent.name, thread)}
+    with occupied(agent.runtime.settings.state, agent.name, thread) as kept:
+        types = declared_by([agent.graph.builder.state_schema, agent.output])
+        async with nullcontext() if agent.checkpointer else restored(kept, config, types) as saver:
+            # What the conversation has had in view already is not repeated at every turn.
+            left = unsaid(found, await said_before(over(agent.graph, saver), config)) if found else found
+            return await agent._invoked(preceded(messages, left), config, saver, **more)

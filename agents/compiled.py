@@ -25,7 +25,7 @@ from ..dispatch.context import current, entered
 from ..dispatch.journal import inside_node
 from ..dispatch.model import RoutedChatModel
 from .approval.answers import ApprovalPending, pending_of
-from .approval.taint import FROM_MIDDLEWARE, in_view, viewed
+from .approval.taint import FROM_MIDDLEWARE, viewed
 from .attachments import messages_of
 from .bounds import BoundsFields
 from .errors import TurnLimit
@@ -175,7 +175,7 @@ class Compiled:
             ApprovalMiddleware(lambda: runtime.settings, agent.bound_tools()),
             CheckMiddleware(agent.name),
             IntentMiddleware(lambda: runtime.ledger),
-            ContainmentMiddleware(agent),
+            ContainmentMiddleware(agent.view),
         ]
 
     @cached_property
@@ -361,7 +361,7 @@ def _added(agent: Described, given: Any, known: set[str | None], state: Mapping[
 
 def _with_view(agent: Described, said: Sequence[BaseMessage], added: Sequence[BaseMessage]) -> list[BaseMessage]:
     """Return what an agent added to a conversation; its own messages say what it had in view."""
-    view = in_view(said, {tool.name: tool for tool in agent.bound_tools()}, agent.answer)
+    view = agent.view(said)
     view = replace(view, trust=min(view.trust, current().trust))
     return [viewed(message, view) for message in added]
 

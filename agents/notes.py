@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.messages import BaseMessage, HumanMessage
 
+from ..backends.base import BackendError
+from ..configs.errors import ConfigError
 from ..configs.evidence import parse_evidence, render_evidence
 from ..configs.words import Trust
 from ..dispatch.context import current
+from ..dispatch.request import one_line
+from ..ledger.budgets.budgets import BudgetExceeded
+from .attachments import messages_of
 from .result import Recollection, Status, StepRecord
 from .verification.verifier import as_text
 
@@ -119,6 +124,39 @@ def preceded(messages: Sequence[BaseMessage], found: Sequence[Recalled]) -> list
     """
     noted = [HumanMessage(render_evidence(found))] if found else []
     return [*messages[:-1], *noted, *messages[-1:]]
+
+
+async def with_notes(agent: Described, input: Any) -> tuple[Any, Sequence[Recalled]]:
+    """Return the input of the current step with the notes that bear on it, and these.
+
+    Args:
+        agent: Who does it.
+        input: As `Agent.ainvoke` takes it.
+    """
+    if agent.memory is None:
+        return input, ()
+    said = messages_of(input)
+    found = await notes_for(agent, parse_evidence(said[-1].text)[1], step=current().step)
+    if not found:
+        return input, ()
+    told = preceded(said, found)
+    return ({**input, "messages": told} if isinstance(input, Mapping) else told), found
+
+
+async def keep_or_tell(agent: Described, record: StepRecord) -> tuple[StepRecord, tuple[str, ...]]:
+    """Keep a result that would be lost with its run, which cannot be resumed, if the memory cannot be written.
+
+    Args:
+        agent: Who did it.
+        record: Its record.
+
+    Returns:
+        The record as `keep` returns it, and what a reader of the run should know.
+    """
+    try:
+        return await keep(agent, record), ()
+    except (BackendError, BudgetExceeded, ConfigError) as error:
+        return record, (f"the result is not kept in the memory {'/'.join(agent.memory or ())!r}: {one_line(error)}",)
 
 
 async def keep(agent: Described, record: StepRecord, lineage: Sequence[str] = ()) -> StepRecord:

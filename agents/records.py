@@ -11,7 +11,6 @@ from langchain_core.messages import AIMessage, BaseMessage
 from ..configs.words import Risk, Trust
 from ..dispatch.context import current
 from .approval.acts import account_of, acts_of, open_acts
-from .approval.taint import in_view
 from .result import Act, Outcome, Status, StepRecord
 
 if TYPE_CHECKING:
@@ -37,8 +36,7 @@ def record_of(agent: Described, added: Mapping[str, Any], seconds: float) -> Ste
     accounts = [account for message in messages if (account := account_of(message))]
     account = accounts[-1] if accounts else {}
     risk = max((Risk(one["risk"]) for one in accounts), default=None)
-    known = {tool.name: tool for tool in tools}
-    view = in_view(messages, known, agent.answer)
+    view = agent.view(messages)
     record = StepRecord(
         id=current().step or agent.name,
         agent=agent.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial, wraps
@@ -21,14 +21,13 @@ from ...tools.exits import Exits
 from ...tools.limits import limited, within_thread
 from ...tools.results import TellingTool, as_read
 from ...tools.threads import in_thread
-from ..approval.taint import SEEN, in_view
+from ..approval.taint import SEEN, View
 from ..around import AsyncToolHandler, ToolAnswer, ToolHandler
 from ..together import began
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
-
-    from ..spec.described import Described
+    from langchain_core.messages import BaseMessage
 
 __all__ = ["ContainmentMiddleware"]
 
@@ -42,19 +41,18 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
     other agents is trusted no further than what this one has in view.
 
     Args:
-        agent: Whose tools they are.
+        view: Returns what a conversation of the agent shows.
     """
 
-    def __init__(self, agent: Described) -> None:
+    def __init__(self, view: Callable[[Sequence[BaseMessage]], View]) -> None:
         super().__init__()
-        self._tools = {tool.name: tool for tool in agent.bound_tools()}
-        self._answer = agent.answer
+        self._view = view
 
     @contextmanager
     def _seeing(self, request: ToolCallRequest) -> Iterator[None]:
         """Let the tool know the conversation, and whatever it starts how far that is trusted."""
         messages = request.state["messages"]
-        trust = in_view(messages, self._tools, self._answer).trust
+        trust = self._view(messages).trust
         with set_to(SEEN, messages), entered(trust=min(current().trust, trust)):
             yield
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pointsman import Agent, ConfigError, Runtime, Trust, Workflow, tool
+from pointsman import Agent, ConfigError, Runtime, Trust, Workflow, batch, cascade, tool, vote
 from pointsman.agents.notes import keep, notes_for
 from pointsman.agents.result import StepRecord
 from pointsman.agents.runs import run_scope
@@ -154,6 +154,36 @@ def test_steps_of_a_workflow_recall_and_keep_and_its_story_says_so(simulated: Ma
     Workflow("off", [reader], memory=False).run(QUESTION, runtime=home)
     assert DEPOT not in seen[-1]
     assert len(home.store.search(TEAM)) == before
+
+
+def test_a_cascade_recalls_at_each_attempt_and_keeps_what_has_passed_its_check(
+    simulated: Make, seen: list[str]
+) -> None:
+    home = simulated()
+    note = _note(home)
+    asker = Agent("asker", tier="economy", memory="team", remember=True)
+    wrong = iter(["it names no town", None])
+    result = cascade("careful", asker, check=lambda _: next(wrong)).run(QUESTION, runtime=home)
+    assert [([one.id for one in step.recalled], bool(step.remembered)) for step in result.steps] == [
+        ([note], False),
+        ([note], True),
+    ]
+    assert [DEPOT in told for told in seen] == [True, True]
+    kept = home.store.item(result.steps[1].remembered)
+    assert kept is not None
+    assert (kept.lineage, kept.writers[-1].step, len(home.store.search(TEAM))) == ((note,), "asker-2", 2)
+
+
+def test_a_batch_keeps_the_result_of_each_input_and_a_vote_keeps_no_ballot(simulated: Make, seen: list[str]) -> None:
+    home = simulated()
+    note = _note(home)
+    asker, other = (Agent(name, tier="economy", memory="team", remember=True) for name in ("asker", "other"))
+    voted = vote("voted", [asker, other], agree=2).run(QUESTION, runtime=home)
+    assert [[one.id for one in step.recalled] for step in voted.steps] == [[note], [note]]
+    assert len(home.store.search(TEAM)) == 1
+    many = batch("many", asker).run(f"{QUESTION}\nDoes the depot in Ely open at seven?", runtime=home)
+    assert [note in [one.id for one in step.recalled] for step in many.steps] == [True, True]
+    assert len({step.remembered for step in many.steps} - {""}) == 2
 
 
 def test_a_result_that_a_step_is_given_is_not_told_again_as_a_note(simulated: Make, simulator: Simulator) -> None:
