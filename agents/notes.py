@@ -33,6 +33,8 @@ __all__ = ["fitting", "items_in_view", "keep", "notes_for", "preceded", "unsaid"
 _ROOM: Final = 16_000
 """Letters of all that is recalled before a step, some four thousand tokens."""
 _NOTES: Final = 4
+_READ: Final = 20
+"""Notes that are looked at for each question, of which some may say the same."""
 _LEAST: Final = 0.3
 """Least score of a note. Measured on 2026-11-29 with the default embedder, on documents and conversations: a note with
 this score or more was found for 99 % of 160 questions that they answer, and for 39 % of 220 that they do not."""
@@ -53,14 +55,15 @@ async def notes_for(agent: Described, asked: str, *, step: str = "") -> list[Rec
     """
     if agent.memory is None:
         return []
-    recall = partial(agent.runtime.store.recall, agent.memory, limit=_NOTES, min_score=_LEAST)
+    recall = partial(agent.runtime.store.recall, agent.memory, limit=_READ, min_score=_LEAST)
     each = await asyncio.gather(*(asyncio.to_thread(recall, question) for question in _questions(asked)))
-    best: dict[str, Recalled] = {}
-    for one in chain.from_iterable(each):
-        best[one.id] = max(best.get(one.id, one), one, key=_score)
-    found = sorted(best.values(), key=_score, reverse=True)[:_NOTES]
     own = (current().run.id, step)
-    return list(fitting(one for one in found if not step or (one.writers[-1].run, one.writers[-1].step) != own))
+    best: dict[str, Recalled] = {}
+    for one in sorted(chain.from_iterable(each), key=_score, reverse=True):
+        if not step or (one.writers[-1].run, one.writers[-1].step) != own:
+            # Each run keeps its result under a key of its own, also one that says the same as another.
+            best.setdefault(one.text, one)
+    return list(fitting(list(best.values())[:_NOTES]))
 
 
 def _questions(asked: str) -> list[str]:

@@ -106,6 +106,17 @@ def test_a_note_stands_once_in_a_thread_however_often_it_is_recalled(simulated: 
     assert seen[-1].count("<evidence") == 1
 
 
+def test_what_many_runs_have_said_alike_is_told_once(simulated: Make, seen: list[str]) -> None:
+    home = simulated()
+    bath = _note(home, "The depot in Bath opens at nine on weekdays.")
+    finder = Agent("finder", tier="economy", memory="team", remember=True)
+    for _ in range(5):
+        (step,) = finder.run("When does the depot in Ely open on weekdays, and that in Bath?", runtime=home).steps
+    assert len(home.store.search(TEAM)) == 6
+    assert (seen[-1].count(DEPOT), len(step.recalled)) == (1, 2)
+    assert bath in [one.id for one in step.recalled]
+
+
 def test_work_is_not_lost_when_its_note_cannot_be_kept(
     simulated: Make, seen: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
