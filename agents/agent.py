@@ -22,7 +22,7 @@ from ..dispatch.context import current, entered
 from ..dispatch.state.files import brought
 from .attachments import Attached, Task, asked, messages_of
 from .bounds import Bounds
-from .compiled import Compiled, check_invoked, invoked, is_kept_around
+from .compiled import Compiled, check_invoked, invoked, is_kept_around, over, said_before
 from .conversations import check_thread, occupied, place_of, restored
 from .errors import RunTimeout
 from .journal.asked import only_one
@@ -30,7 +30,7 @@ from .records import record_of
 from .result import Output, RunResult, Status, StepRecord
 from .runs import Run, carried_out
 from .runtime import Runtime
-from .shared.notes import keep, least, notes_for, preceded, with_recalled
+from .shared.notes import keep, keep_or_tell, least, notes_for, preceded, unsaid, with_notes, with_recalled
 from .spec.declared import declared_by
 from .spec.described import Described
 from .spec.spec import AgentSpec
@@ -38,6 +38,9 @@ from .spec.spec import AgentSpec
 if TYPE_CHECKING:
     from langchain.agents.middleware import AgentMiddleware
     from langgraph.graph.state import CompiledStateGraph
+
+    from ..memory.base import Recalled
+
 
 __all__ = ["Agent"]
 
@@ -95,7 +98,8 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         checkpointer: Its own LangGraph checkpointer, which stores the conversations of ``thread=``; by default they are
             stored in the project's state, encrypted.
         memory: Namespace of the shared memory, such as ``team/desk``, whose notes are put before each step of a
-            workflow and each task of `run` as evidence. The tools ``remember``, ``recall`` and ``forget`` work on it.
+            workflow and each task of `run` as evidence; as a node of your own graph, it recalls by its tools only. The
+            tools ``remember``, ``recall`` and ``forget`` work on it.
         remember: Whether the results of such steps are kept there.
 
     Raises:
@@ -271,38 +275,56 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
                 async with asyncio.timeout(bounds.timeout) as clock:
                     found = await notes_for(self, str(messages[-1].text))
                     with entered(recalled=least(found)):
-                        added = await self._conversed(preceded(messages, found), config, thread, more)
+                        added = await _conversed(self, messages, found, config, thread, more)
             except TimeoutError as error:
                 if not clock.expired():
                     raise
                 raise RunTimeout(running.id, bounds.timeout or 0, kept=False) from error
-            record = await keep(self, with_recalled(record_of(self, added, time.monotonic() - started), found))
+            record = with_recalled(record_of(self, added, time.monotonic() - started), found)
+            record, notes = await keep_or_tell(self, record)
             status = Status.of_run((record,), pending=False)
-            result: RunResult[Output] = await running.result(record.output, status=status, steps=(record,))
+            result: RunResult[Output] = await running.result(record.output, status=status, steps=(record,), notes=notes)
             return replace(result, messages=tuple(added["messages"]))
 
         return await carried_out(work, runtime, self.name, bounds=bounds, kept=False)
 
-    async def _conversed(
-        self, messages: list[BaseMessage], config: RunnableConfig, thread: str | None, more: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        """Run once, within a conversation if a thread is named."""
-        if thread is None:
-            return await self.ainvoke(messages, config, **more)
-        # The thread outlives the enclosing run, if any, and that run's files.
-        messages = [*await asyncio.to_thread(brought, self.runtime.settings.state, messages)]
-        config = {**config, **place_of(self.name, thread)}
-        with occupied(self.runtime.settings.state, self.name, thread) as kept:
-            if self.checkpointer:
-                return await self._invoked(messages, config, **more)
-            types = declared_by([self.graph.builder.state_schema, self.output])
-            async with restored(kept, config, types) as saver:
-                return await self._invoked(messages, config, saver, **more)
+    async def step(
+        self, input: Any, config: RunnableConfig | None = None, *, recall: bool = True, remember: bool = True
+    ) -> StepRecord:
+        """Run once and return a record: the model that actually ran, its risk, the output, the time.
 
-    async def step(self, input: Any, config: RunnableConfig | None = None) -> StepRecord:
-        """Run once and return a record: the model that actually ran, its risk, the output, the time."""
+        Args:
+            input: As `ainvoke` takes it.
+            config: LangGraph's.
+            recall: Whether it is shown the notes in its memory that bear on it.
+            remember: Whether its result is kept there, if it has ``remember=True``; `keep` does that later.
+        """
         started = time.monotonic()
+        input, found = await with_notes(self, input) if recall else (input, ())
         # A Pointsman node that names its step asks only this agent, with whatever is remembered by then.
         with only_one(self) if current().step and not current().agent else nullcontext():
             added = await self.ainvoke(input, config)
-        return record_of(self, added, time.monotonic() - started)
+        record = with_recalled(record_of(self, added, time.monotonic() - started), found)
+        return await keep(self, record) if remember else record
+
+
+async def _conversed(
+    agent: Agent[Any],
+    messages: list[BaseMessage],
+    found: Sequence[Recalled],
+    config: RunnableConfig,
+    thread: str | None,
+    more: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Run once with what was recalled, within a conversation if a thread is named."""
+    if thread is None:
+        return await agent.ainvoke(preceded(messages, found), config, **more)
+    # The thread outlives the enclosing run, if any, and that run's files.
+    messages = [*await asyncio.to_thread(brought, agent.runtime.settings.state, messages)]
+    config = {**config, **place_of(agent.name, thread)}
+    with occupied(agent.runtime.settings.state, agent.name, thread) as kept:
+        types = declared_by([agent.graph.builder.state_schema, agent.output])
+        async with nullcontext() if agent.checkpointer else restored(kept, config, types) as saver:
+            # What the conversation has had in view already is not repeated at every turn.
+            left = unsaid(found, await said_before(over(agent.graph, saver), config)) if found else found
+            return await agent._invoked(preceded(messages, left), config, saver, **more)

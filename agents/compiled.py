@@ -7,11 +7,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import cached_property
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Final
 
-from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from langchain_core.messages import BaseMessage, SystemMessage
 from langchain_core.runnables import RunnableConfig
 
 from ..configs.arguments import UnknownArgument
@@ -24,7 +25,7 @@ from ..dispatch.context import current, entered
 from ..dispatch.journal import inside_node
 from ..dispatch.model import RoutedChatModel
 from .approval.answers import ApprovalPending, pending_of
-from .approval.taint import FROM_MIDDLEWARE
+from .approval.taint import FROM_MIDDLEWARE, viewed
 from .attachments import messages_of
 from .bounds import BoundsFields
 from .errors import TurnLimit
@@ -38,7 +39,16 @@ if TYPE_CHECKING:
     from .runtime import Runtime
     from .spec.described import Described
 
-__all__ = ["STEPS_A_TURN", "Compiled", "check_invoked", "invoked", "is_kept_around", "kept_around"]
+__all__ = [
+    "STEPS_A_TURN",
+    "Compiled",
+    "check_invoked",
+    "invoked",
+    "is_kept_around",
+    "kept_around",
+    "over",
+    "said_before",
+]
 
 STEPS_A_TURN = 2
 """Supersteps of LangChain's agent: the model, then its tools."""
@@ -165,7 +175,7 @@ class Compiled:
             ApprovalMiddleware(lambda: runtime.settings, agent.bound_tools()),
             CheckMiddleware(agent.name),
             IntentMiddleware(lambda: runtime.ledger),
-            ContainmentMiddleware(),
+            ContainmentMiddleware(agent.view),
         ]
 
     @cached_property
@@ -177,7 +187,7 @@ class Compiled:
 
         return STEPS_A_TURN + hooks(self.middleware)
 
-    async def answer(self, asked: Sequence[BaseMessage]) -> AIMessage:
+    async def answer(self, asked: Sequence[BaseMessage]) -> BaseMessage:
         """Take the only turn of an agent without tools or typed output, as a graph of one node would take it.
 
         Args:
@@ -189,7 +199,7 @@ class Compiled:
         with entered(agent=agent.name, step=current().step or agent.name):
             answer = await self.model.ainvoke([*told, *asked], {"metadata": {"lc_agent_name": agent.name}})
         answer.name = agent.name
-        return answer
+        return _with_view(agent, asked, [answer])[0]
 
 
 def check_invoked(kwargs: Mapping[str, Any]) -> None:
@@ -241,9 +251,7 @@ async def invoked(
     from .loops.repeats import one_loop
     from .together import one_invocation
 
-    if saver is not None:
-        graph = copy.copy(graph)
-        graph.checkpointer = saver
+    graph = over(graph, saver)
     given, known = await _given(graph, input, config)
     bounded, place, kept = in_its_place(agent, graph, (given, kwargs), config)
     if isinstance(given, Mapping):
@@ -265,15 +273,36 @@ async def invoked(
     return _added(agent, given, known, state)
 
 
+def over(
+    graph: CompiledStateGraph[Any, Any, Any, Any], saver: BaseCheckpointSaver[Any] | None
+) -> CompiledStateGraph[Any, Any, Any, Any]:
+    """Return an agent's graph over another checkpointer, if one is given."""
+    if saver is not None:
+        graph = copy.copy(graph)
+        graph.checkpointer = saver
+    return graph
+
+
+async def said_before(graph: CompiledStateGraph[Any, Any, Any, Any], config: Any) -> Sequence[BaseMessage]:
+    """Return the conversation that an agent's graph has stored already.
+
+    Args:
+        graph: The graph.
+        config: LangGraph's, which says where.
+    """
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
+    if not isinstance(graph.checkpointer, BaseCheckpointSaver):
+        return ()
+    found: Sequence[BaseMessage] = (await graph.aget_state(config)).values.get("messages", ())
+    return found
+
+
 async def _given(graph: CompiledStateGraph[Any, Any, Any, Any], input: Any, config: Any) -> tuple[Any, set[str | None]]:
     """Return what the graph is given, and the ids of the messages that it has already."""
-    from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.types import Command
 
-    earlier: Sequence[BaseMessage] = ()
-    if isinstance(graph.checkpointer, BaseCheckpointSaver):
-        earlier = (await graph.aget_state(config)).values.get("messages", ())
-    known = {message.id for message in earlier}
+    known = {message.id for message in await said_before(graph, config)}
     if isinstance(input, Command):
         return input, known
     given: dict[str, Any] = {}
@@ -315,11 +344,12 @@ def _added(agent: Described, given: Any, known: set[str | None], state: Mapping[
         for name, value in state.items()
         if name not in (KEPT, "messages", "structured_response") and not _same(value, before.get(name, _ABSENT))
     }
-    result["messages"] = [
+    added = [
         message
         for key, message in said.items()
         if key not in known and not message.additional_kwargs.get(FROM_MIDDLEWARE)
     ]
+    result["messages"] = _with_view(agent, list(said.values()), added)
     if agent.output is not None:
         made: Any = state.get("structured_response")
         if isinstance(made, Mapping):
@@ -327,6 +357,13 @@ def _added(agent: Described, given: Any, known: set[str | None], state: Mapping[
             made = wrapped(agent.output).model_validate(made)
         result["structured_response"] = made if made is None or isinstance(made, agent.output) else made.root
     return result
+
+
+def _with_view(agent: Described, said: Sequence[BaseMessage], added: Sequence[BaseMessage]) -> list[BaseMessage]:
+    """Return what an agent added to a conversation; its own messages say what it had in view."""
+    view = agent.view(said)
+    view = replace(view, trust=min(view.trust, current().trust))
+    return [viewed(message, view) for message in added]
 
 
 def _same(new: Any, old: Any) -> bool:

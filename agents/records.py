@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage
 
 from ..configs.words import Risk, Trust
 from ..dispatch.context import current
 from .approval.acts import account_of, acts_of, open_acts
-from .approval.taint import result_trust
 from .result import Act, Outcome, Status, StepRecord
 
 if TYPE_CHECKING:
@@ -37,9 +36,7 @@ def record_of(agent: Described, added: Mapping[str, Any], seconds: float) -> Ste
     accounts = [account for message in messages if (account := account_of(message))]
     account = accounts[-1] if accounts else {}
     risk = max((Risk(one["risk"]) for one in accounts), default=None)
-    known = {tool.name: tool for tool in tools}
-    # The lowest trust of what its tools returned; the caller knows the trust of what it passed in.
-    told = [result_trust(known, message) for message in messages if isinstance(message, ToolMessage)]
+    view = agent.view(messages)
     record = StepRecord(
         id=current().step or agent.name,
         agent=agent.name,
@@ -51,7 +48,8 @@ def record_of(agent: Described, added: Mapping[str, Any], seconds: float) -> Ste
         confidence=account.get("confidence"),
         tier=account.get("tier", ""),
         acts=acts_of(messages, tools),
-        trust=min(told, default=Trust.TOOL).value,
+        trust=min(view.trust, current().trust, Trust.TOOL).value,
+        evidence=view.evidence,
     )
     return _judged(record, open_acts(messages, tools))
 

@@ -126,6 +126,7 @@ class StepRecord:
         trust: How far its output may be trusted: the lowest trust that was in view when it was written.
         recalled: What was recalled from the memory before it began.
         remembered: Id of the note that its output was kept as in its agent's memory; empty if it was not.
+        evidence: Ids of the passages of evidence that were in view when it was written.
     """
 
     id: str
@@ -144,6 +145,7 @@ class StepRecord:
     trust: str = Trust.TOOL.value
     recalled: tuple[Recollection, ...] = ()
     remembered: str = ""
+    evidence: tuple[str, ...] = ()
 
     @property
     def acted(self) -> bool:
@@ -164,14 +166,17 @@ class StepRecord:
         output = self.output.model_dump(mode="json") if isinstance(self.output, BaseModel) else self.output
         acts = [{**asdict(act), "outcome": act.outcome.value} for act in self.acts]
         told = {"output": output, "status": self.status.value, "acts": acts}
-        return {**asdict(replace(self, acts=())), **told, "recalled": [asdict(one) for one in self.recalled]}
+        recalled = [asdict(one) for one in self.recalled]
+        return {**asdict(replace(self, acts=())), **told, "recalled": recalled, "evidence": list(self.evidence)}
 
     @classmethod
     def restored(cls, plain: Mapping[str, Any]) -> StepRecord:
         """Return the record from the values that `plain` returned; its output stays plain."""
         acts = tuple(Act(**{**act, "outcome": Outcome(act["outcome"])}) for act in plain.get("acts", ()))
         recalled = tuple(Recollection(**one) for one in plain.get("recalled", ()))
-        return cls(**{**plain, "status": Status(plain["status"]), "acts": acts, "recalled": recalled})
+        evidence = tuple(plain.get("evidence", ()))
+        read = {"status": Status(plain["status"]), "acts": acts, "recalled": recalled, "evidence": evidence}
+        return cls(**{**plain, **read})
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, TypedDict, Unpack
+from typing import Any, Final, TypedDict, Unpack
 
 from ..configs.errors import ConfigError, PointsmanError
+from ..configs.words import Trust
 from ..dispatch.context import RunContext, StepContext, current, entered
 from ..dispatch.errors import AllFailed
 from ..dispatch.guards.tokens import TokenCaps
@@ -36,6 +37,7 @@ from .threads import inherit
 
 __all__ = [
     "FORKED",
+    "UNTRUSTED",
     "Run",
     "Taken",
     "carried_out",
@@ -49,6 +51,8 @@ __all__ = [
 _PICO = 10**12
 _REFUSALS = (ConfigError, ThreadBusy)
 """Errors that prevent a run in which nothing was begun."""
+UNTRUSTED: Final = f"trust:{Trust.UNTRUSTED}"
+"""Tag of a run that was asked for with untrusted text in view, so that it holds when the run is resumed, too."""
 FORKED = "forked:"
 """Prefix of the tag that names the run a run was forked from."""
 
@@ -313,6 +317,9 @@ def run_scope(
     # A resumed run stays the run that was started: its labels and its start are kept.
     row = taken.row if taken else RunRow(run_id, target, time.time(), user_class=outer.user_class, parent=outer.id)
     row = replace(bounds.over(row), ended=None, status=Status.RUNNING.value)
+    trust = Trust.UNTRUSTED if UNTRUSTED in row.tags else current().trust
+    if trust is Trust.UNTRUSTED and UNTRUSTED not in row.tags:
+        row = replace(row, tags=(*row.tags, UNTRUSTED))
     inherit()
     with _held(runtime, run_id, taken, new=run is None) as lease:
         journal = taken.journal if taken else Journal(runtime.ledger, run_id, lease.token)
@@ -320,7 +327,7 @@ def run_scope(
         context = _context(running, outer, taken, observe, kept=kept)
         runtime.ledger.record(row)
         try:
-            step = entered(StepContext(run=context, chain=chain))
+            step = entered(StepContext(run=context, chain=chain, trust=trust))
             with _stopped_by(lease), step, surrounded(_calls_of(running)), keeping(runtime, run_id):
                 yield running
                 runtime.ledger.leases.check(run_id)

@@ -71,6 +71,7 @@ class StepContext:
         chain: Names of the enclosing agents and workflows, outermost first.
         ahead: Picodollars that each future high-risk step may cost, to be left in the run's budget.
         recalled: The lowest trust of the notes that were recalled from the memory before it; None if none were.
+        trust: The lowest trust of what whoever asked for it had in view, such as the agent whose tool asks another.
     """
 
     run: RunContext = RunContext()
@@ -84,6 +85,7 @@ class StepContext:
     ahead: tuple[int, ...] = ()
     evidence: tuple[Finding, ...] = ()
     recalled: Trust | None = None
+    trust: Trust = Trust.USER
 
     @property
     def can_go_on(self) -> bool:

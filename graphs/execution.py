@@ -13,6 +13,7 @@ from langchain_core.messages import AIMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from ..agents.approval.answers import pending_of
+from ..agents.approval.taint import View, in_view, viewed
 from ..agents.bounds import Bounds
 from ..agents.compiled import kept_around
 from ..agents.containment.exits import exits
@@ -24,6 +25,8 @@ from ..agents.runtime import Runtime
 from ..agents.verification.verifier import as_text
 from ..backends.base import BackendError
 from ..configs.errors import ConfigError
+from ..configs.words import Trust
+from ..dispatch.context import current
 from ..dispatch.errors import AllFailed
 from ..dispatch.journal import CALLS
 from ..dispatch.state.files import forget
@@ -256,7 +259,16 @@ class Execution:
         )
         if result.output is None or pending:
             return result
-        return replace(result, messages=(AIMessage(as_text(result.output), name=self.name),))
+        view = _view_of(result, state)
+        return replace(result, messages=(viewed(AIMessage(as_text(result.output), name=self.name), view),))
+
+
+def _view_of(result: RunResult, state: Mapping[str, Any]) -> View:
+    """Return what was in view when the output of a run was written, as its steps and its agents' messages say."""
+    found = state.get("messages")
+    said = [one for one in found if isinstance(one, AIMessage)] if isinstance(found, list) else []
+    shown = in_view(said, {}).trust if said else Trust.USER
+    return View(min([current().trust, shown, *(Trust(step.trust) for step in result.steps)]))
 
 
 def _has_stepped(graph: Graph, snapshot: StateSnapshot) -> bool:

@@ -13,12 +13,15 @@ from pydantic import BaseModel
 
 from ..agents.agent import Agent
 from ..agents.approval.answers import pending_of
+from ..agents.approval.taint import in_view
 from ..agents.attachments import Attached, Task, asked, attached
 from ..agents.bounds import Bounds
 from ..agents.conversations import check_thread
 from ..agents.result import Output, Pending, RunResult
+from ..agents.runs import UNTRUSTED
 from ..agents.runtime import Runtime
 from ..configs.arguments import checked
+from ..configs.words import Trust
 from ..dispatch import sync
 from ..dispatch.context import current
 from .answering import answered
@@ -146,6 +149,8 @@ class Workflow(Composed, Generic[Output]):
         begun = await asyncio.to_thread(begun_inside, runtime.ledger, current().run.id, inside) if inside else None
         async with conversed(runtime, self.name, thread) as said:
             execution = self._execution(runtime, emit, partial(said.kept, messages[-1:]))
+            if in_view([*said.earlier, *messages], {}).trust is Trust.UNTRUSTED:
+                bounds = replace(bounds, tags=(*bounds.tags, UNTRUSTED))
             if begun is not None:
                 with suppress(NothingKept):
                     return await gone_on(begun, execution, bounds, partial(self._stops, begun, runtime))

@@ -21,12 +21,14 @@ from .acts import stopped
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
-__all__ = ["FROM_MIDDLEWARE", "SEEN", "in_view", "judged", "result_trust", "sources_of"]
+__all__ = ["FROM_MIDDLEWARE", "SEEN", "View", "in_view", "judged", "sources_of", "viewed"]
 
 SEEN: ContextVar[Sequence[BaseMessage]] = ContextVar("pointsman_seen", default=())
 """The conversation of the agent whose tool is running."""
 FROM_MIDDLEWARE: Final = "lc_source"
 """Key with which LangChain marks a message that middleware added in the user's role, such as a summary."""
+_VIEW: Final = "pointsman_view"
+"""Key of a model's message under which is what its agent had in view."""
 
 
 def judged(
@@ -135,7 +137,7 @@ def _passages(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) ->
                     for one in recalled:
                         yield _Passage(one.text, one.trust, one.source or who, message.name)
                     continue
-                trust = result_trust(tools, message)
+                trust = _result_trust(tools, message)
                 yield _Passage(str(message.text), trust, who, message.name, message.content)
         elif not isinstance(message, AIMessage):
             yield _Passage(str(message.text), None, "")
@@ -148,33 +150,68 @@ def _ranked(one: _Passage) -> tuple[int, str, Text]:
     return (0 if one.trust is None else 1), one.who, Text(one.text)
 
 
-def result_trust(tools: Mapping[str, BaseTool], result: ToolMessage) -> Trust:
-    """Return how far a tool's result may be trusted: as its evidence says, or as the tool declares; else untrusted."""
-    declared = _declared_by(tools, result)
-    trust = Trust.UNTRUSTED if declared is None else declared.trust
-    return min((one.trust for one in _evidence_of(tools, result)), default=trust)
+@dataclass(frozen=True, slots=True)
+class View:
+    """What an agent had in view when it wrote something.
+
+    Attributes:
+        trust: The lowest trust of the texts.
+        evidence: Ids of the passages of evidence, oldest first.
+    """
+
+    trust: Trust = Trust.USER
+    evidence: tuple[str, ...] = ()
 
 
-def in_view(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) -> tuple[Trust, tuple[str, ...]]:
-    """Return the lowest trust of the texts in a conversation, and the ids of the evidence in it.
+def in_view(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool], answer: str = "") -> View:
+    """Return what a conversation shows to who reads it, as far as trust is concerned.
 
     Args:
-        messages: An agent's conversation so far; without one, nothing is known and the trust is the lowest.
-        tools: The tools the agent has, by name.
+        messages: The conversation so far; without one, nothing is known and the trust is the lowest.
+        tools: The tools of the agent that reads it, by name.
+        answer: Name of the class of its answers, whose "results" are its own words.
     """
-    lowest = min((one.trust or Trust.USER for one in _passages(messages, tools)), default=Trust.UNTRUSTED)
-    found = [
-        one.id
-        for message in messages
-        for one in (
-            _evidence_of(tools, message)
-            if isinstance(message, ToolMessage)
-            else parse_evidence(str(message.text))[0]
-            if isinstance(message, HumanMessage)
-            else ()
-        )
-    ]
-    return lowest, tuple(dict.fromkeys(found))
+    if not messages:
+        return View(Trust.UNTRUSTED)
+    said = [message for message in messages if not (isinstance(message, ToolMessage) and message.name == answer)]
+    written = [_view_of(message) for message in said if isinstance(message, AIMessage)]
+    told = [one.trust or Trust.USER for one in _passages(said, tools)]
+    found = [one.id for message in said for one in _passages_of(message, tools)]
+    return View(
+        min((*told, *(view.trust for view in written)), default=Trust.USER),
+        tuple(dict.fromkeys((*(key for view in written for key in view.evidence), *found))),
+    )
+
+
+def viewed(message: BaseMessage, view: View) -> BaseMessage:
+    """Return a message that says what its writer had in view, for whoever reads it without the other messages.
+
+    Args:
+        message: The message; one that is not by a model, or was written in view of nothing to speak of, is unchanged.
+        view: What was in view.
+    """
+    if not isinstance(message, AIMessage) or (view.trust >= Trust.TOOL and not view.evidence):
+        return message
+    about = {"trust": view.trust.value, "evidence": list(view.evidence)}
+    return message.model_copy(update={"response_metadata": {**message.response_metadata, _VIEW: about}})
+
+
+def _view_of(message: AIMessage) -> View:
+    about = message.response_metadata.get(_VIEW)
+    return View(Trust(about["trust"]), tuple(about["evidence"])) if about else View()
+
+
+def _passages_of(message: BaseMessage, tools: Mapping[str, BaseTool]) -> list[Evidence]:
+    """Return the passages of evidence in a message."""
+    if isinstance(message, ToolMessage):
+        return _evidence_of(tools, message)
+    return parse_evidence(str(message.text))[0] if isinstance(message, HumanMessage) else []
+
+
+def _result_trust(tools: Mapping[str, BaseTool], result: ToolMessage) -> Trust:
+    """Return how far a tool's result may be trusted, if it is no evidence: as the tool declares; else untrusted."""
+    declared = _declared_by(tools, result)
+    return Trust.UNTRUSTED if declared is None else declared.trust
 
 
 def _declared_by(tools: Mapping[str, BaseTool], result: ToolMessage) -> Declaration | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial, wraps
 from types import new_class
@@ -13,17 +15,19 @@ from langchain_core.tools import BaseTool, StructuredTool, Tool
 
 from ...configs.plain import plain, plain_content
 from ...configs.process.variables import set_to
+from ...dispatch.context import current, entered
 from ...tools.base import ToolFailed, declaration_of
 from ...tools.exits import Exits
 from ...tools.limits import limited, within_thread
 from ...tools.results import TellingTool, as_read
 from ...tools.threads import in_thread
-from ..approval.taint import SEEN
+from ..approval.taint import SEEN, View
 from ..around import AsyncToolHandler, ToolAnswer, ToolHandler
 from ..together import began
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ToolCallRequest
+    from langchain_core.messages import BaseMessage
 
 __all__ = ["ContainmentMiddleware"]
 
@@ -33,8 +37,24 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
 
     A tool without async code runs in its own thread: LangChain would take one of the event loop's few, and tools that
     wait for other tools would wait forever. An exit that would end more than the tool is reported to the model, objects
-    are passed to it as JSON, and a tool's output contains nothing that a terminal would interpret.
+    are passed to it as JSON, and a tool's output contains nothing that a terminal would interpret. What a tool asks of
+    other agents is trusted no further than what this one has in view.
+
+    Args:
+        view: Returns what a conversation of the agent shows.
     """
+
+    def __init__(self, view: Callable[[Sequence[BaseMessage]], View]) -> None:
+        super().__init__()
+        self._view = view
+
+    @contextmanager
+    def _seeing(self, request: ToolCallRequest) -> Iterator[None]:
+        """Let the tool know the conversation, and whatever it starts how far that is trusted."""
+        messages = request.state["messages"]
+        trust = self._view(messages).trust
+        with set_to(SEEN, messages), entered(trust=min(current().trust, trust)):
+            yield
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolAnswer:
         """Run the tool in the caller's thread, or in a thread of its own if it has a time limit."""
@@ -43,7 +63,7 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
             request = request.override(tool=_contained(request.tool, sync=True))
         name, seconds = request.tool_call["name"], _seconds(request.tool)
         try:
-            with Exits(name), set_to(SEEN, request.state["messages"]):
+            with Exits(name), self._seeing(request):
                 return _plain(
                     handler(request) if seconds is None else within_thread(partial(handler, request), name, seconds)
                 )
@@ -58,7 +78,7 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
         name = request.tool_call["name"]
 
         async def call() -> ToolAnswer:
-            with Exits(name), set_to(SEEN, request.state["messages"]):
+            with Exits(name), self._seeing(request):
                 return _plain(await handler(request))
 
         try:

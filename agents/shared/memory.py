@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from langgraph.store.base import BaseStore, Op, Result
@@ -12,9 +12,10 @@ from ...dispatch.context import current
 from ...memory.base import Provenance
 from ...tools.memory import memory_tools
 from ..approval.acts import account_of
-from ..approval.taint import SEEN, in_view
+from ..approval.taint import SEEN, View
 
 if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
     from langchain_core.tools import BaseTool
 
     from ..runtime import Runtime
@@ -45,31 +46,31 @@ class SharedMemory(BaseStore):
 
 
 def bound_to_memory(
-    runtime: Runtime, agent: str, namespace: tuple[str, ...], tools: Callable[[], Iterable[BaseTool]]
+    runtime: Runtime, agent: str, namespace: tuple[str, ...], view: Callable[[Sequence[BaseMessage]], View]
 ) -> dict[str, BaseTool]:
     """Return ``remember``, ``recall`` and ``forget`` for the namespace of an agent, by name.
 
-    What the agent remembers is trusted no more than the least trusted text in its conversation, and is made from the
-    notes in it.
+    What the agent remembers is trusted no more than the least trusted text in its conversation and in that of whoever
+    asked it, and is made from the notes in its own.
 
     Args:
         runtime: Runtime whose memory it is.
         agent: Name of the agent.
         namespace: Its namespace.
-        tools: Returns its tools, which say how far their results are trusted.
+        view: Returns what a conversation of its shows.
     """
     memory = SharedMemory(runtime)
 
     def provenance() -> Provenance:
         here, seen = current(), SEEN.get()
-        trust, ids = in_view(seen, {tool.name: tool for tool in tools()})
-        made_from = tuple(one for one in ids if memory.item(one) is not None)
+        shown = view(seen)
+        made_from = tuple(one for one in shown.evidence if memory.item(one) is not None)
         models = [account["model"] for message in seen if (account := account_of(message)) and account.get("model")]
         return Provenance(
             f"agent:{agent}",
             agent,
             here.run.id,
-            min(trust, Trust.TOOL),
+            min(shown.trust, here.trust, Trust.TOOL),
             lineage=made_from,
             model=models[-1] if models else "",
             step=here.step,

@@ -3,30 +3,57 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 
 from langchain_core.messages import BaseMessage, HumanMessage
 
-from ...configs.evidence import render_evidence
+from ...backends.base import BackendError
+from ...configs.errors import ConfigError
+from ...configs.evidence import parse_evidence, render_evidence
 from ...configs.words import Trust
 from ...dispatch.context import current
+from ...dispatch.request import one_line
+from ...ledger.budgets.budgets import BudgetExceeded
+from ..attachments import messages_of
 from ..result import Recollection, Status, StepRecord
 from ..verification.verifier import as_text
 
 if TYPE_CHECKING:
     from ...memory.base import Recalled
+    from ...memory.store import ChromaStore
     from ..spec.described import Described
 
-__all__ = ["fitting", "keep", "least", "notes_for", "preceded", "with_recalled"]
+__all__ = [
+    "fitting",
+    "items_in_view",
+    "keep",
+    "keep_or_tell",
+    "least",
+    "notes_for",
+    "preceded",
+    "unsaid",
+    "with_notes",
+    "with_recalled",
+]
 
 _ROOM: Final = 16_000
 """Letters of all that is recalled before a step, some four thousand tokens."""
 _NOTES: Final = 4
+_READ: Final = 20
+"""Notes that are looked at for each question, of which some may say the same."""
 _LEAST: Final = 0.3
 """Least score of a note. Measured on 2026-11-29 with the default embedder, on documents and conversations: a note with
 this score or more was found for 99 % of 160 questions that they answer, and for 39 % of 220 that they do not."""
+
+_SENTENCE: Final = re.compile(r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])|\n+")
+_ENDS: Final = 3
+_LONGEST: Final = 300
+"""Letters of a sentence that are looked up."""
 
 
 async def notes_for(agent: Described, asked: str, *, step: str = "") -> list[Recalled]:
@@ -39,9 +66,30 @@ async def notes_for(agent: Described, asked: str, *, step: str = "") -> list[Rec
     """
     if agent.memory is None:
         return []
-    found = await asyncio.to_thread(agent.runtime.store.recall, agent.memory, asked, limit=_NOTES, min_score=_LEAST)
+    recall = partial(agent.runtime.store.recall, agent.memory, limit=_READ, min_score=_LEAST)
+    each = await asyncio.gather(*(asyncio.to_thread(recall, question) for question in _questions(asked)))
     own = (current().run.id, step)
-    return list(fitting(one for one in found if not step or (one.writers[-1].run, one.writers[-1].step) != own))
+    best: dict[str, Recalled] = {}
+    for one in sorted(chain.from_iterable(each), key=_score, reverse=True):
+        if not step or (one.writers[-1].run, one.writers[-1].step) != own:
+            # Each run keeps its result under a key of its own, also one that says the same as another.
+            best.setdefault(one.text, one)
+    return list(fitting(list(best.values())[:_NOTES]))
+
+
+def _questions(asked: str) -> list[str]:
+    """Return what a memory is asked for a task: its sentences, of a long task the first ones and the last ones.
+
+    A note that answers one of them has next to nothing in common with a long task as a whole.
+    """
+    parts = [part[:_LONGEST] for one in _SENTENCE.split(asked) if (part := one.strip())]
+    ends = parts if len(parts) <= 2 * _ENDS else [*parts[:_ENDS], *parts[-_ENDS:]]
+    whole = [asked] if len(ends) > 1 and len(asked) <= _LONGEST else []
+    return list(dict.fromkeys([*whole, *ends]))
+
+
+def _score(one: Recalled) -> float:
+    return one.score or 0.0
 
 
 def fitting(found: Iterable[Recalled], room: int = _ROOM) -> Iterator[Recalled]:
@@ -74,6 +122,18 @@ def with_recalled(record: StepRecord, found: Sequence[Recalled]) -> StepRecord:
     return replace(record, trust=trust.value, recalled=told)
 
 
+def unsaid(found: Sequence[Recalled], earlier: Sequence[BaseMessage]) -> list[Recalled]:
+    """Return the recalled items that do not stand in a conversation already, as they are now.
+
+    Args:
+        found: The items.
+        earlier: The conversation.
+    """
+    told = [one for message in earlier if isinstance(message, HumanMessage) for one in parse_evidence(message.text)[0]]
+    said = {(one.id, one.text, one.trust) for one in told}
+    return [one for one in found if (one.id, one.text, one.trust) not in said]
+
+
 def preceded(messages: Sequence[BaseMessage], found: Sequence[Recalled]) -> list[BaseMessage]:
     """Return a conversation with recalled items, as evidence, before its last message.
 
@@ -85,6 +145,39 @@ def preceded(messages: Sequence[BaseMessage], found: Sequence[Recalled]) -> list
     return [*messages[:-1], *noted, *messages[-1:]]
 
 
+async def with_notes(agent: Described, input: Any) -> tuple[Any, Sequence[Recalled]]:
+    """Return the input of the current step with the notes that bear on it, and these.
+
+    Args:
+        agent: Who does it.
+        input: As `Agent.ainvoke` takes it.
+    """
+    if agent.memory is None:
+        return input, ()
+    said = messages_of(input)
+    found = await notes_for(agent, parse_evidence(said[-1].text)[1], step=current().step)
+    if not found:
+        return input, ()
+    told = preceded(said, found)
+    return ({**input, "messages": told} if isinstance(input, Mapping) else told), found
+
+
+async def keep_or_tell(agent: Described, record: StepRecord) -> tuple[StepRecord, tuple[str, ...]]:
+    """Keep a result that would be lost with its run, which cannot be resumed, if the memory cannot be written.
+
+    Args:
+        agent: Who did it.
+        record: Its record.
+
+    Returns:
+        The record as `keep` returns it, and what a reader of the run should know.
+    """
+    try:
+        return await keep(agent, record), ()
+    except (BackendError, BudgetExceeded, ConfigError) as error:
+        return record, (f"the result is not kept in the memory {'/'.join(agent.memory or ())!r}: {one_line(error)}",)
+
+
 async def keep(agent: Described, record: StepRecord, lineage: Sequence[str] = ()) -> StepRecord:
     """Keep the result of a step that is done in its agent's memory, if the agent remembers, and return the record.
 
@@ -93,7 +186,7 @@ async def keep(agent: Described, record: StepRecord, lineage: Sequence[str] = ()
     Args:
         agent: Who did it.
         record: Its record.
-        lineage: Ids of the items that its result was made from, besides those it recalled.
+        lineage: Ids of the items that its result was made from, besides those it had in view.
     """
     run, text = current().run.id, as_text(record.output)
     kept = agent.remember and record.status is Status.DONE and run and text.strip()
@@ -101,16 +194,29 @@ async def keep(agent: Described, record: StepRecord, lineage: Sequence[str] = ()
         return record
     from ...memory.base import Provenance
 
+    store, key = agent.runtime.store, f"{run}/{record.id}"
+    seen = await asyncio.to_thread(items_in_view, store, record)
     provenance = Provenance(
         f"agent:{agent.name}",
         agent.name,
         run,
         Trust(record.trust),
-        lineage=tuple(dict.fromkeys((*lineage, *(one.id for one in record.recalled)))),
+        lineage=tuple(dict.fromkeys((*lineage, *seen))),
         model=record.model or "",
         step=record.id,
     )
-    store, key = agent.runtime.store, f"{run}/{record.id}"
     note = await asyncio.to_thread(store.remember, agent.memory, text, provenance=provenance, key=key)
     # A person may have had this text forgotten.
     return replace(record, remembered=note) if await asyncio.to_thread(store.item, note) else record
+
+
+def items_in_view(store: ChromaStore, record: StepRecord) -> tuple[str, ...]:
+    """Return the ids of the items of a memory that a step had in view, those it recalled by its tools among them.
+
+    Args:
+        store: The memory; this waits for it.
+        record: The record of the step.
+    """
+    # Other evidence, such as the results of other steps, has ids of its own.
+    read = [one for one in record.evidence if store.item(one) is not None]
+    return tuple(dict.fromkeys((*(one.id for one in record.recalled), *read)))

@@ -15,6 +15,7 @@ from ...dispatch.calls.structured_output import output_class
 from ...routing.features.features import kind_of
 from ...routing.request import RouteRequest
 from ...tools.base import MEMORY_TOOLS, effect_of, only_reads
+from ..approval.taint import View, in_view
 from ..runtime import Runtime
 from .spec import (
     TURNS,
@@ -30,7 +31,7 @@ from .spec import (
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import AgentMiddleware
-    from langchain_core.messages import SystemMessage
+    from langchain_core.messages import BaseMessage, SystemMessage
     from langchain_core.tools import BaseTool
     from langgraph.store.base import BaseStore
     from langgraph.types import Checkpointer
@@ -138,7 +139,7 @@ class Described:
             return {}
         from ..shared.memory import bound_to_memory
 
-        return bound_to_memory(self.runtime, self.name, self.memory, self.bound_tools)
+        return bound_to_memory(self.runtime, self.name, self.memory, self.view)
 
     def bound_tools(self) -> list[BaseTool]:
         """Return its tools, including those of its middleware.
@@ -149,6 +150,15 @@ class Described:
         bound = [*self.own_tools(), *(tool for one in self.middleware for tool in getattr(one, "tools", ()))]
         check_names(self.name, [tool.name for tool in bound])
         return bound
+
+    def view(self, messages: Sequence[BaseMessage]) -> View:
+        """Return what a conversation of its shows, as far as trust is concerned.
+
+        Args:
+            messages: The conversation.
+        """
+        answer = "" if self.output is None else self.output.__name__
+        return in_view(messages, {tool.name: tool for tool in self.bound_tools()}, answer)
 
     @property
     def told(self) -> str:

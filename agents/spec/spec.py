@@ -126,9 +126,10 @@ def check_memory(agent: str, memory: Any, remember: Any) -> tuple[str, ...] | No
             raise ConfigError(f"agent {agent!r}: remember=True needs a memory to keep them in, such as memory='team'")
         return None
     labels = tuple(memory.split("/")) if isinstance(memory, str) else ()
-    if not all(label.strip() and "." not in label for label in labels) or not labels:
+    if not all(label.strip() and "." not in label and label.isprintable() for label in labels) or not labels:
         raise ConfigError(
-            f"agent {agent!r}: memory is {memory!r}: give a namespace such as 'team' or 'team/desk', without dots"
+            f"agent {agent!r}: memory is {memory!r}: give a namespace such as 'team' or 'team/desk', without dots or "
+            "control characters"
         )
     if labels[0] in _RESERVED:
         raise ConfigError(f"agent {agent!r}: memory is {memory!r}: {labels[0]!r} is taken; choose another name")

@@ -81,6 +81,7 @@ def step_of(record: dict[str, Any]) -> StepContext:
     )
     said["risk"] = None if record["risk"] is None else Risk(record["risk"])
     said["recalled"] = None if record.get("recalled") is None else Trust(record["recalled"])
+    said["trust"] = Trust(record.get("trust", Trust.USER))
     return StepContext(**said)
 
 

@@ -16,6 +16,7 @@ from ...agents.errors import NoAnswer
 from ...agents.handoffs import hand_over
 from ...agents.result import Output, Status, StepRecord
 from ...agents.runtime import Runtime
+from ...agents.shared.notes import keep
 from ...agents.spec.spec import check_count
 from ...agents.verification.verifier import as_evidence, as_text
 from ...configs.arguments import checked
@@ -148,7 +149,7 @@ class Cascade:
         name = f"{self._agent.name}-{len(earlier) + 1}"
         try:
             with entered(step=name, evidence=findings):
-                record = await self._agent.step(await self.asked(state, parts))
+                record = await self._agent.step(await self.asked(state, parts), remember=False)
         except (NoCandidate, AllFailed, NoAnswer) as error:
             if not earlier:
                 raise
@@ -162,6 +163,7 @@ class Cascade:
         if record.status is Status.DONE:
             wrong, output = await self.judged(state, record.output)
             if wrong is None:
+                record = await keep(self._agent, record)
                 return {"done": [record.plain()], "output": output}
             record = replace(record, status=Status.FAILED, note=one_line(wrong))
             if len(state.get("done", [])) + 1 < self._attempts and record.tier_above is not None:

@@ -173,7 +173,7 @@ class _CodeFix:
         if wrong:
             asked += f"\n\n{_AGAIN}{literal(one_line(wrong))}"
         with entered(step=f"edit-{number}", evidence=findings):
-            record = await self.coder.step(asked)
+            record = await self.coder.step(asked, remember=False)
         record = replace(record, id=f"edit-{number}")
         return {"fix": {**fix, "attempts": number}, "made": record.plain(), "done": [record.plain()]}
 

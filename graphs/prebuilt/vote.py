@@ -90,7 +90,7 @@ class _Poll:
         name = state["agent"]
         try:
             with entered(step=name):
-                record = await self._agents[name].step(literal(state["task"]))
+                record = await self._agents[name].step(literal(state["task"]), remember=False)
         except (NoCandidate, AllFailed, NoAnswer) as error:
             record = StepRecord(name, name, None, "", None, Status.FAILED, one_line(error))
         return {"done": [record.plain()]}

@@ -10,7 +10,7 @@ from typing import Any, Final
 from ...agents.agent import Agent
 from ...agents.result import Status, StepRecord
 from ...agents.runtime import Runtime
-from ...agents.shared.notes import fitting, keep, notes_for
+from ...agents.shared.notes import fitting, items_in_view, keep, notes_for
 from ...agents.verification.verifier import as_text
 from ...configs.words import Trust
 from ...dispatch.context import current
@@ -19,6 +19,7 @@ from ...memory.base import Note, Provenance, Recalled
 __all__ = ["recalled", "remember", "taken_along"]
 
 _RECALLED: Final = 4
+_END: Final = 2_000
 
 
 async def recalled(
@@ -37,9 +38,21 @@ async def recalled(
     """
     run, found = current().run.id, list[Recalled]()
     if run and step["needs"]:
-        found = await asyncio.to_thread(runtime.store.recall, ("runs", run), asked, limit=_RECALLED)
+        found = await asyncio.to_thread(runtime.store.recall, ("runs", run), _ends(asked), limit=_RECALLED)
     results = [one for one in found if one.source.removeprefix("step:") not in known]
-    return list(fitting([*results, *await notes_for(agent, asked, step=step["id"])]))
+    # What a step of this run kept as a note is passed on once, as its result.
+    told = {(run, one) for one in (*known, *(one.writers[-1].step for one in results))}
+    notes = [
+        one
+        for one in await notes_for(agent, asked, step=step["id"])
+        if not told & {(w.run, w.step) for w in one.writers}
+    ]
+    return list(fitting([*results, *notes]))
+
+
+def _ends(asked: str) -> str:
+    """Return what is looked up of a task: of one with a document in it, the beginning and the end."""
+    return asked if len(asked) <= 2 * _END else f"{asked[:_END]} {asked[-_END:]}"
 
 
 async def remember(
@@ -58,7 +71,7 @@ async def remember(
         The record, with what was kept.
     """
     run = current().run.id
-    note = _note(runtime, run, step, record) if run else None
+    note = await asyncio.to_thread(_note, runtime, run, step, record) if run else None
     if note is None:
         return record
     if not alone:
@@ -109,7 +122,7 @@ def _note(runtime: Runtime, run: str, step: Mapping[str, Any], record: StepRecor
         step=record.id,
         lineage=(
             *(runtime.store.id_of(("runs", run), need) for need in step["needs"]),
-            *(one.id for one in record.recalled),
+            *items_in_view(runtime.store, record),
         ),
     )
     return Note(text, provenance, record.id)

@@ -292,7 +292,8 @@ class _Supervisor:
         }
         with entered(step=step["id"], **facts), checked(check):
             agents, files = list(self._agents.values()), order.get("files", [])
-            record = await agent.step(handed(text, files, agent, agents, self._runtime))
+            given = handed(text, files, agent, agents, self._runtime)
+            record = await agent.step(given, recall=False, remember=False)
         # What was passed to it was in view, too.
         trust = min(Trust(record.trust), *(one.trust for one in evidence), Trust.TOOL)
         record = with_recalled(replace(record, trust=trust.value), found)

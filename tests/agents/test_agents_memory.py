@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pointsman import Agent, ConfigError, Runtime, Trust, Workflow, tool
+from pointsman import Agent, ConfigError, Runtime, Trust, Workflow, batch, cascade, tool, vote
 from pointsman.agents.result import StepRecord
 from pointsman.agents.runs import run_scope
 from pointsman.agents.shared.notes import keep, notes_for
-from pointsman.memory import Provenance
+from pointsman.memory import Note, Provenance
 from pointsman.simulator import Answer, Rule, Scenario, Simulator
 
 Make = Callable[..., Runtime]
@@ -75,6 +75,63 @@ def test_a_note_that_does_not_bear_on_the_task_and_one_without_room_stay_away(si
     assert (step.recalled, long in seen[-1]) == ((), False)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_note_that_answers_one_sentence_of_a_long_task_is_found(
+    simulated: Make, seen: list[str], first: bool
+) -> None:
+    home = simulated()
+    note = _note(home)
+    lease = " ".join(f"Clause {number}: the tenant pays {number} pounds before noon." for number in range(500))
+    asked = f"{QUESTION} {lease}" if first else f"{lease} {QUESTION} Answer in one line."
+    (step,) = Agent("asker", tier="economy", memory="team").run(asked, runtime=home).steps
+    assert [one.id for one in step.recalled] == [note]
+    # As are the earlier turns of a workflow.
+    (step,) = Workflow("flow", [Agent("asker", tier="economy", memory="team")]).run(asked, runtime=home).steps
+    assert [one.id for one in step.recalled] == [note]
+
+
+def test_a_note_stands_once_in_a_thread_however_often_it_is_recalled(simulated: Make, seen: list[str]) -> None:
+    home = simulated()
+    note = home.store.remember_all(TEAM, [Note(DEPOT, Provenance("depots.md", "clerk", "", Trust.TOOL), "ely")])[0]
+    asker = Agent("asker", tier="economy", memory="team")
+    for _ in range(3):
+        (step,) = asker.run(QUESTION, thread="t", runtime=home).steps
+        assert [one.id for one in step.recalled] == [note]
+    assert [text.count("<evidence") for text in seen] == [1, 1, 1]
+    # What it says now is told.
+    home.store.remember_all(TEAM, [Note(f"{DEPOT} Not today.", Provenance("d.md", "clerk", "", Trust.TOOL), "ely")])
+    asker.run(QUESTION, thread="t", runtime=home)
+    assert seen[-1].count("<evidence") == 2
+    asker.run(QUESTION, thread="another", runtime=home)
+    assert seen[-1].count("<evidence") == 1
+
+
+def test_what_many_runs_have_said_alike_is_told_once(simulated: Make, seen: list[str]) -> None:
+    home = simulated()
+    bath = _note(home, "The depot in Bath opens at nine on weekdays.")
+    finder = Agent("finder", tier="economy", memory="team", remember=True)
+    for _ in range(5):
+        (step,) = finder.run("When does the depot in Ely open on weekdays, and that in Bath?", runtime=home).steps
+    assert len(home.store.search(TEAM)) == 6
+    assert (seen[-1].count(DEPOT), len(step.recalled)) == (1, 2)
+    assert bath in [one.id for one in step.recalled]
+
+
+def test_work_is_not_lost_when_its_note_cannot_be_kept(
+    simulated: Make, seen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = simulated()
+
+    def full(*_: Any, **__: Any) -> str:
+        raise ConfigError("the memory cannot be written: no space left")
+
+    monkeypatch.setattr(home.store, "remember", full)
+    result = Agent("finder", tier="economy", memory="team", remember=True).run(QUESTION, runtime=home)
+    assert (result.status, result.output, result.steps[0].remembered) == ("done", DEPOT, "")
+    said = "the result is not kept in the memory 'team': the memory cannot be written: no space left"
+    assert said in " ".join(result.notes)
+
+
 @pytest.mark.parametrize("trust", list(Trust))
 def test_a_result_is_trusted_no_further_than_the_notes_it_was_made_with(
     simulated: Make, seen: list[str], trust: Trust
@@ -120,6 +177,51 @@ def test_steps_of_a_workflow_recall_and_keep_and_its_story_says_so(simulated: Ma
     Workflow("off", [reader], memory=False).run(QUESTION, runtime=home)
     assert DEPOT not in seen[-1]
     assert len(home.store.search(TEAM)) == before
+
+
+def test_a_cascade_recalls_at_each_attempt_and_keeps_what_has_passed_its_check(
+    simulated: Make, seen: list[str]
+) -> None:
+    home = simulated()
+    note = _note(home)
+    asker = Agent("asker", tier="economy", memory="team", remember=True)
+    wrong = iter(["it names no town", None])
+    result = cascade("careful", asker, check=lambda _: next(wrong)).run(QUESTION, runtime=home)
+    assert [([one.id for one in step.recalled], bool(step.remembered)) for step in result.steps] == [
+        ([note], False),
+        ([note], True),
+    ]
+    assert [DEPOT in told for told in seen] == [True, True]
+    kept = home.store.item(result.steps[1].remembered)
+    assert kept is not None
+    assert (kept.lineage, kept.writers[-1].step, len(home.store.search(TEAM))) == ((note,), "asker-2", 2)
+
+
+def test_a_batch_keeps_the_result_of_each_input_and_a_vote_keeps_no_ballot(simulated: Make, seen: list[str]) -> None:
+    home = simulated()
+    note = _note(home)
+    asker, other = (Agent(name, tier="economy", memory="team", remember=True) for name in ("asker", "other"))
+    voted = vote("voted", [asker, other], agree=2).run(QUESTION, runtime=home)
+    assert [[one.id for one in step.recalled] for step in voted.steps] == [[note], [note]]
+    assert len(home.store.search(TEAM)) == 1
+    many = batch("many", asker).run(f"{QUESTION}\nDoes the depot in Ely open at seven?", runtime=home)
+    assert [note in [one.id for one in step.recalled] for step in many.steps] == [True, True]
+    assert len({step.remembered for step in many.steps} - {""}) == 2
+
+
+def test_a_result_that_a_step_is_given_is_not_told_again_as_a_note(simulated: Make, simulator: Simulator) -> None:
+    home, told = simulated(), list[str]()
+
+    def answer(request: Any) -> Answer:
+        told.append("\n".join(message.text for message in request.messages))
+        return Answer(f"{DEPOT} It is draft {len(told)}.")
+
+    simulator.scenario = Scenario(rules=[Rule(answer=answer)])
+    agents = [Agent(name, tier="economy", memory="team", remember=True) for name in ("one", "two", "three")]
+    result = Workflow("three", agents, plan="in_order").run(QUESTION, runtime=home)
+    assert result.status == "done"
+    # The last one needs the second, and recalls the first.
+    assert [told[-1].count(f"It is draft {number}.") for number in (1, 2)] == [1, 1]
 
 
 async def test_a_step_that_is_done_again_does_not_recall_its_own_former_result(
@@ -235,6 +337,7 @@ def test_a_person_is_asked_before_an_agent_forgets(simulated: Make, simulator: S
         ({"memory": ""}, "memory is '': give a namespace such as 'team' or 'team/desk', without dots"),
         ({"memory": "a//b"}, "memory is 'a//b': give a namespace"),
         ({"memory": "a.b"}, "without dots"),
+        ({"memory": "a\x00"}, "without dots or control characters"),
         ({"memory": 7}, "memory is 7: give a namespace"),
         ({"memory": "runs/x"}, "'runs' is taken; choose another name"),
         ({"memory": "langgraph"}, "'langgraph' is taken"),

@@ -295,6 +295,23 @@ def test_an_edited_document_that_is_added_again_replaces_its_earlier_version(poi
     assert shown["source"] == "hours.md#hours"
 
 
+@pytest.mark.parametrize("left", ["", "# Hours\n"])
+def test_a_document_that_was_emptied_is_no_longer_found(pointsman: Run, project: Path, left: str) -> None:
+    file = project / "hours.md"
+    file.write_text(left)
+    refused = pointsman("memory", "add", "hours.md")
+    assert (refused.exit_code, "has no text to keep but headings" in refused.stderr) == (2, True)
+    file.write_text("# Hours\nThe depot opens at six.\n")
+    pointsman("memory", "add", "hours.md")
+    file.write_text(left)
+    added = pointsman("memory", "add", "hours.md").stdout
+    assert "0 passages from 0 files are in knowledge; 1 that they no longer have are superseded" in added
+    assert json.loads(pointsman("memory", "search", "depot", "--json").stdout) == []
+    # Nothing says of a folder without any text whether it was emptied, or is not there.
+    (project / "kb").mkdir()
+    assert "holds no text" in pointsman("memory", "add", "kb").stderr
+
+
 def test_there_is_nothing_to_embed_anew_where_no_memory_is(pointsman: Run, project: Path) -> None:
     ended = pointsman("memory", "reindex")
     assert (ended.exit_code, "there is no memory" in ended.stderr) == (2, True)

@@ -564,9 +564,9 @@ def test_an_ask_and_its_step_come_back_from_their_text_as_they_were() -> None:
     run = RunContext("r", "ada", ("night",), (("run:r", 5),), "free")
     step = StepContext(run, "s", "agent", 3, "personal", Risk.HIGH, (("a/b", "why"),),
                        evidence=(Finding("evidence.doubted", "no source", Tier.ADVANCED),),
-                       recalled=Trust.UNTRUSTED)  # fmt: skip
+                       recalled=Trust.UNTRUSTED, trust=Trust.TOOL)  # fmt: skip
     restored = step_of(json.loads(json.dumps(step_record(step))))
-    assert (restored, type(restored.recalled)) == (step, Trust)
+    assert (restored, type(restored.recalled), type(restored.trust)) == (step, Trust, Trust)
 
 
 async def test_an_ask_that_cannot_be_written_down_is_refused_before_anything_is_sent(

@@ -39,6 +39,8 @@ def add(
         if not labels(namespace):
             raise ConfigError("--namespace must not be empty")
         former = runtime.store.remember_documents(labels(namespace), notes, paths=[_place(path)])
+    if not notes and not former:
+        raise ConfigError("has no text to keep but headings", file=path)
     sources = sorted({note.provenance.source for note in notes})
     files = len({note.provenance.document for note in notes})
     told = f"; {former} that they no longer have are superseded" if former else ""
@@ -132,23 +134,30 @@ def reindex(json: options.AsJson = False) -> None:
 def _notes(path: Path) -> list[Note]:
     from ....configs.words import Trust
     from ....memory.documents.chunking import load_folder, split_document, split_pages
-    from ...io.inputs import MAX_INPUT, read_input
 
     if path.is_dir():
         chunks = load_folder(path, pages=_pages)
+        if not chunks:
+            # Perhaps of a disk that is not there: nothing is superseded.
+            raise ConfigError("has no text to keep but headings", file=path)
     elif path.suffix.lower() == ".pdf" and path.exists():
         chunks = split_pages(_pages(path), path.name)
     elif path.exists():
-        chunks = split_document(read_input(f"@{path}", limit=20 * MAX_INPUT), path.name)
+        chunks = split_document(_text(path), path.name)
     else:
         raise ConfigError("there is no such file or folder", file=path)
-    if not chunks:
-        raise ConfigError("has no text to keep but headings", file=path)
     # Documents were written elsewhere: their content is data, never an instruction.
     files = {chunk.file: _place(path / chunk.file if path.is_dir() else path) for chunk in chunks}
     return [
         chunk.note(author="a person", run="", trust=Trust.UNTRUSTED, document=files[chunk.file]) for chunk in chunks
     ]
+
+
+def _text(path: Path) -> str:
+    """Return the text of a file; one that was emptied has none."""
+    from ...io.inputs import MAX_INPUT, read_input
+
+    return read_input(f"@{path}", limit=20 * MAX_INPUT) if path.stat().st_size else ""
 
 
 def _place(path: Path) -> str:
