@@ -16,7 +16,7 @@ from ..backends.base import BackendError
 from ..configs.errors import ConfigError
 from ..configs.evidence import parse_evidence, render_evidence
 from ..configs.words import Trust
-from ..dispatch.context import current
+from ..dispatch.context import current, entered
 from ..dispatch.request import one_line
 from ..ledger.budgets.budgets import BudgetExceeded
 from .attachments import messages_of
@@ -56,7 +56,8 @@ async def notes_for(agent: Described, asked: str, *, step: str = "") -> list[Rec
     if agent.memory is None:
         return []
     recall = partial(agent.runtime.store.recall, agent.memory, limit=_READ, min_score=_LEAST)
-    each = await asyncio.gather(*(asyncio.to_thread(recall, question) for question in _questions(asked)))
+    with entered(agent=agent.name, step=step or current().step or agent.name):
+        each = await asyncio.gather(*(asyncio.to_thread(recall, question) for question in _questions(asked)))
     own = (current().run.id, step)
     best: dict[str, Recalled] = {}
     for one in sorted(chain.from_iterable(each), key=_score, reverse=True):
@@ -189,7 +190,8 @@ async def keep(agent: Described, record: StepRecord, lineage: Sequence[str] = ()
         model=record.model or "",
         step=record.id,
     )
-    note = await asyncio.to_thread(store.remember, agent.memory, text, provenance=provenance, key=key)
+    with entered(agent=agent.name, step=record.id):
+        note = await asyncio.to_thread(store.remember, agent.memory, text, provenance=provenance, key=key)
     # A person may have had this text forgotten.
     return replace(record, remembered=note) if await asyncio.to_thread(store.item, note) else record
 
