@@ -18,7 +18,7 @@ from langchain_core.language_models import BaseLanguageModel
 from langchain_core.messages import AnyMessage, BaseMessage, ToolMessage
 
 from ..configs.errors import ConfigError
-from ..configs.words import EffectName
+from ..configs.words import Effect, Trust
 from ..dispatch.model import RoutedChatModel
 from ..tools.base import declaration_of
 from ..tools.decorator import declare
@@ -37,12 +37,13 @@ __all__ = ["KEPT", "KeepMiddleware", "OnceMiddleware", "RoutedMiddleware", "hook
 KEPT: Final = "pointsman_kept"
 """The field of an agent's state that holds what its middleware may since have removed from the conversation."""
 
-_EFFECTS: Final[Mapping[str, Mapping[str, EffectName]]] = {
-    "langchain.agents.middleware.todo": {"write_todos": "read"},
-    "langchain.agents.middleware.file_search": {"glob_search": "read", "grep_search": "read"},
+_TRUSTS: Final[Mapping[str, Mapping[str, Trust]]] = {
+    "langchain.agents.middleware.todo": {"write_todos": Trust.TOOL},
+    "langchain.agents.middleware.file_search": {"glob_search": Trust.UNTRUSTED, "grep_search": Trust.UNTRUSTED},
 }
-"""Module -> effects of the tools that LangChain's own middleware of that module adds: a to-do list exists only in
-the state of the graph. A tool that is not listed here declares its effect or counts as destructive."""
+"""Module -> trust of the tools that LangChain's own middleware of that module adds, which only read: a to-do list
+exists only in the state of the graph, and repeats what the model itself wrote. A tool that is not listed here declares
+its effect or counts as destructive."""
 
 _NODES: Final = ("before_model", "after_model")
 """The hooks that take a separate superstep in each turn."""
@@ -98,13 +99,15 @@ def _models(middleware: AgentMiddleware[Any, Any]) -> Iterator[BaseLanguageModel
 
 
 def _declared(middleware: AgentMiddleware[Any, Any]) -> AgentMiddleware[Any, Any]:
-    known = _EFFECTS.get(type(middleware).__module__, {})
+    known = _TRUSTS.get(type(middleware).__module__, {})
     tools: list[BaseTool] = list(getattr(middleware, "tools", ()))
     if not any(tool.name in known and declaration_of(tool) is None for tool in tools):
         return middleware
     twin = copy.copy(middleware)
     twin.tools = [
-        declare(tool, effect=known[tool.name]) if tool.name in known and declaration_of(tool) is None else tool
+        declare(tool, effect=Effect.READ, trust=known[tool.name])
+        if tool.name in known and declaration_of(tool) is None
+        else tool
         for tool in tools
     ]
     return twin

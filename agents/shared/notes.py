@@ -16,16 +16,18 @@ from ...backends.base import BackendError
 from ...configs.errors import ConfigError
 from ...configs.evidence import parse_evidence, render_evidence
 from ...configs.words import Trust
-from ...dispatch.context import current
+from ...dispatch.context import current, entered
 from ...dispatch.request import one_line
 from ...ledger.budgets.budgets import BudgetExceeded
 from ..attachments import messages_of
 from ..result import Recollection, Status, StepRecord
+from ..runs import forked_from
 from ..verification.verifier import as_text
 
 if TYPE_CHECKING:
     from ...memory.base import Recalled
     from ...memory.store import ChromaStore
+    from ..runtime import Runtime
     from ..spec.described import Described
 
 __all__ = [
@@ -67,14 +69,44 @@ async def notes_for(agent: Described, asked: str, *, step: str = "") -> list[Rec
     if agent.memory is None:
         return []
     recall = partial(agent.runtime.store.recall, agent.memory, limit=_READ, min_score=_LEAST)
-    each = await asyncio.gather(*(asyncio.to_thread(recall, question) for question in _questions(asked)))
-    own = (current().run.id, step)
+    with entered(agent=agent.name, step=step or current().step or agent.name):
+        each = await asyncio.gather(*(asyncio.to_thread(recall, question) for question in _questions(asked)))
+    found = sorted(chain.from_iterable(each), key=_score, reverse=True)
+    left_out = await asyncio.to_thread(_of_another_past, agent.runtime, current().run.id, step, found) if step else ()
     best: dict[str, Recalled] = {}
-    for one in sorted(chain.from_iterable(each), key=_score, reverse=True):
-        if not step or (one.writers[-1].run, one.writers[-1].step) != own:
+    for one in found:
+        if one.id not in left_out:
             # Each run keeps its result under a key of its own, also one that says the same as another.
             best.setdefault(one.text, one)
     return list(fitting(list(best.values())[:_NOTES]))
+
+
+def _of_another_past(runtime: Runtime, run: str, step: str, found: Sequence[Recalled]) -> set[str]:
+    """Return the ids of notes on what a run has not done, or is about to do again.
+
+    These are what the step itself kept before it was interrupted, and what the run that this one was forked from kept
+    after the fork.
+
+    Args:
+        runtime: What the run runs on; this waits for its files.
+        run: The run.
+        step: The step that is about to begin.
+        found: The notes.
+    """
+    by = {one.id: one.writers[-1] for one in found}
+    past = set(_forked_from(runtime, run)) if any(writer.run not in ("", run) for writer in by.values()) else set()
+    store = runtime.store
+    # What was done before the fork was copied for it.
+    undone = {
+        key for key, to in by.items() if to.run in past and store.item(store.id_of(("runs", run), to.step)) is None
+    }
+    return undone | {key for key, to in by.items() if (to.run, to.step) == (run, step)}
+
+
+def _forked_from(runtime: Runtime, run: str) -> Iterator[str]:
+    """Yield the runs that a run was forked from, the nearest first."""
+    while (row := runtime.ledger.run(run)) is not None and (run := forked_from(row)):
+        yield run
 
 
 def _questions(asked: str) -> list[str]:
@@ -205,7 +237,8 @@ async def keep(agent: Described, record: StepRecord, lineage: Sequence[str] = ()
         model=record.model or "",
         step=record.id,
     )
-    note = await asyncio.to_thread(store.remember, agent.memory, text, provenance=provenance, key=key)
+    with entered(agent=agent.name, step=record.id):
+        note = await asyncio.to_thread(store.remember, agent.memory, text, provenance=provenance, key=key)
     # A person may have had this text forgotten.
     return replace(record, remembered=note) if await asyncio.to_thread(store.item, note) else record
 

@@ -13,7 +13,7 @@ from ...agents.runtime import Runtime
 from ...agents.shared.notes import fitting, items_in_view, keep, notes_for
 from ...agents.verification.verifier import as_text
 from ...configs.words import Trust
-from ...dispatch.context import current
+from ...dispatch.context import current, entered
 from ...memory.base import Note, Provenance, Recalled
 
 __all__ = ["recalled", "remember", "taken_along"]
@@ -38,7 +38,8 @@ async def recalled(
     """
     run, found = current().run.id, list[Recalled]()
     if run and step["needs"]:
-        found = await asyncio.to_thread(runtime.store.recall, ("runs", run), _ends(asked), limit=_RECALLED)
+        with entered(agent=agent.name, step=step["id"]):
+            found = await asyncio.to_thread(runtime.store.recall, ("runs", run), _ends(asked), limit=_RECALLED)
     results = [one for one in found if one.source.removeprefix("step:") not in known]
     # What a step of this run kept as a note is passed on once, as its result.
     told = {(run, one) for one in (*known, *(one.writers[-1].step for one in results))}
@@ -75,7 +76,8 @@ async def remember(
     if note is None:
         return record
     if not alone:
-        await asyncio.to_thread(runtime.store.remember_all, ("runs", run), [note])
+        with entered(agent=agent.name, step=record.id):
+            await asyncio.to_thread(runtime.store.remember_all, ("runs", run), [note])
     return await keep(agent, record, note.provenance.lineage)
 
 

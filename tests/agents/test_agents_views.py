@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain.agents.middleware import TodoListMiddleware
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langgraph.graph import END, START, MessagesState, StateGraph
 from pointsman import Agent, Runtime, Trust, Workflow, tool
@@ -164,6 +165,13 @@ def test_a_typed_answer_is_as_trusted_as_what_it_was_made_from(simulated: Make, 
     plain, reader = (Agent("finder", output=Finding, tools=tools) for tools in ([], [page]))
     found = [agent.run("When does it open?", runtime=home).steps[0].trust for agent in (plain, reader)]
     assert found == ["tool", "untrusted"]
+
+
+def test_a_to_do_list_is_the_models_own_words(simulated: Make, simulator: Simulator) -> None:
+    home = simulated()
+    says(simulator, call("write_todos", todos=[{"content": "Look it up.", "status": "pending"}]), "At nine.")
+    (step,) = Agent("clerk", middleware=[TodoListMiddleware()]).run("When does it open?", runtime=home).steps
+    assert step.trust == "tool"
 
 
 def test_a_result_is_made_from_the_notes_that_its_agent_looked_up(simulated: Make, simulator: Simulator) -> None:

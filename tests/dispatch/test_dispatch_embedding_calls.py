@@ -7,10 +7,12 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pointsman import Agent, Workflow
 from pointsman.agents.runtime import Runtime
 from pointsman.backends.base import BackendError
 from pointsman.configs import ConfigError, load
@@ -244,6 +246,7 @@ class Kills(BaseHTTPRequestHandler):
 server = ThreadingHTTPServer(("127.0.0.1", 0), Kills)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 
+from pointsman import Agent, Workflow
 from pointsman.agents.runtime import Runtime
 from pointsman.configs import load
 from pointsman.configs.words import Trust
@@ -273,3 +276,19 @@ def test_a_request_of_a_killed_process_is_charged_and_recorded_once(programs: An
         assert (row.failure, row.tier, row.model) == ("lost", "embedding", SMALL)
         assert row.cost
         assert opened.dispatcher.budgets.totals(day_of(row)) == (row.cost, 0)
+
+
+def test_what_an_agent_recalls_and_keeps_is_booked_on_its_step(runtime: Open, simulator: Simulator) -> None:
+    said = count(1)
+    # A text that was embedded already is not sent again.
+    scripted(simulator, Rule(answer=lambda _: Answer(text=f"At seven, says answer {next(said)}.")))
+    home = runtime()
+    clerk = Agent("clerk", tier="economy", memory="team", remember=True)
+    home.store.remember(("team",), "The depot in Ely opens at seven.", provenance=BY)
+    alone = clerk.run("When does the depot in Ely open?", runtime=home)
+    other = Agent("other", tier="economy")
+    flow = Workflow("flow", [clerk, other], plan="in_order").run("When does the depot in Bath open?", runtime=home)
+    for result in (alone, flow):
+        assert result.status == "done"
+        made = {(row.agent, row.step) for row in result.calls if row.tier == "embedding"}
+        assert made == {(step.agent, step.id) for step in result.steps}

@@ -136,6 +136,30 @@ async def test_a_fork_recalls_what_the_run_wrote_before_it_and_nothing_later(
     assert ("said at call 1" in text, "Something else" in text) == (memory, False)
 
 
+@pytest.mark.parametrize("at", [1, 2])
+async def test_a_fork_recalls_no_note_that_its_run_kept_after_it(runtime: Make, simulator: Simulator, at: int) -> None:
+    asked: list[str] = []
+
+    def answer(request: Any) -> Answer:
+        asked.append(request.user_text)
+        return Answer(text=f"Parcel 4711 is in hall {len(asked)}")
+
+    simulator.scenario = Scenario(rules=[Rule(match=Match(first=2), answer=answer), Rule(fault=Fault("bad_request"))])
+    home = runtime()
+    agents = [Agent(name, memory="halls", remember=True) for name in ("one", "two", "three")]
+    flow = Workflow("flow", agents, plan="in_order")
+    run = (await flow.arun("Where is parcel 4711?", runtime=home)).run
+    simulator.scenario = Scenario(rules=[Rule(answer=answer)])
+    names = [step["id"] for step in in_order([agent.name for agent in agents]).model_dump(mode="json")["steps"]]
+    asked.clear()
+    twin = (await forked(home, run, names[at])).id
+    assert (await flow.aresume(twin, runtime=home)).status == "done"
+    halls = {hall for hall in (1, 2, 3) if f"is in hall {hall}" in asked[0]}
+    assert halls == set(range(1, at + 1))
+    # Other runs know all of them.
+    assert len(home.store.search(("halls",))) == 5 - at
+
+
 async def test_what_was_forgotten_of_a_run_is_not_in_its_fork(runtime: Make, simulator: Simulator) -> None:
     news = Answer(text="The merger with Contoso closes on Friday.")
     simulator.scenario = Scenario(rules=[Rule(match=Match(first=1), answer=news), Rule(fault=Fault("bad_request"))])
