@@ -327,7 +327,8 @@ def run_scope(
         context = _context(running, outer, taken, observe, kept=kept)
         runtime.ledger.record(row)
         try:
-            step = entered(StepContext(run=context, chain=chain, trust=trust))
+            by_user = current().by_user and not row.parent
+            step = entered(StepContext(run=context, chain=chain, trust=trust, by_user=by_user))
             with _stopped_by(lease), step, surrounded(_calls_of(running)), keeping(runtime, run_id):
                 yield running
                 runtime.ledger.leases.check(run_id)

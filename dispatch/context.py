@@ -72,6 +72,7 @@ class StepContext:
         ahead: Picodollars that each future high-risk step may cost, to be left in the run's budget.
         recalled: The lowest trust of the notes that were recalled from the memory before it; None if none were.
         trust: The lowest trust of what whoever asked for it had in view, such as the agent whose tool asks another.
+        by_user: Whether the user asked for it, and no tool of an agent.
     """
 
     run: RunContext = RunContext()
@@ -86,6 +87,7 @@ class StepContext:
     evidence: tuple[Finding, ...] = ()
     recalled: Trust | None = None
     trust: Trust = Trust.USER
+    by_user: bool = True
 
     @property
     def can_go_on(self) -> bool:

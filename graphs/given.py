@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from langchain_core.messages import BaseMessage, HumanMessage, message_to_dict, messages_from_dict
 
 from ..agents.agent import Agent
+from ..agents.approval.taint import NOW
 from ..agents.attachments import MEDIA, PDF, name_of
 from ..agents.runtime import Runtime
 from ..configs.errors import ConfigError
@@ -80,9 +81,9 @@ def work_of(messages: Sequence[BaseMessage], graph: CompiledStateGraph[Any, Any,
         )
     *earlier, last = messages
     before = told(earlier)
-    parts = (f"Earlier in this conversation:\n{before}\n\nNow:" if before else "", _words(last), _named(files))
+    task = "\n\n".join(part for part in (_words(last), _named(files)) if part)
     given: dict[str, Any] = {
-        "task": "\n\n".join(part for part in parts if part),
+        "task": f"Earlier in this conversation:\n{before}{NOW}{task}" if before else task,
         "files": files,
         "messages": list(messages),
     }

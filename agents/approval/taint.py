@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 
 from ...configs.evidence import Evidence, parse_evidence
 from ...configs.words import Trust
+from ...dispatch.context import current
 from ...tools.base import Declaration, declaration_of, effect_of, only_reads
 from ...tools.facts import call_facts
 from ...tools.taint.gate import QUOTE, Judged, ToolFacts, judge
@@ -21,12 +22,14 @@ from .acts import stopped
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
 
-__all__ = ["FROM_MIDDLEWARE", "SEEN", "View", "in_view", "judged", "sources_of", "viewed"]
+__all__ = ["FROM_MIDDLEWARE", "NOW", "SEEN", "View", "in_view", "judged", "sources_of", "viewed"]
 
 SEEN: ContextVar[Sequence[BaseMessage]] = ContextVar("pointsman_seen", default=())
 """The conversation of the agent whose tool is running."""
 FROM_MIDDLEWARE: Final = "lc_source"
 """Key with which LangChain marks a message that middleware added in the user's role, such as a summary."""
+NOW: Final = "\n\nNow:\n\n"
+"""What divides the conversation before a workflow's run from the task."""
 _VIEW: Final = "pointsman_view"
 """Key of a model's message under which is what its agent had in view."""
 
@@ -127,7 +130,7 @@ def _passages(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) ->
             if FROM_MIDDLEWARE in message.additional_kwargs:
                 yield _Passage(said, Trust.UNTRUSTED, "a summary")
             else:
-                yield _Passage(said, None, "the task")
+                yield from _asked(said)
             for one in evidence:
                 yield _Passage(one.text, one.trust, one.source)
         elif isinstance(message, ToolMessage):
@@ -141,6 +144,21 @@ def _passages(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) ->
                 yield _Passage(str(message.text), trust, who, message.name, message.content)
         elif not isinstance(message, AIMessage):
             yield _Passage(str(message.text), None, "")
+
+
+def _asked(said: str) -> Iterator[_Passage]:
+    """Yield what an agent is asked: the user's own words, unless untrusted text was in view where it was written.
+
+    Then a workflow's conversation quotes earlier answers, and only what follows is the user's; or a tool of an agent
+    asks, whose words may come from anywhere.
+    """
+    if current().trust is not Trust.UNTRUSTED:
+        yield _Passage(said, None, "the task")
+        return
+    before, _, now = said.rpartition(NOW) if current().by_user else (said, "", "")
+    yield _Passage(before or said, Trust.UNTRUSTED, "what was said before")
+    if before:
+        yield _Passage(now, None, "the task")
 
 
 def _ranked(one: _Passage) -> tuple[int, str, Text]:

@@ -53,7 +53,7 @@ class ContainmentMiddleware(AgentMiddleware[Any, Any]):
         """Let the tool know the conversation, and whatever it starts how far that is trusted."""
         messages = request.state["messages"]
         trust = self._view(messages).trust
-        with set_to(SEEN, messages), entered(trust=min(current().trust, trust)):
+        with set_to(SEEN, messages), entered(trust=min(current().trust, trust), by_user=False):
             yield
 
     def wrap_tool_call(self, request: ToolCallRequest, handler: ToolHandler) -> ToolAnswer:
