@@ -25,7 +25,8 @@ def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
             the file keeps its permission bits and owner, and a link the file that it points to.
 
     Raises:
-        OSError: It cannot be written; the previous content is unchanged, and no partial file is left.
+        OSError: It cannot be written; no partial file is left, and the previous content is unchanged, unless it was
+            the folder that could not be written to disk.
     """
     if mode is None:
         path = Path(os.path.realpath(path))
@@ -42,7 +43,7 @@ def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
                     _like(descriptor, path.stat())
             os.fsync(descriptor)
         os.replace(draft, path)
-        _keep_name(path.parent)
+        _sync(path.parent)
     except BaseException:
         with suppress(OSError):
             draft.unlink()
@@ -57,14 +58,17 @@ def _like(descriptor: int, other: os.stat_result) -> None:
     os.fchmod(descriptor, stat.S_IMODE(other.st_mode))
 
 
-def _keep_name(folder: Path) -> None:
-    """Have the names in a folder on disk, as `fsync` of a file does not; file systems that cannot are left alone."""
-    with suppress(OSError):
+def _sync(folder: Path) -> None:
+    """Have the names in a folder on disk, which `fsync` of a file does not do."""
+    try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    except PermissionError:
+        # It may be written, but not read.
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
