@@ -127,8 +127,8 @@ class Edits:
             replace_private(path, user_seal().close(json.dumps(asdict(edit))).encode())
         except OSError as error:
             raise ConfigError(
-                f"what {change.path} is cannot be kept ({error.strerror}), so it is not changed: make room, or let the "
-                "state folder be written",
+                f"the content of {change.path} cannot be saved ({error.strerror}), so it is not changed: make room, or "
+                "make the state folder writable",
                 file=self._folder,
             ) from error
 
