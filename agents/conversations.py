@@ -107,7 +107,7 @@ class Thread:
             ConfigError: The file cannot be written.
         """
         kind, sealed = _serializer().dumps_typed(value)
-        with disk_errors("the thread cannot be kept", file=self.path):
+        with disk_errors("the thread cannot be saved", file=self.path):
             await asyncio.to_thread(replace_private, self.path, kind.encode() + b"\n" + sealed)
 
 

@@ -14,7 +14,7 @@ import statistics
 from collections import defaultdict
 from typing import Any
 
-from stage import Provider, Worker, WorkerFailed, at_work, count, parser, provider, table, verdict
+from stage import Provider, Worker, WorkerFailed, at_work, count, parser, program, provider, table, verdict
 
 OURS, PLAIN = "pointsman", "langchain-openai"
 MODES = ("plain", "streamed")
@@ -47,7 +47,9 @@ def _options() -> argparse.Namespace:
     arguments.add_argument("--quick", action="store_true", help="fewer and smaller blocks, at 1 and 16 at once only")
     arguments.add_argument("--calls", type=count, help="calls a block (default 300, quick 60)")
     arguments.add_argument("--rounds", type=count, help="blocks of each kind (default 7, quick 2)")
-    arguments.add_argument("--peer-python", metavar="PATH", help="interpreter of an environment with litellm")
+    arguments.add_argument(
+        "--peer-python", type=program, metavar="PATH", help="interpreter of an environment with litellm"
+    )
     arguments.add_argument("--no-peers", action="store_true", help="against plain langchain-openai alone")
     arguments.add_argument("--no-cap", action="store_true", help="run without a budget")
     options = arguments.parse_args()

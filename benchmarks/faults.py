@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from contenders import PRIMARY
-from stage import Provider, Worker, WorkerFailed, at_work, count, parser, provider, table, verdict
+from stage import Provider, Worker, WorkerFailed, at_work, count, parser, program, provider, table, verdict
 
 OURS = "pointsman"
 MODES = ("plain", "streamed")
@@ -85,7 +85,9 @@ def _options() -> argparse.Namespace:
     arguments.add_argument("--quick", action="store_true", help="60 calls instead of 1,000, and 100 %% faults only")
     arguments.add_argument("--calls", type=count, help="calls of each kind (default 1000, quick 60)")
     arguments.add_argument("--kinds", nargs="*", help="only these faults in the second part", metavar="KIND")
-    arguments.add_argument("--peer-python", metavar="PATH", help="interpreter of an environment with litellm")
+    arguments.add_argument(
+        "--peer-python", type=program, metavar="PATH", help="interpreter of an environment with litellm"
+    )
     options = arguments.parse_args()
     options.calls = options.calls or (60 if options.quick else 1000)
     options.shares = SHARES[-1:] if options.quick else SHARES

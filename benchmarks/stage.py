@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ __all__ = [
     "existing",
     "options",
     "parser",
+    "program",
     "provider",
     "simulated",
     "table",
@@ -180,6 +182,14 @@ def existing(given: str) -> Path:
     path = Path(given)
     if not path.exists():
         raise argparse.ArgumentTypeError(f"there is no {given}")
+    return path
+
+
+def program(given: str) -> str:
+    """Return the path of a program that an argument names; it can be run."""
+    path = shutil.which(given)
+    if path is None:
+        raise argparse.ArgumentTypeError(f"{given} is no program that can be run")
     return path
 
 

@@ -17,6 +17,7 @@ from .search.words import strings_in
 __all__ = [
     "CapturedPut",
     "check_namespace",
+    "check_prefix",
     "check_provenance",
     "cleaned",
     "in_run",
@@ -47,11 +48,18 @@ def marked(ops: Iterable[Op]) -> list[Op]:
     return [CapturedPut(*op) if isinstance(op, PutOp) and op.value is not None else op for op in ops]
 
 
+def check_prefix(namespace: tuple[str, ...]) -> None:
+    """Apply the namespace rules of LangGraph's `search`, and refuse a text, whose letters it would take for labels."""
+    if isinstance(namespace, str):
+        raise InvalidNamespaceError(f"a namespace is a tuple of labels, such as ({namespace!r},), not {namespace!r}")
+    validate_op_namespace(SearchOp(namespace))
+
+
 def check_namespace(namespace: tuple[str, ...]) -> None:
     """Apply the namespace rules of LangGraph's `put` to `remember`."""
+    check_prefix(namespace)
     if not namespace or namespace[0] == "langgraph":
         raise InvalidNamespaceError(f"Namespace must not be empty nor begin with 'langgraph'. Got: {namespace}")
-    validate_op_namespace(SearchOp(namespace))
 
 
 def cleaned(notes: Sequence[Note]) -> list[Note]:

@@ -8,12 +8,11 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from langgraph.store.base import SearchOp, validate_op_namespace
-
 from ..configs.words import Trust
 from .base import Parts, Ranking, Recalled, Version
 from .calls import in_thread, served
 from .items import Row
+from .notes import check_prefix
 from .search.conflicts import later
 from .search.filters import check_filter
 from .search.finder import Finder
@@ -83,7 +82,7 @@ class Recalling:
             ValueError: If a filter uses an operator LangGraph does not document, or ``when`` names no time.
             ConfigError: If a reranker is given for a served memory.
         """
-        validate_op_namespace(SearchOp(namespace))
+        check_prefix(namespace)
         check_filter(filter)
         first, last = _window(since, until, when, self._clock())
         if not query.strip() or limit < 1:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from langgraph.store.base import SearchOp, validate_op_namespace
-
 from ..configs.errors import ConfigError
 from ..configs.redact import redact
 from . import transfer
 from .calls import in_thread, served
+from .notes import check_prefix
 from .serving.connection import Connection
 from .storage import forgotten, table
 from .storage.database import Database
@@ -89,7 +88,7 @@ class Upkeep:
             raise ConfigError(
                 "forget needs a source, a run or a namespace (or ids, an author, tenant=True): name what to forget"
             )
-        validate_op_namespace(SearchOp(namespace or ()))
+        check_prefix(namespace or ())
         writer = {"source": redact(source or ""), "author": author, "run": run}
         asked = {name: text for name, text in writer.items() if text}
         count = self._writer.forget(namespace or (), ids, asked)

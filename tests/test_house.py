@@ -184,6 +184,13 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert left == {}
 
 
+def test_the_architecture_names_no_module_that_is_not_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+/[\w/]+\.py)`", text))
+    assert len(named) > 20
+    assert {module for module in named if not (ROOT / module).is_file()} == set()
+
+
 def test_the_architecture_names_the_folders_of_each_room_and_no_others() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").partition("## The path")[0]
     rows = re.findall(r"^\| `(\w+)/` \| (.+) \| .+ \|$", text, re.MULTILINE)

@@ -174,7 +174,7 @@ def _write(path: Path, content: bytes) -> None:
         replace_private(path, content)
     except OSError as error:
         raise ConfigError(
-            f"what waits for a person cannot be kept ({error.strerror}): make room, or let the folder be written, and "
+            f"what waits for a person cannot be saved ({error.strerror}): make room, or make the folder writable, and "
             "take the run up again",
             file=path,
         ) from error

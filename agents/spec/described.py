@@ -21,6 +21,7 @@ from .spec import (
     TURNS,
     Latency,
     check_bounds,
+    check_flag,
     check_memory,
     check_names,
     check_schema,
@@ -75,6 +76,8 @@ class Described:
         remember: bool = False,
     ) -> None:
         check_spec(name, instructions, max_output, latency)
+        check_flag(f"agent {name!r}", "reversible", reversible)
+        check_flag(f"agent {name!r}", "remember", remember)
         self.name = name
         self.instructions = instructions
         self.tier = word(Tier, tier, f"tier of agent {name!r}")

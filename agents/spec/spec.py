@@ -23,6 +23,7 @@ __all__ = [
     "Latency",
     "check_bounds",
     "check_count",
+    "check_flag",
     "check_memory",
     "check_names",
     "check_schema",
@@ -134,6 +135,21 @@ def check_memory(agent: str, memory: Any, remember: Any) -> tuple[str, ...] | No
     if labels[0] in _RESERVED:
         raise ConfigError(f"agent {agent!r}: memory is {memory!r}: {labels[0]!r} is taken; choose another name")
     return labels
+
+
+def check_flag(whose: str, name: str, flag: Any) -> None:
+    """Check an argument that is True or False: any other value would count as one of them, such as "no" as True.
+
+    Args:
+        whose: Whose argument it is, for the message.
+        name: Its name.
+        flag: What was given for it.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if not isinstance(flag, bool):
+        raise ConfigError(f"{whose}: {name} is {flag!r}: give True or False")
 
 
 def check_count(whose: str, name: str, count: Any) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ...configs.errors import ConfigError
+from ...configs.loading.loader import unread
 from .. import options
 from ..errors import ExitCode
 from ..io.output import answer
 from ..io.table import table
-from ..settings import settings_of
+from ..settings import GIVEN, settings_of
 
 __all__ = ["commands"]
 
@@ -42,7 +44,8 @@ def check(
 ) -> None:
     """Look for likely mistakes: rules that never apply, names that refer to nothing, tiers that one outage empties.
 
-    Ends with 1 if a rule or name must be corrected; what a user class may not do or this machine lacks is only listed.
+    Ends with 1 if a rule or name must be corrected; what a user class may not do, this machine lacks or is not read is
+    only listed.
     """
     from ...dispatch.catalog import catalogue, policy_of, problems, unavailable
     from ...ledger.prices import PriceBook
@@ -53,6 +56,8 @@ def check(
     found = problems(settings, policy, RoutingContext(unavailable=unavailable(settings)))
     faults = [str(one) for one in found if not one.subject.startswith(("class ", "tier "))]
     notes = [str(one) for one in found if one.subject.startswith(("class ", "tier "))]
+    passed = unread(Path.cwd()) if GIVEN.get().config is None else ()
+    notes += [f"{file.name} is not read, as this project has a folder configs: move it there" for file in passed]
     lines = [*(f"fault  {said}" for said in faults), *(f"note   {said}" for said in notes)]
     none = f"no fault in {len(policy.rules)} routing and {len(policy.risk_rules)} risk rules"
     answer({"faults": faults, "notes": notes}, "\n".join(lines) or none, json=json)

@@ -92,7 +92,7 @@ class _State:
     def shown(self) -> Iterator[str]:
         real = os.path.realpath(self.folder)
         away = f" (really {line(real)})" if self.folder.is_symlink() else ""
-        yield f"{line(_near(self.folder))}{away}: state that is not known to be yours, or not encrypted under your key:"
+        yield f"{line(_near(self.folder))}{away}: state that is not known to be yours, or not encrypted with your key:"
         yield from _told(self.holds)
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "project_folder",
     "review",
     "searched_folders",
+    "unread",
     "user_folder",
 ]
 
@@ -84,6 +85,12 @@ def project_folder(project: Path, config_dir: Path | None = None) -> Path:
         return folder
     inner = project / _INNER
     return inner if os.path.isdir(inner) else project
+
+
+def unread(project: Path) -> list[Path]:
+    """Return the files in a project folder that are not read because it has a ``configs`` folder."""
+    inside = project_folder(project) != project
+    return [file for name in FILES if inside and (file := project / f"{name}.yaml").is_file()]
 
 
 def searched_folders(project: Path, user: Path | None) -> list[Path]:

@@ -108,7 +108,7 @@ class TrustStore:
             raise ConfigError("nothing can be trusted: set HOME, or POINTSMAN_HOME, to a folder of yours")
         if self.last(path) == text:
             return
-        with disk_errors("what is trusted cannot be kept", file=file):
+        with disk_errors("what is trusted cannot be saved", file=file):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             replace_file(file, json.dumps({"path": _place(path), "text": text}).encode(), mode=0o600)
 

@@ -21,11 +21,15 @@ def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
     Args:
         path: The file, in a folder that exists.
         content: The new content; it is on disk when this returns.
-        mode: Permission bits of the file; those it has, or the usual ones of a new file, if None.
+        mode: Permission bits of the file, which belongs to this process's user and replaces a symbolic link. If None,
+            the file keeps its permission bits and owner, and a link the file that it points to.
 
     Raises:
-        OSError: It cannot be written; the previous content is unchanged, and no partial file is left.
+        OSError: It cannot be written; no partial file is left, and the previous content is unchanged, unless it was
+            the folder that could not be written to disk.
     """
+    if mode is None:
+        path = Path(os.path.realpath(path))
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
     try:
         descriptor = os.open(
@@ -36,13 +40,35 @@ def replace_file(path: Path, content: bytes, mode: int | None = None) -> None:
             file.flush()
             if mode is None:
                 with suppress(FileNotFoundError):
-                    os.fchmod(descriptor, stat.S_IMODE(path.stat().st_mode))
+                    _like(descriptor, path.stat())
             os.fsync(descriptor)
         os.replace(draft, path)
+        _sync(path.parent)
     except BaseException:
         with suppress(OSError):
             draft.unlink()
         raise
+
+
+def _like(descriptor: int, other: os.stat_result) -> None:
+    """Give a file the owner and permission bits of another; the owner only if this process may."""
+    # Before the bits, of which a change of owner clears some.
+    with suppress(PermissionError):
+        os.fchown(descriptor, other.st_uid, other.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(other.st_mode))
+
+
+def _sync(folder: Path) -> None:
+    """Have the names in a folder on disk, which `fsync` of a file does not do."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        # It may be written, but not read.
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class ResponseCache:
         clock: Seconds since the epoch.
 
     Raises:
-        ConfigError: A limit is not positive, the file cannot be opened, or there is no place for the key.
+        ConfigError: A limit is not positive, the file cannot be opened, or there is no folder for the key.
     """
 
     def __init__(

@@ -125,11 +125,10 @@ class Edits:
                 replace_private(kept, user_seal().close_bytes(before.content))
             path = self._next()
             replace_private(path, user_seal().close(json.dumps(asdict(edit))).encode())
-            _sync(self._folder)
         except OSError as error:
             raise ConfigError(
-                f"what {change.path} is cannot be kept ({error.strerror}), so it is not changed: make room, or let the "
-                "state folder be written",
+                f"the content of {change.path} cannot be saved ({error.strerror}), so it is not changed: make room, or "
+                "make the state folder writable",
                 file=self._folder,
             ) from error
 
@@ -231,11 +230,3 @@ def untouched(state: Path, before: float) -> list[str]:
             return [unquote(one.name.removesuffix(_SUFFIX)) for one in found if one.stat().st_mtime < before]
     except OSError:
         return []
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -43,7 +43,7 @@ def set_aside(state: Path, run: str, block: Mapping[str, Any]) -> dict[str, Any]
         ConfigError: The file cannot be written.
     """
     folder, data, place = _folder(run), block.get("base64"), _place(block)
-    with disk_errors("the file of a run cannot be kept", file=state / _FILES):
+    with disk_errors("the file of a run cannot be saved", file=state / _FILES):
         if isinstance(data, str):
             name = hashlib.sha256(data.encode()).hexdigest()
             replace_private(state / _FILES / folder / name, user_seal().close_bytes(base64.b64decode(data)))
@@ -93,7 +93,7 @@ def shared(state: Path, source: str, target: str) -> None:
         ConfigError: A file cannot be written.
     """
     folder = state / _FILES / _folder(source)
-    with disk_errors("the files of a run cannot be kept", file=folder):
+    with disk_errors("the files of a run cannot be saved", file=folder):
         for path in folder.iterdir() if folder.exists() else ():
             _link(path, state / _FILES / _folder(target))
 

@@ -167,8 +167,8 @@ class Seal:
 
     def _unusable(self, error: OSError) -> ConfigError:
         return ConfigError(
-            f"cannot be used: {error.strerror}; the key of what is kept lies there, so let it be a file of yours, "
-            "or set POINTSMAN_HOME to a folder of yours",
+            f"cannot be used: {error.strerror}; it holds the key that state is encrypted with, so make it a file of "
+            "yours, or set POINTSMAN_HOME to a folder of yours",
             file=self._path,
         )
 
@@ -181,11 +181,11 @@ class Seal:
 
 
 UNSEALED: Final = (
-    "what is kept here is not encrypted under your key, so it may be another's and is not used: 'pointsman trust' "
-    "shows what an earlier version kept so and takes it over, or start the run or batch again"
+    "this state is not encrypted with your key, so it may be another user's and is not used: 'pointsman trust' shows "
+    "what an earlier version wrote without a key and takes it over, or start the run or batch again"
 )
 """The message for data that came with a folder, or that a version without encryption wrote."""
-_BACK: Final = "put back the key of then, without which it cannot be read, or start the run again"
+_BACK: Final = "put back the key file of that time, without which this cannot be read, or start the run again"
 
 
 def user_seal() -> Seal:
@@ -197,7 +197,8 @@ def user_seal() -> Seal:
     folder = state_folder(environment())
     if folder is None:
         raise ConfigError(
-            "there is no place for the key of what is kept: set HOME, or POINTSMAN_HOME, to a folder of yours"
+            "there is no folder for the key that state is encrypted with: set HOME, or POINTSMAN_HOME, to a folder of "
+            "yours"
         )
     return _seal(folder)
 

@@ -38,7 +38,7 @@ async def checkpoints(
             nothing.
 
     Raises:
-        ConfigError: The file was moved while others use it, or there is no place for the key. On use: the file cannot
+        ConfigError: The file was moved while others use it, or there is no folder for the key. On use: the file cannot
             be used, its key is lost or has changed, or what is read is not encrypted.
     """
     from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer

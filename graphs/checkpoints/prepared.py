@@ -157,7 +157,7 @@ class Prepared(BaseCheckpointSaver[str]):
         """Read the checkpoint that a config names, or the latest of its thread and namespace.
 
         Raises:
-            ConfigError: It cannot be read, or is not encrypted under the user's key.
+            ConfigError: It cannot be read, or is not encrypted with the user's key.
         """
         return Order(lambda connection: rows.find(connection, self.serde, *_named(config)), self._read, writes=False)
 

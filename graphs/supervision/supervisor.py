@@ -394,10 +394,11 @@ class _Supervisor:
 
 
 def _as_now(order: Any) -> _Work:
-    """Convert an order to its current form; version 0.1 put the plan into each."""
+    """Convert an order to its current form; version 0.1 put the plan into each, at first without doubts."""
     if "plan" in order:
         plan, step = order["plan"], order["step"]
-        order = {"replans": 0, "built_on": Dependents(plan)[step["id"]], "alone": len(plan) < 2, **order}
+        first = {"attempt": 0, "doubt": None, "replans": 0}
+        order = {**first, "built_on": Dependents(plan)[step["id"]], "alone": len(plan) < 2, **order}
     return cast(_Work, order)
 
 

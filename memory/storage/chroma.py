@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...configs.errors import ConfigError
 from ...configs.process.forks import keep_for_good, reset_in_children
 from ..items import row_id
 from . import table
@@ -169,10 +170,12 @@ class ChromaIndex:
     def close(self) -> None:
         """Stop feeding, and close Chroma; changes not fed yet stay in the outbox."""
         self.stop()
-        with self._database.reading() as db:
-            waits = db.execute("SELECT 1 FROM outbox LIMIT 1").fetchone() is not None
-        if waits:
-            self.feed(most=_AT_CLOSE)
+        # A memory that can no longer be read, or that a newer version has upgraded, is closed all the same.
+        with suppress(ConfigError):
+            with self._database.reading() as db:
+                waits = db.execute("SELECT 1 FROM outbox LIMIT 1").fetchone() is not None
+            if waits:
+                self.feed(most=_AT_CLOSE)
         if self._kept is not None:
             self._kept.close()
             self._kept = None

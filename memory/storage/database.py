@@ -112,6 +112,7 @@ class Database:
                 connection.execute("BEGIN")
             self._uses += 1
             try:
+                _refuse_newer(connection, self.path)
                 yield connection
             finally:
                 if began and connection.in_transaction:
@@ -126,6 +127,7 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             self._uses += 1
             try:
+                _refuse_newer(connection, self.path)
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
@@ -243,9 +245,14 @@ class Database:
             raise ConfigError(f"{where} cannot be used: {_advice(str(error))}") from error
 
 
-def _set_up(connection: sqlite3.Connection, path: Path | None) -> None:
+def _refuse_newer(connection: sqlite3.Connection, path: Path | None) -> None:
+    """Refuse tables of a newer version, which may also have upgraded them since they were opened."""
     if _version(connection) > len(_VERSIONS):
         raise ConfigError(f"memory {path} was written by a newer version of pointsman: upgrade, or give another path")
+
+
+def _set_up(connection: sqlite3.Connection, path: Path | None) -> None:
+    _refuse_newer(connection, path)
     if path is not None:
         connection.execute("PRAGMA journal_mode = WAL")
     if _version(connection) == len(_VERSIONS):

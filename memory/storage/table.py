@@ -392,7 +392,8 @@ def _writers(row: Row) -> Iterator[tuple[Any, ...]]:
         yield (
             *(row.seq, place, encoded(writer.source), encoded(writer.author), encoded(writer.run)),
             *(_RANK[writer.trust], encoded(writer.lineage)),
-            encoded([writer.model, writer.step, writer.tool, writer.span, writer.document]),
+            # Without an empty document: processes of earlier versions that have the memory open cannot read one.
+            encoded([writer.model, writer.step, writer.tool, writer.span, *filter(None, [writer.document])]),
         )
 
 
@@ -408,7 +409,7 @@ def _writers_of(db: Connection, seqs: Sequence[int]) -> dict[int, list[Provenanc
     query = f"SELECT {columns} FROM writers WHERE seq IN (??) ORDER BY seq, place"  # noqa: S608 - our own words
     for seq, source, author, run, trust, ids, further in each(db, query, seqs):
         names = (json.loads(source), json.loads(author), json.loads(run))
-        # Rows of earlier versions have no document.
+        # Most have no document.
         model, step, tool, span, *document = json.loads(further)
         place = (span[0], span[1]) if span else None
         about = (model, step, tool, place, *document)

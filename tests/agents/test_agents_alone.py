@@ -161,6 +161,7 @@ def test_what_is_no_task_or_bound_is_refused_before_anything_runs(
         ({"instructions": None}, "instructions must be a text or a SystemMessage, not NoneType"),
         ({"latency": "soon"}, "'soon' is not one of batch, interactive, critical"),
         ({"max_output": 0}, "max_output is 0"),
+        ({"reversible": "no"}, "reversible is 'no': give True or False"),
         ({"tier": "best"}, "'best' is not one of"),
         ({"kind": "think"}, "'think' is not one of"),
     ],

@@ -373,7 +373,7 @@ def test_a_question_that_cannot_be_kept_is_refused_in_one_line_and_asked_once_it
     blocked.parent.mkdir(exist_ok=True)
     home.ledger.handoffs()
     blocked.write_text("")
-    with pytest.raises(ConfigError, match=r"cannot be kept \(.*\): make room, or let the folder be written"):
+    with pytest.raises(ConfigError, match=r"cannot be saved \(.*\): make room, or make the folder writable"):
         _begin(graph)
     blocked.unlink()
     graph.invoke(None, CONFIG)

@@ -334,6 +334,7 @@ def test_a_person_is_asked_before_an_agent_forgets(simulated: Make, simulator: S
     ("how", "said"),
     [
         ({"remember": True}, "remember=True needs a memory to keep them in, such as memory='team'"),
+        ({"memory": "team", "remember": "no"}, "remember is 'no': give True or False"),
         ({"memory": ""}, "memory is '': give a namespace such as 'team' or 'team/desk', without dots"),
         ({"memory": "a//b"}, "memory is 'a//b': give a namespace"),
         ({"memory": "a.b"}, "without dots"),

@@ -314,7 +314,7 @@ def test_what_cannot_be_kept_is_not_written(home: Runtime, call: Callable[..., s
     (home.settings.state / "edits").write_text("in the way")
     with (
         run_scope(home, "edits"),
-        pytest.raises(ConfigError, match=r"a\.txt is cannot be kept \(.*so it is not changed"),
+        pytest.raises(ConfigError, match=r"the content of a\.txt cannot be saved \(.*so it is not changed"),
     ):
         call("write_file", path="a.txt", content="after")
     assert _tree(home) == {"a.txt": "before"}
@@ -324,7 +324,7 @@ def test_what_was_kept_and_is_damaged_or_foreign_is_refused(home: Runtime, call:
     run = _edit(home, call)
     entry = next(path for path in _kept(home) if len(path.name) == 8)
     entry.write_text('{"run": "forged"}')
-    with pytest.raises(ConfigError, match="not encrypted under your key"):
+    with pytest.raises(ConfigError, match="not encrypted with your key"):
         _undo(home, run)
     assert _tree(home) == AFTER
 

@@ -57,3 +57,13 @@ def test_a_rule_about_a_feature_that_does_not_exist_is_named_with_its_line(point
     assert ended.exit_code == 2
     assert "configs/routing.yaml:3" in ended.stderr
     assert "complexity" in ended.stderr
+
+
+def test_a_file_of_the_project_that_is_not_read_is_named(pointsman: Run, project: Path) -> None:
+    (project / "risk.yaml").write_text("risk: {}\n", encoding="utf-8")
+    assert "not read" not in pointsman("config", "check").stdout
+    _policy(project, "  strategy: quality\n")
+    said = "note   risk.yaml is not read, as this project has a folder configs: move it there"
+    ended = pointsman("config", "check")
+    assert (ended.exit_code, said in ended.stdout.splitlines()) == (0, True)
+    assert "not read" not in pointsman("config", "check", "--config", "configs").stdout

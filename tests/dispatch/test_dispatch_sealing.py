@@ -22,7 +22,9 @@ def test_what_is_sealed_comes_back_as_it_was_and_cannot_be_read_without_the_key(
 
 @pytest.mark.parametrize("text", ['{"kept": "by another"}', "", "aes256gcm-00000000", "plain:AAAA"])
 def test_what_nobody_encrypted_is_not_used(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ConfigError, match="is not encrypted under your key, so it may be another's and is not used"):
+    with pytest.raises(
+        ConfigError, match="is not encrypted with your key, so it may be another user's and is not used"
+    ):
         Seal(tmp_path).open(text)
 
 
@@ -61,9 +63,9 @@ def test_a_key_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "says"),
     [
-        ("lost", "state.key: is not there, the key that this was encrypted with: put back the key of then"),
+        ("lost", "state.key: is not there, the key that this was encrypted with: put back the key file of that time"),
         ("another", "state.key: holds another key than this was encrypted with (aes256gcm-"),
-        ("broken", "state.key: is no key of 64 hex digits: put back the key of then"),
+        ("broken", "state.key: is no key of 64 hex digits: put back the key file of that time"),
         ("damage", "has been changed or damaged since: put a copy of the state folder back"),
         ("a folder", "state.key: cannot be used: "),
     ],

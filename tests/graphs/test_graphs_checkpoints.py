@@ -214,7 +214,7 @@ async def test_a_checkpoint_that_is_not_encrypted_is_refused_since_anybody_may_h
             await saver.aput_writes(at, [("__resume__", "approve")], "task")
 
     async with checkpoints(tmp_path, []) as saver:
-        with pytest.raises(ConfigError, match="not encrypted under your key"):
+        with pytest.raises(ConfigError, match="not encrypted with your key"):
             await saver.aget_tuple(config)
     assert b"sealed w" not in (tmp_path / "checkpoints.db").read_bytes()
 

@@ -55,15 +55,16 @@ class Ordered(TypedDict, total=False):
     done: list[dict[str, Any]]
 
 
+@pytest.mark.parametrize("further", [{"attempt": 0, "doubt": None}, {}], ids=["with doubts", "before doubts"])
 @pytest.mark.parametrize("steps", [1, 2])
 async def test_a_step_as_version_0_1_ordered_it_with_the_whole_plan_is_done(
-    runtime: Make, simulator: Simulator, steps: int
+    runtime: Make, simulator: Simulator, steps: int, further: dict[str, Any]
 ) -> None:
     simulator.scenario = Scenario(rules=[Rule(answer=Answer("prose"))])
     home = runtime()
     flow = Workflow("flow", [Agent("one", tier="economy"), Agent("two", tier="economy")][:steps], plan="in_order")
     plan = in_order([agent.name for agent in flow.agents]).model_dump(mode="json")["steps"]
-    order = {"task": "Go", "plan": plan, "step": plan[0], "given": [], "ahead": [], "attempt": 0, "doubt": None}
+    order = {"task": "Go", "plan": plan, "step": plan[0], "given": [], "ahead": [], **further}
     work: Any = flow.builder(home).nodes["work"].runnable
 
     async def done(state: Ordered) -> Ordered:

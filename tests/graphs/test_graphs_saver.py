@@ -124,7 +124,7 @@ async def test_a_list_that_grew_is_whole_whatever_becomes_of_the_checkpoints_bef
 
 async def test_where_langgraph_asks_for_further_types_what_nobody_encrypted_is_refused_still(tmp_path: Path) -> None:
     async with checkpoints(tmp_path, []) as saver:
-        with pytest.raises(ConfigError, match="not encrypted under your key"):
+        with pytest.raises(ConfigError, match="not encrypted with your key"):
             saver.with_allowlist({("a", "b")}).serde.loads_typed(("msgpack", b"\x01"))
 
 

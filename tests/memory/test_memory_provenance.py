@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from langgraph.store.base import InvalidNamespaceError
@@ -182,6 +183,21 @@ def test_what_cannot_be_remembered_is_refused_as_a_whole(store: ChromaStore) -> 
         with pytest.raises(InvalidNamespaceError):
             store.remember(namespace, "fine", provenance=FROM_TOOL)
     assert store.search(()) == []
+
+
+def test_a_text_is_no_namespace_of_its_letters(store: ChromaStore) -> None:
+    store.remember(("a",), CARDS, provenance=FROM_TOOL)
+    namespace: Any = "a"
+    calls: list[Callable[[], object]] = [
+        lambda: store.remember(namespace, CARDS, provenance=FROM_TOOL),
+        lambda: store.remember_documents(namespace, [], paths=[]),
+        lambda: store.recall(namespace, CARDS),
+        lambda: store.forget(namespace=namespace),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidNamespaceError, match=r"such as \('a',\), not 'a'"):
+            call()
+    assert [item.namespace for item in store.search(())] == [("a",)]
 
 
 async def test_the_async_forms_are_the_same_methods(store: ChromaStore) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import chromadb
 import pytest
 from chromadb.config import Settings
+from pointsman.configs.errors import ConfigError
 from pointsman.configs.words import Trust
 from pointsman.memory import ChromaStore, HashingEmbedder, Note, Provenance
 
@@ -198,3 +201,25 @@ def test_two_processes_that_forget_at_once_lose_nothing_else_and_leave_nothing(p
         assert store.was_forgotten(gone + said["kept"]) == [True] * len(gone) + [False] * 15
     files = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     assert not [(file.name, text) for file, data in files.items() for text in gone if text.encode() in data]
+
+
+def test_a_store_that_is_open_refuses_a_memory_that_a_newer_version_has_upgraded_since(tmp_path: Path) -> None:
+    refused = pytest.raises(ConfigError, match="was written by a newer version of pointsman: upgrade")
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        store.put(("n",), "a", {"text": "a lost card"})
+        with closing(sqlite3.connect(tmp_path / "memory.db")) as other:
+            other.execute("PRAGMA user_version = 99")
+        with refused:
+            store.search(("n",), query="card")
+        with refused:
+            store.put(("n",), "b", {"text": "a stolen card"})
+    with refused:
+        ChromaStore(tmp_path, HashingEmbedder())
+
+
+def test_a_writer_of_no_document_is_kept_as_earlier_versions_read_it(tmp_path: Path) -> None:
+    with ChromaStore(tmp_path, HashingEmbedder()) as store:
+        store.put(("n",), "a", {"text": "a lost card"})
+    with closing(sqlite3.connect(tmp_path / "memory.db")) as read:
+        (further,) = read.execute("SELECT further FROM writers").fetchone()
+    assert json.loads(further) == ["", "", "", None]

@@ -50,7 +50,10 @@ def _quoted(text: str) -> list[str]:
 
 
 def _xargs(call: Call) -> str:
-    takes = "-I -n -P -L -d -s -a -E --max-args --max-procs --max-lines --delimiter --arg-file --replace --eof -J -R"
+    # A value of --replace, --max-lines and --eof follows "=" only.
+    takes = (
+        "-I -n -P -L -d -s -a -E --max-args --max-procs --max-chars --delimiter --arg-file --process-slot-var -J -R -S"
+    )
     options = options_of(call.args, takes, first=True)
     stdin = call.stdin
     for file in options.each("-a --arg-file"):
@@ -58,7 +61,7 @@ def _xargs(call: Call) -> str:
         stdin = call.scope.files.get(call.path(file), DATA)
     items = [DATA if item == UNKNOWN and call.stdin is None else item for item in _items(stdin, options, _quoted)]
     words = options.operands or ["echo"]
-    mark = options.value("-I -J --replace") or ("{}" if "-i" in options else "")
+    mark = options.value("-I -J --replace") or ("{}" if "-i --replace" in options else "")
     if mark:
         for item in items[:_ITEMS]:
             call.judge.run([word.replace(mark, item) for word in words])
@@ -66,13 +69,29 @@ def _xargs(call: Call) -> str:
     return call.judge.run([*words, *items])
 
 
+# Without --transferfile, of which the flag --transfer would count as an abbreviation.
+_PARALLEL_TAKES = (
+    "-C -E -I -J -L -M -N -P -S -U -a -d -j -n -s --arg-file --arg-file-sep --arg-sep --basefile --bf --block "
+    "--block-size --block-timeout --bner --bnr --bt --colsep --compress-program --decompress-program --delay "
+    "--delimiter --dnr --env --er --halt --halt-on-error --header --joblog --jobs --limit --load --max-args "
+    "--max-chars --max-procs --max-replace-args --memfree --memsuspend --minversion --nice --profile --recend "
+    "--recstart --res --result --results --retries --return --rpl --rsync-opts --seqreplace --shard --slf "
+    "--slotreplace --sql --sqlandworker --sqlmaster --sqlworker --ssh --sshdelay --sshlogin --sshloginfile "
+    "--tagstring --tempdir --template --termseq --tf --timeout --tmpdir --tmpl --trc --trim --wd --workdir"
+)
+_ELSEWHERE = "-S --sshlogin --slf --sshloginfile --nonall --onall --return --trc --transferfile --tf --basefile --bf"
+
+
 def _parallel(call: Call) -> str:
-    takes = (
-        "-j --jobs -a --arg-file --colsep -S --sshlogin -n -N -L -I --results --joblog --timeout --delay -d --workdir"
-    )
-    options = options_of(call.args, takes, first=True)
-    if "-S --sshlogin" in options:
+    options = options_of(call.args, _PARALLEL_TAKES, first=True)
+    if _ELSEWHERE in options:
         call.find("other-machine")
+    for file in options.each("--joblog --results --res --result"):
+        call.writes(file)
+    if "--rpl --sqlworker --sqlandworker" in options:
+        call.find("unknown-command")
+    for text in options.each("--limit --compress-program --decompress-program --ssh"):
+        call.runs_by(call.name, text)
     words = options.operands
     sources = ":::", "::::", ":::+", "::::+"
     cut = next((place for place, word in enumerate(words) if word in sources), len(words))
