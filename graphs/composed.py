@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
 from operator import is_not
@@ -180,8 +180,13 @@ class Composed:
 def _check(name: Any, agents: Any, graph: object, plan: Any, retries: Any, memory: Any) -> None:
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"a workflow needs a name first, such as Workflow('desk', agents=[…]), not {name!r}")
-    if isinstance(agents, Agent | str) or not all(isinstance(agent, Agent) for agent in agents):
+    if not isinstance(agents, Iterable) or not all(isinstance(agent, Agent) for agent in agents):
         raise ConfigError(f"workflow {name!r}: agents must be a list of Agent(…)")
+    if graph is not None and not callable(graph):
+        raise ConfigError(
+            f"workflow {name!r}: graph is a {type(graph).__name__}: give a function that builds a StateGraph on a "
+            "runtime, such as graph=lambda runtime: builder"
+        )
     words = get_args(_Word)
     if plan not in words and (isinstance(plan, str) or not isinstance(plan, Sequence)):
         near = suggest(str(plan), words)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.graph import StateGraph
 from pointsman import Agent, Workflow, tool
 from pointsman.agents.runtime import Runtime
 from pointsman.configs.errors import ConfigError
@@ -289,6 +290,8 @@ def test_a_run_that_fails_can_be_taken_up_again_without_repeating_what_was_done(
         ({"name": [Agent("one")]}, "a workflow needs a name first"),
         ({"agents": Agent("one")}, "agents must be a list of Agent"),
         ({"agents": ["one"]}, "agents must be a list of Agent"),
+        ({"agents": 5}, "agents must be a list of Agent"),
+        ({"graph": StateGraph(dict)}, "graph is a StateGraph: give a function that builds a StateGraph on a runtime"),
         ({"plan": "inorder"}, "plan is 'inorder', which is not one of model, in_order"),
         ({"retries": -1}, "retries is -1: give a whole number"),
         ({"memory": None}, "memory is None: give True or False"),
@@ -352,7 +355,7 @@ def test_checkpoints_and_ledger_are_readable_by_their_owner_only(runtime: Make, 
 
 
 def test_agents_work_as_nodes_of_a_graph_of_ones_own(runtime: Make) -> None:
-    from langgraph.graph import END, START, MessagesState, StateGraph
+    from langgraph.graph import END, START, MessagesState
 
     builder = StateGraph(MessagesState)
     builder.add_node("guide", Agent("guide", tier="economy").on(runtime()))
