@@ -302,7 +302,8 @@ class Agent(Described, Runnable[Any, dict[str, Any]], Generic[Output]):
         started = time.monotonic()
         input, found = await with_notes(self, input) if recall else (input, ())
         # A Pointsman node that names its step asks only this agent, with whatever is remembered by then.
-        with only_one(self) if current().step and not current().agent else nullcontext():
+        alone = only_one(self) if current().step and not current().agent else nullcontext()
+        with alone, entered(recalled=least(found)) if found else nullcontext():
             added = await self.ainvoke(input, config)
         record = with_recalled(record_of(self, added, time.monotonic() - started), found)
         return await keep(self, record) if remember else record

@@ -156,6 +156,17 @@ def test_notes_that_nobody_vouches_for_raise_the_risk_of_a_step(
     assert (step.risk, len(step.recalled)) == (risk, 1)
 
 
+@pytest.mark.parametrize(("trust", "risk"), [(Trust.UNTRUSTED, "medium"), (Trust.TOOL, "low")])
+async def test_they_raise_it_in_a_graph_of_the_users_own_too(
+    simulated: Make, seen: list[str], trust: Trust, risk: str
+) -> None:
+    home = simulated()
+    _note(home, trust=trust)
+    with run_scope(home, "flow"):
+        step = await Agent("asker", tier="economy", memory="team").on(home).step(QUESTION)
+    assert (step.risk, len(step.recalled)) == (risk, 1)
+
+
 def test_steps_of_a_workflow_recall_and_keep_and_its_story_says_so(simulated: Make, seen: list[str]) -> None:
     home = simulated()
     note = _note(home)
