@@ -110,6 +110,7 @@ class _Passage:
         who: Its source, in words for a person; empty if it is never named.
         tool: The tool whose result it is.
         content: The content of the message, if that may be more than its text.
+        evidence: Its id, if it is a passage of evidence.
     """
 
     text: str
@@ -117,6 +118,7 @@ class _Passage:
     who: str
     tool: str | None = None
     content: Any = None
+    evidence: str = ""
 
 
 def _passages(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) -> Iterator[_Passage]:
@@ -132,13 +134,13 @@ def _passages(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool]) ->
             else:
                 yield from _asked(said)
             for one in evidence:
-                yield _Passage(one.text, one.trust, one.source)
+                yield _Passage(one.text, one.trust, one.source, evidence=one.id)
         elif isinstance(message, ToolMessage):
             if not stopped(message):
                 who = f"the result of {message.name}"
                 if recalled := _evidence_of(tools, message):
                     for one in recalled:
-                        yield _Passage(one.text, one.trust, one.source or who, message.name)
+                        yield _Passage(one.text, one.trust, one.source or who, message.name, evidence=one.id)
                     continue
                 trust = _result_trust(tools, message)
                 yield _Passage(str(message.text), trust, who, message.name, message.content)
@@ -193,12 +195,10 @@ def in_view(messages: Sequence[BaseMessage], tools: Mapping[str, BaseTool], answ
         return View(Trust.UNTRUSTED)
     said = [message for message in messages if not (isinstance(message, ToolMessage) and message.name == answer)]
     written = [_view_of(message) for message in said if isinstance(message, AIMessage)]
-    told = [one.trust or Trust.USER for one in _passages(said, tools)]
-    found = [one.id for message in said for one in _passages_of(message, tools)]
-    return View(
-        min((*told, *(view.trust for view in written)), default=Trust.USER),
-        tuple(dict.fromkeys((*(key for view in written for key in view.evidence), *found))),
-    )
+    told = list(_passages(said, tools))
+    found = (*(key for view in written for key in view.evidence), *(one.evidence for one in told if one.evidence))
+    trusts = (*(one.trust or Trust.USER for one in told), *(view.trust for view in written))
+    return View(min(trusts, default=Trust.USER), tuple(dict.fromkeys(found)))
 
 
 def viewed(message: BaseMessage, view: View) -> BaseMessage:
@@ -217,13 +217,6 @@ def viewed(message: BaseMessage, view: View) -> BaseMessage:
 def _view_of(message: AIMessage) -> View:
     about = message.response_metadata.get(_VIEW)
     return View(Trust(about["trust"]), tuple(about["evidence"])) if about else View()
-
-
-def _passages_of(message: BaseMessage, tools: Mapping[str, BaseTool]) -> list[Evidence]:
-    """Return the passages of evidence in a message."""
-    if isinstance(message, ToolMessage):
-        return _evidence_of(tools, message)
-    return parse_evidence(str(message.text))[0] if isinstance(message, HumanMessage) else []
 
 
 def _result_trust(tools: Mapping[str, BaseTool], result: ToolMessage) -> Trust:
